@@ -1,0 +1,610 @@
+"""The plateau rule: one observation of a metric in, one decision about the learning rate out.
+
+Nothing here knows Keras, a clock or a file. `start` gives the first state, `step` takes one observation and returns
+the next state with a decision; whoever calls it carries the decision out. Live training, replay and the tests all run
+these very functions.
+
+The words, used everywhere in this sense:
+
+    observation     one value of the monitored metric
+    best            the best observation so far
+    plateau         `patience` observations in a row, none better than the best by `min_delta`
+    cut             rate x `factor`, at a plateau
+    fruitless cut   a cut after which the next plateau came without a new best
+    stalled         a plateau after `raise_after` fruitless cuts in a row, or at `min_lr`
+    raise           the rate goes above the one in force when the metric last improved
+    excursion       the time from a raise until it is judged
+    rollback        weights, optimizer state and rate go back to a snapshot
+    diverged        a non-finite metric, or a training loss far worse than before training
+    exhausted       no excursion helped; nothing is left to try
+
+The rules, in the order in which `step` applies them:
+
+1. Diverged: back to the best snapshot (the untrained weights count as one) and cut hard. Inside an excursion: back to
+   the snapshot taken at the raise, and no later raise goes as high.
+2. A new best ends the wait. An open excursion has succeeded.
+3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
+   a. in an excursion: cut towards the rate before the raise; at a plateau there, without a new best, the excursion has
+      failed: everything goes back to the snapshot taken at the raise, and the next raise is larger;
+   b. stalled, and nothing ever beat the first observation: the first rate ruined the weights. Back to the weights
+      from before training, with the rate cut hard;
+   c. stalled: snapshot, raise, and so open an excursion, at most `max_raises` times;
+   d. otherwise: cut, down to `min_lr`;
+   e. nothing left to try: exhausted. The rate is held until a new best.
+4. A trial still open when training ends is rolled back (`finish`): an excursion that nobody could judge is not kept.
+
+With `max_raises=0` and `recover=False` the rate is that of `keras.callbacks.ReduceLROnPlateau`, observation by
+observation, but for these deviations:
+
+- a non-finite value never becomes the best: Keras keeps a NaN that comes first for ever;
+- values are compared as Python floats: Keras compares them as backend tensors, in which a half-precision improvement
+  can vanish;
+- the rate is a Python float: Keras reads its rounded value back before each cut, so after several cuts the two may
+  differ in the last digit of the optimizer's dtype;
+- for the same reason a cut stops at `min_lr` exactly, where Keras compares with `min_lr` rounded to float32.
+
+Sources: the cut is Keras' (keras/src/callbacks/reduce_lr_on_plateau.py). The relative threshold is that of PyTorch's
+ReduceLROnPlateau, taken on |best|, since theirs points the wrong way for negative metrics (pytorch#47513). Why an
+excursion is not judged by its first observations: short-horizon bias (Wu et al. 2018, "Understanding short-horizon bias
+in stochastic meta-optimization"). Why an ordinary cut does not go back to the best weights unless asked: the best of
+many noisy observations is partly the luckiest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["hold", "best", "cut", "raise", "success", "rollback", "diverged", "exhausted", "override"]
+"""What a decision is; all but "hold" and "best" change something or end something.
+
+hold        nothing to do yet
+best        a new best
+cut         the rate goes down at a plateau
+raise       the rate goes up after a stall; an excursion begins
+success     a new best ended an excursion: its rate stays
+rollback    a trial failed or was left open: back to where it began
+diverged    training broke, or never got going: back to earlier weights, far lower rate
+exhausted   nothing is left to try
+override    somebody else changed the rate; the policy goes on from what it found
+"""
+
+Snapshot = Literal["start", "best", "raise"]
+"""A copy of weights and optimizer state: before training, at the best observation, at the raise."""
+
+HARD_CUT = 0.1
+"""A divergence cuts by this, or by `factor` where that is smaller: a rate that broke training is rarely 2x too high."""
+
+MAX_RECOVERIES = 6
+"""Divergences in a row, without a new best between them, before giving up: six hard cuts are a rate 10^6 too high."""
+
+FAR_WORSE = 100.0
+"""A training loss this many times the loss before training has diverged.
+
+Well above what a few unusual batches do to a mean over an epoch; a rate far too high passes it within one epoch or
+becomes non-finite.
+"""
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the user chose. Checked when made; a mistake raises at once.
+
+    Args:
+        mode: "min" if a smaller metric is better, "max" if a larger one is.
+        factor: Each cut multiplies the rate by this. In (0, 1).
+        patience: Observations without improvement that make a plateau. Integer >= 0; 0 acts as 1, as in Keras.
+        min_delta: By how much an observation must beat the best to count. >= 0.
+        threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
+        cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
+        min_lr: No cut goes below this rate. >= 0.
+        max_lr: No raise goes above this rate; None for no bound. > 0, >= `min_lr`.
+        raise_factor: A raise goes to this multiple of the rate in force when the metric last improved; after each
+            failure in a row, to its next power. > 1.
+        raise_after: Fruitless cuts in a row that make a stall. Integer >= 1.
+        max_raises: How many raises one training may make. Integer >= 0; 0 turns raising off.
+        recover: Whether divergence is answered at all.
+        rollback: Whether snapshots may be asked for. Without them a failed excursion only gives the rate back, and a
+            divergence only cuts.
+        rollback_on_cut: Whether an ordinary cut goes back to the best snapshot, too.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is outside its range.
+
+    The defaults of `raise_factor`, `raise_after` and `max_raises` rest on measurements.
+    """
+
+    mode: Literal["min", "max"] = "min"
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 1e-4
+    threshold_mode: Literal["abs", "rel"] = "abs"
+    cooldown: int = 0
+    min_lr: float = 0.0
+    max_lr: float | None = None
+    raise_factor: float = 2.0
+    raise_after: int = 2
+    max_raises: int = 3
+    recover: bool = True
+    rollback: bool = True
+    rollback_on_cut: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (("mode", ("min", "max")), ("threshold_mode", ("abs", "rel"))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+        _check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
+        _check_integer("patience", self.patience, minimum=0)
+        _check_number("min_delta", self.min_delta, "a finite number >= 0", lambda x: x >= 0)
+        _check_integer("cooldown", self.cooldown, minimum=0)
+        _check_number("min_lr", self.min_lr, "a finite number >= 0", lambda x: x >= 0)
+        if self.max_lr is not None:
+            _check_number("max_lr", self.max_lr, "None or a finite number > 0", lambda x: x > 0)
+            if self.max_lr < self.min_lr:
+                raise ValueError(
+                    f"max_lr must not be below min_lr. Received: max_lr={self.max_lr!r}, min_lr={self.min_lr!r}"
+                )
+        _check_number("raise_factor", self.raise_factor, "a finite number > 1", lambda x: x > 1)
+        _check_integer("raise_after", self.raise_after, minimum=1)
+        _check_integer("max_raises", self.max_raises, minimum=0)
+        for name in ("recover", "rollback", "rollback_on_cut"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
+        if self.rollback_on_cut and not self.rollback:
+            raise ValueError(
+                "rollback_on_cut=True needs snapshots. Received: rollback=False; set rollback=True or leave "
+                "rollback_on_cut off"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the policy remembers; it never grows.
+
+    Attributes:
+        rate: The rate in force. >= 0.
+        rate_at_best: The rate in force when the metric last improved; before that, the first rate.
+        best: The best observation, or None before the first finite one.
+        improvements: How many new bests there were, the first observation included.
+        observations: How many values were seen.
+        wait: Observations since the last improvement, change of rate or cooldown.
+        cooldown: Observations of the cooldown still to come.
+        cuts: Cuts since the last new best, outside excursions. At a plateau all of them have been fruitless.
+        raises: Raises made in this training.
+        failed_raises: Excursions that failed since the last new best.
+        rate_before_raise: The rate to which an open excursion returns if it fails; None when none is open.
+        rate_too_high: The lowest rate at which an excursion diverged; None if none did.
+        recoveries: Divergences since the last new best.
+        loss_before: The training loss before the first update, or None when it is not known.
+        exhausted: Whether nothing is left to try.
+    """
+
+    rate: float
+    rate_at_best: float
+    best: float | None = None
+    improvements: int = 0
+    observations: int = 0
+    wait: int = 0
+    cooldown: int = 0
+    cuts: int = 0
+    raises: int = 0
+    failed_raises: int = 0
+    rate_before_raise: float | None = None
+    rate_too_high: float | None = None
+    recoveries: int = 0
+    loss_before: float | None = None
+    exhausted: bool = False
+
+    @property
+    def in_excursion(self) -> bool:
+        """Whether a raise is still to be judged."""
+        return self.rate_before_raise is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields and a version, as plain values that JSON can hold."""
+        return {"version": STATE_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> State:
+        """The state that `to_dict` wrote.
+
+        Raises:
+            ValueError: Another version, a missing or unknown field, or a value that no state can have.
+        """
+        fields = dict(data)
+        version = fields.pop("version", None)
+        if version != STATE_VERSION:
+            raise ValueError(f"state has version {version!r}; this release reads version {STATE_VERSION}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if fields.keys() != known:
+            missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
+            raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
+        for field in dataclasses.fields(cls):
+            _check_field(field.name, str(field.type), fields[field.name])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy made of one observation, and why.
+
+    Attributes:
+        kind: What it is, see `Kind`.
+        reason: Why, in a sentence for people; empty for "hold" and "best".
+        observation: The number of the observation, from 1; 0 before the first.
+        value: The observation, or None when the decision was not caused by one.
+        best: The best observation, this one included; None before the first finite one.
+        rate_before: The rate in force during the observation.
+        rate: The rate from now on.
+        save: The snapshot to take now, of what is now in the model, before anything is restored.
+        restore: The snapshot to go back to.
+    """
+
+    kind: Kind
+    reason: str
+    observation: int
+    value: float | None
+    best: float | None
+    rate_before: float
+    rate: float
+    save: Snapshot | None = None
+    restore: Snapshot | None = None
+
+    @property
+    def is_action(self) -> bool:
+        """Whether a user would want to hear of it: anything but waiting and improving."""
+        return self.kind not in ("hold", "best")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as plain values."""
+        return dataclasses.asdict(self)
+
+
+class Step(NamedTuple):
+    """The state after an observation, and the decision about it."""
+
+    state: State
+    decision: Decision
+
+
+def start(config: Config, rate: float) -> State:
+    """The state before the first observation.
+
+    Args:
+        config: The configuration.
+        rate: The rate that training starts with. Finite, >= 0.
+
+    Raises:
+        TypeError: `rate` is not a number.
+        ValueError: `rate` is negative, not finite, or above `max_lr`.
+
+    Example:
+
+        >>> config = Config(patience=2, factor=0.5)
+        >>> state = start(config, 0.1)
+        >>> for value in (1.0, 0.9, 0.95, 0.93):
+        ...     state, decision = step(config, state, value)
+        >>> decision.kind, decision.rate
+        ('cut', 0.05)
+        >>> decision.reason
+        'no improvement on 0.9 in 2 observations'
+    """
+    _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+    if config.max_lr is not None and rate > config.max_lr:
+        raise ValueError(
+            f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r}, "
+            f"learning rate {rate!r}; raise max_lr or start lower"
+        )
+    return State(rate=float(rate), rate_at_best=float(rate))
+
+
+def step(config: Config, state: State, value: float, loss: float | None = None) -> Step:
+    """Take one observation.
+
+    Args:
+        config: The configuration.
+        state: The state before the observation; it is not changed.
+        value: The monitored metric. Any float; NaN and infinities included.
+        loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
+            network can have a perfectly finite accuracy.
+
+    Returns:
+        The state after it, and the decision.
+    """
+    improved = _improves(config, state.best, value)
+    if config.recover and (broken := _divergence(state, value, loss, improved)):
+        return _recover(config, replace(state, observations=state.observations + 1), value, broken)
+
+    observations = state.observations + 1
+    cooldown = max(state.cooldown - 1, 0)
+    # As in Keras, the last observation of a cooldown already counts.
+    wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
+    state = replace(state, observations=observations, cooldown=cooldown, wait=wait)
+    if improved:
+        return _new_best(config, state, value)
+    if wait == 0 or wait < config.patience:
+        return Step(state, _hold(state, value))
+    return _plateau(config, state, value)
+
+
+def finish(config: Config, state: State) -> Step:
+    """Training ends: give back what a trial, still unjudged, has done to the weights.
+
+    Args:
+        config: The configuration.
+        state: The state after the last observation.
+
+    Returns:
+        A "rollback" when an excursion or a recovery was under way that has brought no new best; else a "hold".
+    """
+    if state.in_excursion:
+        return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
+    if state.recoveries and not _has_learned(state) and state.best is not None and not state.exhausted:
+        reason = "training ended before starting over brought a new best"
+        after = replace(state, rate=state.rate_at_best, recoveries=0, wait=0)
+        return _decide(state, after, "rollback", None, reason, restore="best" if config.rollback else None)
+    return Step(state, _hold(state, None))
+
+
+def override(config: Config, state: State, rate: float) -> Step:
+    """Somebody else set the rate: go on from the one that was found.
+
+    Args:
+        config: The configuration.
+        state: The state, with the rate that the policy had set.
+        rate: The rate found. Finite, >= 0.
+
+    Raises:
+        TypeError: `rate` is not a number.
+        ValueError: `rate` is negative or not finite.
+    """
+    _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+    after = replace(state, rate=float(rate), exhausted=False)
+    return _decide(state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set")
+
+
+def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
+    """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
+    needed: set[Snapshot] = set()
+    if config.rollback:
+        if config.recover and not _has_learned(state):
+            needed.add("start")
+        if (config.recover or config.rollback_on_cut) and state.best is not None:
+            needed.add("best")
+        if state.in_excursion:
+            needed.add("raise")
+    return frozenset(needed)
+
+
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def _improves(config: Config, best: float | None, value: float) -> bool:
+    if not math.isfinite(value):
+        return False
+    if best is None:
+        return True
+    # abs(best): relative to a negative best, a fraction of it would ask for less than nothing.
+    delta = config.min_delta * abs(best) if config.threshold_mode == "rel" else config.min_delta
+    return value + delta < best if config.mode == "min" else value - delta > best
+
+
+def _divergence(state: State, value: float, loss: float | None, improved: bool) -> str:
+    """Why this observation means that training broke; empty if it does not."""
+    if not math.isfinite(value):
+        return f"the metric is {value}"
+    # A better metric than ever vouches for the weights, whatever one batch did to the mean of the training loss. The
+    # first observation cannot vouch: it is better than nothing.
+    if loss is None or (improved and state.best is not None):
+        return ""
+    if not math.isfinite(loss):
+        return f"the training loss is {loss}"
+    if state.loss_before is not None and 0 < state.loss_before * FAR_WORSE < loss:
+        return f"the training loss is {loss:.6g}, far worse than before training ({state.loss_before:.6g})"
+    return ""
+
+
+def _has_learned(state: State) -> bool:
+    """Whether something has beaten the first observation, made after training at the rate the user gave."""
+    return state.improvements > 1
+
+
+def _new_best(config: Config, state: State, value: float) -> Step:
+    after = replace(
+        state,
+        best=value,
+        rate_at_best=state.rate,
+        improvements=state.improvements + 1,
+        cuts=0,
+        failed_raises=0,
+        rate_before_raise=None,
+        recoveries=0,
+        exhausted=False,
+    )
+    save: Snapshot | None = "best" if "best" in needed_snapshots(config, after) else None
+    if state.in_excursion:
+        return _decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
+    return _decide(state, after, "best", value, "", save=save)
+
+
+def _plateau(config: Config, state: State, value: float) -> Step:
+    if state.exhausted:
+        return Step(state, _hold(state, value))
+    best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
+    waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
+
+    if state.rate_before_raise is not None:
+        if state.rate > state.rate_before_raise:
+            return _cut(config, state, value, state.rate_before_raise, f"{waited} of the excursion")
+        reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
+        return _end_excursion(config, state, value, "rollback", reason)
+
+    may_start_over = config.recover and config.rollback and state.best is not None and not _has_learned(state)
+    if may_start_over and state.recoveries:
+        return _start_over(config, state, value, f"starting over failed: {waited}")
+    at_floor = state.rate <= config.min_lr
+    if state.cuts >= config.raise_after or at_floor:
+        stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
+        if may_start_over:
+            return _start_over(config, state, value, f"{stalled}; nothing ever beat the first observation")
+        if config.max_raises > 0:
+            return _raise(config, state, value, stalled)
+        if at_floor:
+            return _decide(state, replace(state, exhausted=True), "exhausted", value, stalled)
+    return _cut(config, state, value, config.min_lr, waited)
+
+
+def _cut(config: Config, state: State, value: float, floor: float, reason: str) -> Step:
+    after = replace(
+        state,
+        rate=max(state.rate * config.factor, floor),
+        wait=0,
+        cooldown=config.cooldown,
+        # The cuts of an excursion undo its own raise; they say nothing about the rates below.
+        cuts=state.cuts if state.in_excursion else state.cuts + 1,
+    )
+    back = config.rollback_on_cut and not state.in_excursion and state.best is not None
+    return _decide(state, after, "cut", value, reason, restore="best" if back else None)
+
+
+def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
+    ceiling = min(
+        math.inf if config.max_lr is None else config.max_lr,
+        # Back to a rate that broke training would only break it again.
+        math.inf if state.rate_too_high is None else state.rate_too_high / config.raise_factor,
+    )
+    target = min(state.rate_at_best * config.raise_factor ** (state.failed_raises + 1), ceiling)
+    if state.raises == config.max_raises:
+        reason = f"{stalled}; all {config.max_raises} raises are used up"
+    elif target <= state.rate:
+        reason = f"{stalled}; there is no room to raise below {ceiling:.6g}"
+    else:
+        after = replace(
+            state,
+            rate=target,
+            rate_before_raise=state.rate,
+            raises=state.raises + 1,
+            wait=0,
+            cooldown=config.cooldown,
+        )
+        save: Snapshot | None = "raise" if config.rollback else None
+        return _decide(state, after, "raise", value, stalled, save=save)
+    return _decide(state, replace(state, exhausted=True), "exhausted", value, reason)
+
+
+def _end_excursion(config: Config, state: State, value: float | None, kind: Kind, reason: str) -> Step:
+    assert state.rate_before_raise is not None
+    after = replace(
+        state,
+        rate=state.rate_before_raise,
+        rate_before_raise=None,
+        failed_raises=state.failed_raises + 1,
+        wait=0,
+        cooldown=config.cooldown,
+    )
+    return _decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
+
+
+def _recover(config: Config, state: State, value: float, reason: str) -> Step:
+    """Training broke: back to sound weights, and cut hard."""
+    if state.in_excursion:
+        # The rate before the raise was sound and need not pay for the raise. Its weights are the ones to go back to.
+        known = math.inf if state.rate_too_high is None else state.rate_too_high
+        broken = replace(state, rate_too_high=min(state.rate, known))
+        return _end_excursion(config, broken, value, "diverged", reason)
+    restore: Snapshot = "start" if state.best is None else "best"
+    return _retreat(config, state, value, reason, rate=state.rate * _hard_cut(config), restore=restore)
+
+
+def _start_over(config: Config, state: State, value: float, reason: str) -> Step:
+    """The first rate ruined the weights before the first observation: back to those from before training.
+
+    A dead network shows no NaN. All that shows is that nothing ever gets better.
+    """
+    rate = state.rate_at_best * _hard_cut(config) ** (state.recoveries + 1)
+    return _retreat(config, state, value, reason, rate=rate, restore="start")
+
+
+def _retreat(config: Config, state: State, value: float, reason: str, rate: float, restore: Snapshot) -> Step:
+    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0)
+    if state.recoveries < MAX_RECOVERIES:
+        # A rate that began below min_lr stays where it is.
+        rate = max(rate, min(config.min_lr, state.rate))
+        after = replace(after, rate=rate, recoveries=state.recoveries + 1)
+        return _decide(state, after, "diverged", value, reason, restore=restore if config.rollback else None)
+    # Even then a non-finite metric goes back to sound weights, so that the run ends with some. But hard cuts that did
+    # not bring the training loss down have shown that the loss before training was no yardstick.
+    after = replace(after, loss_before=None, exhausted=True)
+    reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+    kind: Kind = "diverged" if state.exhausted else "exhausted"
+    restore = "start" if state.best is None else "best"
+    return _decide(state, after, kind, value, reason, restore=restore if config.rollback else None)
+
+
+def _hard_cut(config: Config) -> float:
+    return min(HARD_CUT, config.factor)
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def _hold(state: State, value: float | None) -> Decision:
+    return Decision("hold", "", state.observations, value, state.best, state.rate, state.rate)
+
+
+def _decide(
+    before: State,
+    after: State,
+    kind: Kind,
+    value: float | None,
+    reason: str,
+    save: Snapshot | None = None,
+    restore: Snapshot | None = None,
+) -> Step:
+    decision = Decision(
+        kind, reason, after.observations, value, after.best, before.rate, after.rate, save=save, restore=restore
+    )
+    return Step(after, decision)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
+    if not (math.isfinite(value) and accepts(value)):
+        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
+
+
+def _check_integer(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
+    if value < minimum:
+        raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
+
+
+def _check_field(name: str, annotation: str, value: object) -> None:
+    """One stored field of a State, by its annotation."""
+    if value is None and annotation.endswith("| None"):
+        return
+    if annotation == "bool":
+        if not isinstance(value, bool):
+            raise ValueError(f"state field {name} must be true or false. Received: {value!r}")
+        return
+    try:
+        if annotation == "int":
+            _check_integer(name, value, minimum=0)
+        elif name in ("best", "loss_before"):
+            _check_number(name, value, "a finite number", lambda x: True)
+        else:
+            _check_number(name, value, "a finite number >= 0", lambda x: x >= 0)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
