@@ -91,7 +91,7 @@ becomes non-finite.
 STATE_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What the user chose. Checked when made; a mistake raises at once.
 
@@ -245,6 +245,7 @@ class Decision:
         rate: The rate from now on.
         save: The snapshot to take now, of what is now in the model, before anything is restored.
         restore: The snapshot to go back to.
+        epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
     """
 
     kind: Kind
@@ -256,6 +257,7 @@ class Decision:
     rate: float
     save: Snapshot | None = None
     restore: Snapshot | None = None
+    epoch: int | None = None
 
     @property
     def is_action(self) -> bool:
@@ -265,6 +267,24 @@ class Decision:
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values."""
         return dataclasses.asdict(self)
+
+    def describe(self, quantity: str = "learning rate") -> str:
+        """The decision in one line of plain text.
+
+        Args:
+            quantity: What `rate` is: the rate, or the multiplier of a schedule.
+        """
+        if self.rate != self.rate_before:
+            what = f"{quantity} {self.rate_before:.6g} -> {self.rate:.6g}"
+        else:
+            what = f"{quantity} stays {self.rate:.6g}"
+        back = {
+            None: "",
+            "start": ", weights back to before training",
+            "best": ", weights back to the best",
+            "raise": ", weights back to before the raise",
+        }
+        return f"{self.kind}: {what}{back[self.restore]} ({self.reason})"
 
 
 class Step(NamedTuple):
@@ -299,8 +319,8 @@ def start(config: Config, rate: float) -> State:
     _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
     if config.max_lr is not None and rate > config.max_lr:
         raise ValueError(
-            f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r}, "
-            f"learning rate {rate!r}; raise max_lr or start lower"
+            f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r} "
+            f"and a learning rate of {rate!r}; raise max_lr or start lower"
         )
     return State(rate=float(rate), rate_at_best=float(rate))
 

@@ -1,0 +1,462 @@
+"""The callback: from Keras' hooks to the policy, from its decisions to the optimizer and the reporters."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import warnings
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras.src.utils import io_utils
+
+from keras_lrplateau import policy
+from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot
+from keras_lrplateau.policy import Config, Decision, Snapshot, State
+from keras_lrplateau.tensorboard.writer import EventWriter, next_run_dir
+
+EPOCHS_WITHOUT_VALIDATION = 3
+"""So many epochs without any validation metric are a mistake rather than a `validation_freq`."""
+
+
+class AdaptLROnPlateau(keras.callbacks.Callback):
+    """Cuts the learning rate on a plateau, raises it when progress stays stalled, recovers when training breaks.
+
+    The arguments that `keras.callbacks.ReduceLROnPlateau` has come first, with its names, order and defaults. With
+    `max_raises=0, recover=False` the rate is what ReduceLROnPlateau would make it. The rule itself, its terms and its
+    sources are in `keras_lrplateau.policy`.
+
+    Example:
+
+    ```python
+    adapt = AdaptLROnPlateau(monitor="val_loss", factor=0.5, patience=5, log_dir="logs/run1", verbose=1)
+    model.fit(x, y, validation_split=0.2, epochs=100, callbacks=[adapt])
+    for decision in adapt.decisions:
+        print(decision.epoch, decision.kind, decision.rate, decision.reason)
+    ```
+
+    Args:
+        monitor: Name of the metric in `logs` to watch.
+        factor: Each cut multiplies the rate by this. In (0, 1).
+        patience: Observations without improvement before a cut. Integer >= 0. An epoch in which the metric was not
+            computed (`validation_freq`) is no observation.
+        verbose: 0 for silence, 1 for a line at each decision, printed as Keras prints.
+        mode: "min", "max", or "auto" to infer the direction from the metric.
+        min_delta: By how much an observation must beat the best to count as an improvement. Its sign is ignored.
+        cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
+        min_lr: No cut goes below this rate. >= 0.
+        threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
+        max_lr: No raise goes above this rate. None for no bound.
+        raise_factor: A raise goes to this multiple of the rate at the last improvement. > 1.
+        raise_after: Cuts in a row without a new best before a raise. Integer >= 1.
+        max_raises: How many raises a training may make. Integer >= 0; 0 turns raising off.
+        recover: Whether to go back to earlier weights and a far lower rate when training diverges or never gets going.
+        rollback: Whether copies of the training state may be kept for going back: at most two, in host memory, each of
+            the size of the weights and the optimizer state (with Adam three times the weights). False keeps none.
+        rollback_on_cut: Whether an ordinary cut, too, goes back to the best state. Off, since the best of many noisy
+            observations is partly the luckiest.
+        stop_when_exhausted: Whether to stop training when nothing is left to try.
+        reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to call `fit` repeatedly
+            for parts of one training.
+        log_dir: Where to write TensorBoard event files: into a run of its own, `lr_plateau`, below this directory. The
+            same directory may be given to `keras.callbacks.TensorBoard`. None writes nothing.
+
+    Attributes:
+        decisions: Every decision that changed something, as `keras_lrplateau.Decision`, in order.
+        state: The policy's state, `keras_lrplateau.State`; None before training.
+
+    Raises:
+        TypeError: An argument is of the wrong type; or, when training begins, the model has no Keras optimizer.
+        ValueError: An argument is out of its range; or, when training begins, `max_lr` is below the optimizer's rate,
+            or the direction of the metric cannot be inferred.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: Literal["auto", "min", "max"] = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        *,
+        threshold_mode: Literal["abs", "rel"] = "abs",
+        max_lr: float | None = None,
+        raise_factor: float = Config.raise_factor,
+        raise_after: int = Config.raise_after,
+        max_raises: int = Config.max_raises,
+        recover: bool = True,
+        rollback: bool = True,
+        rollback_on_cut: bool = False,
+        stop_when_exhausted: bool = False,
+        reset_on_train_begin: bool = True,
+        log_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(monitor, str) or not monitor:
+            raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={monitor!r}")
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be one of 'auto', 'min', 'max'. Received: mode={mode!r}")
+        if verbose not in (0, 1):
+            raise ValueError(f"verbose must be 0 or 1. Received: verbose={verbose!r}")
+        min_delta = _plain(min_delta)
+        self._config = Config(
+            mode="min" if mode == "auto" else mode,
+            factor=_plain(factor),
+            patience=_plain(patience),
+            min_delta=abs(min_delta) if isinstance(min_delta, (int, float)) else min_delta,
+            threshold_mode=threshold_mode,
+            cooldown=_plain(cooldown),
+            min_lr=_plain(min_lr),
+            max_lr=_plain(max_lr),
+            raise_factor=_plain(raise_factor),
+            raise_after=_plain(raise_after),
+            max_raises=_plain(max_raises),
+            recover=recover,
+            rollback=rollback,
+            rollback_on_cut=rollback_on_cut,
+        )
+        self.monitor = monitor
+        self.mode = mode
+        self.verbose = int(verbose)
+        self.stop_when_exhausted = bool(stop_when_exhausted)
+        self.reset_on_train_begin = bool(reset_on_train_begin)
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.decisions: list[Decision] = []
+        self.state: State | None = None
+
+        self._control: RateControl | None = None
+        self._direction_known = mode != "auto"
+        self._snapshots: dict[Snapshot, list[np.ndarray[Any, Any]]] = {}
+        self._begun = False
+        self._first_loss: float | None = None
+        self._next_epoch = 0
+        self._epoch_offset = 0
+        self._epochs_without_validation = 0
+        self._warned: set[str] = set()
+        self._run_dir: Path | None = None
+        self._writer: EventWriter | None = None
+        self._scalar_names: list[str] = []
+        self._unwritten: list[tuple[int, dict[str, float], list[Decision]]] = []
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal callback."""
+        config = self._config
+        return {
+            "monitor": self.monitor,
+            "factor": config.factor,
+            "patience": config.patience,
+            "verbose": self.verbose,
+            "mode": self.mode,
+            "min_delta": config.min_delta,
+            "cooldown": config.cooldown,
+            "min_lr": config.min_lr,
+            "threshold_mode": config.threshold_mode,
+            "max_lr": config.max_lr,
+            "raise_factor": config.raise_factor,
+            "raise_after": config.raise_after,
+            "max_raises": config.max_raises,
+            "recover": config.recover,
+            "rollback": config.rollback,
+            "rollback_on_cut": config.rollback_on_cut,
+            "stop_when_exhausted": self.stop_when_exhausted,
+            "reset_on_train_begin": self.reset_on_train_begin,
+            "log_dir": self.log_dir,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AdaptLROnPlateau:
+        """A callback from what `get_config` returned."""
+        return cls(**config)
+
+    # --- Keras' hooks ------------------------------------------------------------------------------------------------
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        # Here, since Keras makes the training step between this hook and on_train_begin.
+        if isinstance(model.optimizer, keras.optimizers.Optimizer):
+            scale_schedules(model, self._config.min_lr, self._config.max_lr)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        optimizer = self.model.optimizer
+        if self.reset_on_train_begin or self._control is None or self._control.optimizer is not optimizer:
+            self._control = RateControl(optimizer, self._config.min_lr, self._config.max_lr)
+        if self.reset_on_train_begin:
+            self.state = None
+            self.decisions = []
+            self._snapshots = {}
+            self._next_epoch = 0
+            self._warned = set()
+            self._close_writer()
+        self._find_direction(required=False)
+        policy.start(self._policy_config(), self._control.rate)  # Bounds that do not fit the rate fail now.
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Not in on_train_begin: a callback behind us in the list may load a checkpoint there.
+        if not self._begun:
+            self._begin(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self._begun:
+            self._begin(epoch)
+        is_last = epoch + 1 == (self.params or {}).get("epochs")
+        epoch += self._epoch_offset
+        self._next_epoch = epoch + 1
+        self.__dict__.pop("on_train_batch_end", None)
+        if self._first_loss is not None:
+            self.state = replace(self._state, loss_before=self._first_loss)
+            self._first_loss = None
+
+        self._notice_override(epoch)
+        logs = {} if logs is None else logs
+        # As Keras does: the rate that was used, before anything is decided.
+        logs.update(self._rates.in_force())
+        numbers = {name: number for name, value in logs.items() if (number := _number(value)) is not None}
+        self._unwritten.append((epoch, numbers, []))
+        value = self._observe(logs)
+        if value is not None:
+            self._carry_out(epoch, policy.step(self._policy_config(), self._state, value, numbers.get("loss")))
+        if is_last or self.model.stop_training:
+            # Not in on_train_end: by then Keras has put its average of weights into the model, EarlyStopping its best.
+            self._finish(epoch)
+        self._write()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.state is None:
+            return
+        if self.state.observations == 0:
+            self._warn_of_no_validation()
+        if self._finish(self._next_epoch - 1):
+            # A callback behind us in the list has stopped the training, and Keras has finalized the raised weights.
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._write()
+        if self.reset_on_train_begin:
+            self._close_writer()
+            self._snapshots = {}
+
+    # --- before the first step ---------------------------------------------------------------------------------------
+
+    def _begin(self, epoch: int) -> None:
+        """All other callbacks have done what they do before training: take the rate and the weights as they are."""
+        self._begun = True
+        self._epochs_without_validation = 0
+        if self.state is None:
+            self._rates.adopt()
+            self.state = policy.start(self._policy_config(), self._rates.rate)
+            if "start" in policy.needed_snapshots(self._config, self.state) and self.model.built:
+                self._snapshots["start"] = take_snapshot(self.model)
+        # One training in several fits, each counting from 0: the curve goes on all the same.
+        self._epoch_offset = self._next_epoch if epoch == 0 else 0
+        if self._config.recover and self.state.observations == 0:
+            # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
+            self.on_train_batch_end = self._read_first_loss
+        if self.log_dir is not None and self._writer is None:
+            self._run_dir = next_run_dir(self.log_dir, resume=epoch > 0)
+
+    def _read_first_loss(self, batch: int, logs: Any = None) -> None:
+        """The loss of the first batch is that of the weights before training; not so with `steps_per_execution` > 1."""
+        if batch == 0:  # Asynchronous dispatch may call out of order.
+            self.__dict__.pop("on_train_batch_end", None)
+            loss = _number((logs or {}).get("loss"))
+            if loss is not None and math.isfinite(loss):
+                self._first_loss = loss
+
+    def _find_direction(self, required: bool) -> None:
+        """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them."""
+        if self._direction_known:
+            return
+        direction = _direction(self.model, self.monitor)
+        if direction is not None:
+            self._config = replace(self._config, mode=direction)
+            self._direction_known = True
+        elif required:
+            raise ValueError(
+                f"mode='auto' cannot tell whether the metric '{self.monitor}' should fall or rise. "
+                "Received: mode='auto'; pass mode='min' or mode='max'"
+            )
+
+    # --- observations ------------------------------------------------------------------------------------------------
+
+    def _observe(self, logs: dict[str, Any]) -> float | None:
+        """The value of the monitored metric, or None when this epoch has none."""
+        if self.monitor in logs:
+            self._find_direction(required=True)
+            value = _number(logs[self.monitor])
+            if value is None:
+                raise TypeError(f"the metric '{self.monitor}' must be a number. Received: {logs[self.monitor]!r}")
+            return value
+        if self.monitor.startswith("val_") and not any(name.startswith("val_") for name in logs):
+            self._epochs_without_validation += 1
+            if self._epochs_without_validation == EPOCHS_WITHOUT_VALIDATION and self._state.observations == 0:
+                self._warn_of_no_validation()
+            return None
+        names = sorted(name for name in logs if not name.startswith("learning_rate"))
+        nearest = difflib.get_close_matches(self.monitor, names, n=1, cutoff=0.0)
+        self._warn_once(
+            "missing metric",
+            f"AdaptLROnPlateau watches the metric '{self.monitor}', which is not there, so the learning rate does not "
+            f"change. Available metrics: {', '.join(names)}." + "".join(f" Did you mean '{name}'?" for name in nearest),
+        )
+        return None
+
+    def _warn_of_no_validation(self) -> None:
+        if self.monitor.startswith("val_") and self._epochs_without_validation:
+            self._warn_once(
+                "missing metric",
+                f"AdaptLROnPlateau watches the metric '{self.monitor}', but there has been no validation so far, so "
+                "the learning rate has not changed. Pass validation_data or validation_split to model.fit, or a smaller "
+                f"validation_freq, or watch the training with monitor='{self.monitor.removeprefix('val_')}'.",
+            )
+
+    def _notice_override(self, epoch: int) -> None:
+        if self._rates.changed_outside:
+            self._rates.adopt()
+        if self._rates.rate != self._state.rate:
+            self._carry_out(epoch, policy.override(self._policy_config(), self._state, self._rates.rate))
+            self._warn_once(
+                "override",
+                f"AdaptLROnPlateau: {self.decisions[-1].reason}, in epoch {epoch + 1}. Something else sets the "
+                "learning rate, too; AdaptLROnPlateau goes on from what it finds. If a LearningRateScheduler sets it "
+                "at every epoch, that undoes every cut: give the optimizer a LearningRateSchedule instead, which "
+                "AdaptLROnPlateau scales.",
+            )
+
+    # --- decisions ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _rates(self) -> RateControl:
+        if self._control is None:
+            raise RuntimeError("AdaptLROnPlateau: call on_train_begin before the other hooks")
+        return self._control
+
+    @property
+    def _state(self) -> State:
+        assert self.state is not None
+        return self.state
+
+    def _policy_config(self) -> Config:
+        """The configuration with its bounds in the unit of the policy's rate."""
+        min_lr, max_lr = self._rates.bounds()
+        return replace(self._config, min_lr=min_lr, max_lr=max_lr) if self._rates.is_scheduled else self._config
+
+    def _finish(self, epoch: int) -> bool:
+        """Roll back what nobody could judge; not between the fits of one training. Whether there was anything."""
+        if not self.reset_on_train_begin:
+            return False
+        step = policy.finish(self._policy_config(), self._state)
+        self._carry_out(epoch, step)
+        return step.decision.is_action
+
+    def _carry_out(self, epoch: int, step: policy.Step) -> None:
+        decision = replace(step.decision, epoch=epoch)
+        self.state = step.state
+        if decision.save is not None:
+            self._snapshots[decision.save] = take_snapshot(self.model)
+        if decision.restore is not None:
+            self._restore(decision.restore)
+        if decision.restore is not None or decision.rate != decision.rate_before:
+            self._rates.write(decision.rate)
+        needed = policy.needed_snapshots(self._config, step.state)
+        self._snapshots = {name: snapshot for name, snapshot in self._snapshots.items() if name in needed}
+        if not decision.is_action:
+            return
+        self.decisions.append(decision)
+        if not self._unwritten:
+            self._unwritten.append((epoch, {}, []))
+        self._unwritten[-1][2].append(decision)
+        if self.verbose:
+            quantity = "multiplier of the schedule" if self._rates.is_scheduled else "learning rate"
+            io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(quantity)}")
+        if decision.kind == "exhausted" and self.stop_when_exhausted:
+            self.model.stop_training = True
+
+    def _restore(self, name: Snapshot) -> None:
+        if name in self._snapshots:
+            restore_snapshot(self.model, self._snapshots[name])
+        else:
+            self._warn_once(
+                "unbuilt",
+                "AdaptLROnPlateau cannot go back to the weights from before training: the model was not built yet when "
+                "training began. Give it an Input or call model.build before model.fit.",
+            )
+
+    # --- reports -----------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """Write what is not written yet. What fails is tried again at the next epoch; training goes on."""
+        if self._run_dir is None:
+            self._unwritten = []
+            return
+        try:
+            while self._unwritten:
+                epoch, numbers, decisions = self._unwritten[0]
+                if self._writer is None:
+                    self._writer = self._open_writer(self._run_dir, epoch, numbers)
+                self._writer.scalars(epoch, numbers)
+                for decision in decisions:
+                    self._writer.decision(epoch, decision)
+                # Only now: a new file voids what an earlier one holds of its first epoch.
+                self._unwritten.pop(0)
+        except OSError as error:
+            self._writer = None
+            self._warn_once(
+                "log_dir",
+                f"AdaptLROnPlateau cannot write to log_dir: {error}. Training and its decisions go on; what could not "
+                "be written is tried again at each epoch.",
+            )
+
+    def _open_writer(self, run_dir: Path, epoch: int, numbers: dict[str, float]) -> EventWriter:
+        writer = EventWriter(run_dir, first_step=epoch)
+        weakref.finalize(self, writer.close)  # An interrupted fit does not reach on_train_end.
+        writer.layout(self.monitor, sorted(numbers))
+        writer.hparams({name: value for name, value in self.get_config().items() if value is not None})
+        return writer
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _warn_once(self, topic: str, message: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            warnings.warn(message, stacklevel=2)
+
+
+def _direction(model: Any, monitor: str) -> Literal["min", "max"] | None:
+    """Whether a metric should fall or rise, as Keras knows it; also for the outputs of a model with several."""
+    name = monitor.removeprefix("val_")
+    if name == "loss" or name.endswith("_loss"):
+        return "min"
+    # Compiled metrics come in containers.
+    for metric in (inner for outer in model.metrics for inner in (outer, *getattr(outer, "metrics", ()))):
+        if name == metric.name or name.endswith(f"_{metric.name}"):
+            direction = getattr(metric, "_direction", None)
+            if direction is not None:
+                return "max" if direction == "up" else "min"
+    return None
+
+
+def _number(value: Any) -> float | None:
+    """A number of any type as a float: Python, NumPy, a tensor or variable with one element. None if it is not one."""
+    if isinstance(value, float):
+        return value
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        return float(np.asarray(keras.ops.convert_to_numpy(value)).item())
+    except (TypeError, ValueError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar, as search libraries hand them out, as a Python number; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

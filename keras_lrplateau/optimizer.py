@@ -1,0 +1,289 @@
+"""What the callback does to a Keras optimizer: read the rate, set it, and keep copies of the training state.
+
+Whatever the optimizer looks like, the policy sees one number:
+
+- one rate: that rate;
+- several (`MultiOptimizer`): the largest. The others keep their ratio to it, each within the bounds;
+- a `LearningRateSchedule`: the multiplier of the schedule, 1.0 at first. Every rate is then its own times the
+  multiplier. The bounds limit what the multiplier does, never the schedule itself: a cosine may end at zero.
+
+A `LossScaleOptimizer` is looked through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras.optimizers.schedules import LearningRateSchedule
+
+LARGE = float(np.finfo("float32").max)
+"""Stands for "no upper bound" inside a compiled step, where the rate is a float32 or narrower."""
+
+
+@dataclass
+class _Rate:
+    """The rate of one optimizer without sub-optimizers.
+
+    Attributes:
+        optimizer: The optimizer.
+        multiplier: The variable that scales its schedule; None for a plain rate.
+        base: The rate found, before anything was decided; of a schedule, nothing.
+        share: `base` / the number that the policy saw at that time.
+        written: What the optimizer holds since it was last looked at or written, rounded to its dtype.
+    """
+
+    optimizer: Any
+    multiplier: Any
+    base: float = 0.0
+    share: float = 1.0
+    written: float = 0.0
+
+    def read(self) -> float:
+        return _to_float(self.optimizer.learning_rate if self.multiplier is None else self.multiplier)
+
+
+class RateControl:
+    """The rate of an optimizer as one number.
+
+    Args:
+        optimizer: Any Keras optimizer. One that chooses its sub-optimizers by a function must be built.
+        min_lr: Lower bound for every decision. >= 0.
+        max_lr: Upper bound for every decision, or None.
+
+    Raises:
+        TypeError: Not a Keras optimizer, or one whose rate is a plain callable.
+    """
+
+    def __init__(self, optimizer: Any, min_lr: float, max_lr: float | None) -> None:
+        self.optimizer = optimizer
+        self._min_lr = min_lr
+        self._max_lr = max_lr
+        self._rates = [_Rate(leaf, _multiplier(leaf)) for leaf in leaf_optimizers(optimizer)]
+        if not self._rates:
+            raise TypeError(
+                "AdaptLROnPlateau cannot find the optimizers that MultiOptimizer chooses by a function before the "
+                "model is built; give the model an Input or call model.build before model.fit"
+            )
+        self._is_scheduled = any(rate.multiplier is not None for rate in self._rates)
+        self.rate = 0.0
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take the rates as they are now for the ones to go on from; `rate` is the number for the policy."""
+        found = [rate.read() for rate in self._rates]
+        scheduled = [value for rate, value in zip(self._rates, found, strict=True) if rate.multiplier is not None]
+        self.rate = scheduled[0] if scheduled else max(found)
+        for rate, value in zip(self._rates, found, strict=True):
+            rate.written = value
+            rate.base = value
+            rate.share = value / self.rate if self.rate else 1.0
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether `rate` is a multiplier of a schedule instead of a rate."""
+        return self._is_scheduled
+
+    @property
+    def changed_outside(self) -> bool:
+        """Whether somebody else has set a rate since it was last written or adopted."""
+        return any(rate.read() != rate.written for rate in self._rates)
+
+    def in_force(self) -> dict[str, float]:
+        """The rates that the optimizer uses now, under the names that Keras' ReduceLROnPlateau logs them."""
+        if len(self._rates) == 1:
+            return {"learning_rate": _to_float(self._rates[0].optimizer.learning_rate)}
+        return {f"learning_rate_{rate.optimizer.name}": _to_float(rate.optimizer.learning_rate) for rate in self._rates}
+
+    def bounds(self) -> tuple[float, float | None]:
+        """`min_lr` and `max_lr` in the policy's number, which under a schedule depends on where the schedule is."""
+        if not self._is_scheduled:
+            return self._min_lr, self._max_lr
+        unscaled = max(_unscaled(rate.optimizer) if rate.multiplier is not None else rate.share for rate in self._rates)
+        if unscaled <= 0 or not math.isfinite(self._min_lr / unscaled):
+            return 0.0, None  # A schedule at zero stays there, whatever the multiplier.
+        max_lr = None if self._max_lr is None else self._max_lr / unscaled
+        return self._min_lr / unscaled, max_lr if max_lr is None or math.isfinite(max_lr) else None
+
+    def write(self, value: float) -> None:
+        """Set the rate.
+
+        Args:
+            value: The number for the policy's `rate`. Kept as the Python float that it is, so that cuts and raises do
+                not drift; only the optimizer's copy is rounded to its dtype.
+        """
+        self.rate = value
+        for rate in self._rates:
+            if rate.multiplier is not None:
+                rate.multiplier.assign(value)
+            elif self._is_scheduled or len(self._rates) > 1:
+                low, high = min(self._min_lr, rate.base), max(self._max_lr or LARGE, rate.base)
+                rate.optimizer.learning_rate = min(max(rate.share * value, low), high)
+            else:
+                rate.optimizer.learning_rate = value
+            rate.written = rate.read()
+
+
+def leaf_optimizers(optimizer: Any) -> list[Any]:
+    """The optimizers that hold a rate of their own, in the order in which `MultiOptimizer` lists them."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    leaves = list(inner.optimizers) if hasattr(inner, "optimizers") else [inner]
+    for leaf in leaves:
+        if not isinstance(leaf, keras.optimizers.Optimizer):
+            raise TypeError(
+                "AdaptLROnPlateau needs a compiled Keras optimizer whose learning rate it can set. "
+                f"Received: {leaf!r}; pass optimizer=... to model.compile"
+            )
+        if callable(leaf._learning_rate) and not isinstance(leaf._learning_rate, LearningRateSchedule | keras.Variable):
+            raise TypeError(
+                "AdaptLROnPlateau cannot scale a learning rate that is a plain callable: a compiled training step may "
+                f"have evaluated it once for all. Received: learning_rate={leaf._learning_rate!r} in optimizer "
+                f"'{leaf.name}'; use a float or a keras.optimizers.schedules.LearningRateSchedule"
+            )
+    return leaves
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+def scale_schedules(model: Any, min_lr: float, max_lr: float | None) -> None:
+    """Make every `LearningRateSchedule` of an optimizer scalable, before the training step is traced.
+
+    The multiplier must be a variable that the compiled step reads; a schedule exchanged after tracing is ignored by
+    TensorFlow, which goes on reporting the new one. It is tracked by the optimizer, so that JAX passes it into the
+    step, but kept out of saved files: they hold the optimizer that the user built, and load without this package.
+
+    Args:
+        model: A compiled model. Its training step is traced anew if a schedule is scaled now. If it is built and its
+            optimizer is not, that is built, too.
+        min_lr: The multiplier does not take the rate below this. >= 0.
+        max_lr: The multiplier does not take the rate above this; None for no bound.
+    """
+    if model.built and not model.optimizer.built:
+        # As Keras would at the first step; by then it is too late for a MultiOptimizer's schedules, and for a snapshot.
+        model.optimizer.build(model.trainable_variables)
+    for leaf in leaf_optimizers(model.optimizer):
+        if not isinstance(leaf._learning_rate, LearningRateSchedule):
+            continue
+        if _multiplier(leaf) is None:
+            _install_multiplier(leaf)
+            # An earlier fit without the callback has traced a step that knows no multiplier.
+            model.train_function = None
+        leaf._lr_plateau_bounds = (min_lr, LARGE if max_lr is None else max_lr)
+
+
+def _multiplier(leaf: Any) -> Any:
+    return getattr(leaf, "_lr_plateau_multiplier", None)
+
+
+def _install_multiplier(leaf: Any) -> None:
+    multiplier = keras.Variable(
+        1.0,
+        dtype=keras.backend.floatx(),
+        trainable=False,
+        aggregation="only_first_replica",
+        name="lr_plateau_multiplier",
+    )
+    # An optimizer locks its list of variables once it is built.
+    leaf._tracker.unlock()
+    leaf._track_variable(multiplier)
+    leaf._lr_plateau_multiplier = multiplier
+    unscaled = leaf._get_current_learning_rate
+
+    def scaled() -> Any:
+        rate = keras.ops.cast(unscaled(), multiplier.dtype)
+        low, high = leaf._lr_plateau_bounds
+        return keras.ops.clip(rate * multiplier, keras.ops.minimum(rate, low), keras.ops.maximum(rate, high))
+
+    @contextmanager
+    def without_multiplier() -> Iterator[None]:
+        position = next(i for i, variable in enumerate(leaf._variables) if variable is multiplier)
+        del leaf._variables[position]
+        try:
+            yield
+        finally:
+            leaf._variables.insert(position, multiplier)
+
+    def as_built(method: Callable[[Any], None]) -> Callable[[Any], None]:
+        def call(store: Any) -> None:
+            with without_multiplier():
+                method(store)
+
+        return call
+
+    # On the instance, not on the schedule: the schedule stays the object that the user made and that is saved.
+    leaf._lr_plateau_unscaled = unscaled
+    leaf._get_current_learning_rate = scaled
+    leaf.save_own_variables = as_built(leaf.save_own_variables)
+    leaf.load_own_variables = as_built(leaf.load_own_variables)
+
+
+def _unscaled(leaf: Any) -> float:
+    return _to_float(leaf._lr_plateau_unscaled())
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+
+def take_snapshot(model: Any) -> list[np.ndarray[Any, Any]]:
+    """Copy all that training changes to host memory: weights, non-trainable state, optimizer state.
+
+    With Adam that is about three times the size of the weights.
+
+    Args:
+        model: A built model with a built optimizer.
+
+    Returns:
+        One array for each variable, of its own shape and dtype.
+    """
+    arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+    # A view of the backend's own memory would change with the next step.
+    arrays = [array if array.flags.owndata else array.copy() for array in arrays]
+    # An average of weights means nothing before the first update, and Keras overwrites it then. As a copy of its weight
+    # it stays right when SwapEMAWeights has exchanged the two at the time the snapshot is restored.
+    positions = {id(variable): i for i, variable in enumerate(_variables(model))}
+    for leaf in leaf_optimizers(model.optimizer):
+        if leaf.use_ema and leaf.built and not int(_to_float(leaf._iterations)):
+            for weight, average in zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True):
+                if average is not None:
+                    arrays[positions[id(average)]] = arrays[positions[id(weight)]]
+    return arrays
+
+
+def restore_snapshot(model: Any, snapshot: list[np.ndarray[Any, Any]]) -> None:
+    """Put everything back, bit for bit, as `take_snapshot` found it.
+
+    Args:
+        model: The model that the snapshot was taken of.
+        snapshot: What `take_snapshot` returned.
+
+    Raises:
+        ValueError: The model has other variables than when the snapshot was taken.
+    """
+    variables = _variables(model)
+    if len(variables) != len(snapshot):
+        raise ValueError(
+            f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
+            "do not add layers or compile anew during a training that can roll back"
+        )
+    for variable, array in zip(variables, snapshot, strict=True):
+        variable.assign(array)
+
+
+def _variables(model: Any) -> list[Any]:
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
+
+
+def _to_float(value: Any) -> float:
+    """A scalar variable or tensor as the shortest Python float that its dtype rounds to the same value.
+
+    A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
+    number that the user wrote.
+    """
+    array = np.asarray(keras.ops.convert_to_numpy(value))
+    return float(str(array.item() if array.dtype == np.float64 else array[()]))
