@@ -312,7 +312,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._warn_once(
                 "missing metric",
                 f"AdaptLROnPlateau watches the metric '{self.monitor}', but there has been no validation so far, so "
-                "the learning rate has not changed. Pass validation_data or validation_split to model.fit, or a smaller "
+                "the learning rate has not changed. Pass validation_data or validation_split to model.fit, a smaller "
                 f"validation_freq, or watch the training with monitor='{self.monitor.removeprefix('val_')}'.",
             )
 
