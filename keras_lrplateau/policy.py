@@ -15,23 +15,25 @@ The words, used everywhere in this sense:
     raise           the rate goes above the one in force when the metric last improved
     excursion       the time from a raise until it is judged
     rollback        weights, optimizer state and rate go back to a snapshot
-    diverged        a non-finite metric, or a training loss far worse than before training
+    diverged        a non-finite metric or training loss, or a training loss far worse than before training
+    start over      back to the weights from before training, with a far lower rate
     exhausted       no excursion helped; nothing is left to try
 
-The rules, in the order in which `step` applies them:
+The rules:
 
-1. Diverged: back to the best snapshot (the untrained weights count as one) and cut hard. Inside an excursion: back to
-   the snapshot taken at the raise, and no later raise goes as high.
+1. Diverged: back to the best snapshot (the untrained weights count as one), with the rate cut hard. Inside an excursion:
+   back to the snapshot taken at the raise, and no later raise goes as high.
 2. A new best ends the wait. An open excursion has succeeded.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. in an excursion: cut towards the rate before the raise; at a plateau there, without a new best, the excursion has
-      failed: everything goes back to the snapshot taken at the raise, and the next raise is larger;
-   b. stalled, and nothing ever beat the first observation: the first rate ruined the weights. Back to the weights
-      from before training, with the rate cut hard;
-   c. stalled: snapshot, raise, and so open an excursion, at most `max_raises` times;
-   d. otherwise: cut, down to `min_lr`;
-   e. nothing left to try: exhausted. The rate is held until a new best.
-4. A trial still open when training ends is rolled back (`finish`): an excursion that nobody could judge is not kept.
+   a. in an excursion: cut towards the rate before the raise. At a plateau there, still without a new best, the excursion
+      has failed: everything goes back to the snapshot taken at the raise. The next raise is later, since the fruitless
+      cuts are counted anew, and larger;
+   b. stalled, and the training loss was once far above that before training: the first rate did lasting damage. Start
+      over. What was reached is put aside with its snapshot; if starting over stalls without beating it, it comes back;
+   c. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times;
+   d. otherwise: cut, down to `min_lr`.
+4. Exhausted: a stall that no raise is left for. From then on there are only cuts, until a new best.
+5. When training ends (`finish`), a trial that nobody could judge any more is taken back.
 
 With `max_raises=0` and `recover=False` the rate is that of `keras.callbacks.ReduceLROnPlateau`, observation by
 observation, but for these deviations:
@@ -81,11 +83,16 @@ HARD_CUT = 0.1
 MAX_RECOVERIES = 6
 """Divergences in a row, without a new best between them, before giving up: six hard cuts are a rate 10^6 too high."""
 
-FAR_WORSE = 100.0
-"""A training loss this many times the loss before training has diverged.
+FAR_WORSE = 10.0
+"""A training loss above this multiple of the loss before training has diverged.
 
-Well above what a few unusual batches do to a mean over an epoch; a rate far too high passes it within one epoch or
-becomes non-finite.
+At good rates the mean over an epoch stayed below 2.2 times the loss of the first batch, even with batches of 16.
+"""
+
+UNSTABLE = 3.0
+"""A training loss that once was above this multiple makes a later stall suspect: the rate was too high from the start.
+
+Networks that have come through that are often dead or saturated, with a loss that looks like slow learning.
 """
 
 STATE_VERSION = 1
@@ -105,7 +112,7 @@ class Config:
         min_lr: No cut goes below this rate. >= 0.
         max_lr: No raise goes above this rate; None for no bound. > 0, >= `min_lr`.
         raise_factor: A raise goes to this multiple of the rate in force when the metric last improved; after each
-            failure in a row, to its next power. > 1.
+            failure since then, to its next power. > 1.
         raise_after: Fruitless cuts in a row that make a stall. Integer >= 1.
         max_raises: How many raises one training may make. Integer >= 0; 0 turns raising off.
         recover: Whether divergence is answered at all.
@@ -117,7 +124,9 @@ class Config:
         TypeError: An argument is of the wrong type.
         ValueError: An argument is outside its range.
 
-    The defaults of `raise_factor`, `raise_after` and `max_raises` rest on measurements.
+    Source of the defaults: those that Keras' ReduceLROnPlateau has are its own. `raise_factor`, `raise_after` and
+    `max_raises` were chosen on the tuning tasks of examples/benchmarks/raise_defaults.py, where raising earlier cost a
+    few per cent, and this costs nothing.
     """
 
     mode: Literal["min", "max"] = "min"
@@ -129,7 +138,7 @@ class Config:
     min_lr: float = 0.0
     max_lr: float | None = None
     raise_factor: float = 2.0
-    raise_after: int = 2
+    raise_after: int = 3
     max_raises: int = 3
     recover: bool = True
     rollback: bool = True
@@ -172,7 +181,6 @@ class State:
         rate: The rate in force. >= 0.
         rate_at_best: The rate in force when the metric last improved; before that, the first rate.
         best: The best observation, or None before the first finite one.
-        improvements: How many new bests there were, the first observation included.
         observations: How many values were seen.
         wait: Observations since the last improvement, change of rate or cooldown.
         cooldown: Observations of the cooldown still to come.
@@ -182,14 +190,17 @@ class State:
         rate_before_raise: The rate to which an open excursion returns if it fails; None when none is open.
         rate_too_high: The lowest rate at which an excursion diverged; None if none did.
         recoveries: Divergences since the last new best.
-        loss_before: The training loss before the first update, or None when it is not known.
+        loss_before: The training loss before the first update; None when it is not known.
+        unstable: Whether the training loss rose above `UNSTABLE` times that since training started, or started over.
+        first_rate: The rate with which training started.
+        start_rate: The rate with which training started, or started over; None when it cannot start over any more.
+        aside: The state from before training started over, until its best is beaten; else None.
         exhausted: Whether nothing is left to try.
     """
 
     rate: float
     rate_at_best: float
     best: float | None = None
-    improvements: int = 0
     observations: int = 0
     wait: int = 0
     cooldown: int = 0
@@ -200,6 +211,10 @@ class State:
     rate_too_high: float | None = None
     recoveries: int = 0
     loss_before: float | None = None
+    unstable: bool = False
+    first_rate: float = 0.0
+    start_rate: float | None = None
+    aside: State | None = None
     exhausted: bool = False
 
     @property
@@ -227,7 +242,10 @@ class State:
             missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
             raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
         for field in dataclasses.fields(cls):
-            _check_field(field.name, str(field.type), fields[field.name])
+            if field.name == "aside" and fields["aside"] is not None:
+                fields["aside"] = cls.from_dict({"version": version, **fields["aside"]})
+            else:
+                _check_field(field.name, str(field.type), fields[field.name])
         return cls(**fields)
 
 
@@ -322,7 +340,8 @@ def start(config: Config, rate: float) -> State:
             f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r} "
             f"and a learning rate of {rate!r}; raise max_lr or start lower"
         )
-    return State(rate=float(rate), rate_at_best=float(rate))
+    rate = float(rate)
+    return State(rate=rate, rate_at_best=rate, first_rate=rate, start_rate=rate)
 
 
 def step(config: Config, state: State, value: float, loss: float | None = None) -> Step:
@@ -346,7 +365,8 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     cooldown = max(state.cooldown - 1, 0)
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    state = replace(state, observations=observations, cooldown=cooldown, wait=wait)
+    unstable = state.unstable or (config.recover and _exceeds(state, loss, UNSTABLE))
+    state = replace(state, observations=observations, cooldown=cooldown, wait=wait, unstable=unstable)
     if improved:
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
@@ -366,10 +386,8 @@ def finish(config: Config, state: State) -> Step:
     """
     if state.in_excursion:
         return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
-    if state.recoveries and not _has_learned(state) and state.best is not None and not state.exhausted:
-        reason = "training ended before starting over brought a new best"
-        after = replace(state, rate=state.rate_at_best, recoveries=0, wait=0)
-        return _decide(state, after, "rollback", None, reason, restore="best" if config.rollback else None)
+    if state.aside is not None:
+        return _take_back(config, state, state.aside, None, "training ended before starting over brought a new best")
     return Step(state, _hold(state, None))
 
 
@@ -394,9 +412,9 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
     """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
     needed: set[Snapshot] = set()
     if config.rollback:
-        if config.recover and not _has_learned(state):
+        if config.recover and state.start_rate is not None:
             needed.add("start")
-        if (config.recover or config.rollback_on_cut) and state.best is not None:
+        if (config.recover or config.rollback_on_cut) and (state.best is not None or state.aside is not None):
             needed.add("best")
         if state.in_excursion:
             needed.add("raise")
@@ -426,37 +444,38 @@ def _divergence(state: State, value: float, loss: float | None, improved: bool) 
         return ""
     if not math.isfinite(loss):
         return f"the training loss is {loss}"
-    if state.loss_before is not None and 0 < state.loss_before * FAR_WORSE < loss:
+    if _exceeds(state, loss, FAR_WORSE):
         return f"the training loss is {loss:.6g}, far worse than before training ({state.loss_before:.6g})"
     return ""
 
 
-def _has_learned(state: State) -> bool:
-    """Whether something has beaten the first observation, made after training at the rate the user gave."""
-    return state.improvements > 1
+def _exceeds(state: State, loss: float | None, multiple: float) -> bool:
+    """Whether a training loss is above a multiple of that before training. A loss that may be negative has none."""
+    return loss is not None and state.loss_before is not None and 0 < multiple * state.loss_before < loss
 
 
 def _new_best(config: Config, state: State, value: float) -> Step:
+    beaten = state.aside is None or _improves(config, state.aside.best, value)
     after = replace(
         state,
         best=value,
         rate_at_best=state.rate,
-        improvements=state.improvements + 1,
         cuts=0,
         failed_raises=0,
         rate_before_raise=None,
-        recoveries=0,
+        recoveries=0 if beaten else state.recoveries,
+        aside=None if beaten else state.aside,
         exhausted=False,
     )
-    save: Snapshot | None = "best" if "best" in needed_snapshots(config, after) else None
+    save: Snapshot | None = "best" if beaten and "best" in needed_snapshots(config, after) else None
     if state.in_excursion:
         return _decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
+    if state.aside is not None and beaten:
+        return _decide(state, after, "success", value, f"starting over brought a new best, {value:.6g}", save=save)
     return _decide(state, after, "best", value, "", save=save)
 
 
 def _plateau(config: Config, state: State, value: float) -> Step:
-    if state.exhausted:
-        return Step(state, _hold(state, value))
     best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
 
@@ -466,19 +485,26 @@ def _plateau(config: Config, state: State, value: float) -> Step:
         reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
         return _end_excursion(config, state, value, "rollback", reason)
 
-    may_start_over = config.recover and config.rollback and state.best is not None and not _has_learned(state)
-    if may_start_over and state.recoveries:
-        return _start_over(config, state, value, f"starting over failed: {waited}")
+    # Without snapshots there is no way back to the start.
+    suspect = state.unstable and config.rollback and state.start_rate is not None and state.recoveries < MAX_RECOVERIES
     at_floor = state.rate <= config.min_lr
-    if state.cuts >= config.raise_after or at_floor:
-        stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
-        if may_start_over:
-            return _start_over(config, state, value, f"{stalled}; nothing ever beat the first observation")
-        if config.max_raises > 0:
-            return _raise(config, state, value, stalled)
-        if at_floor:
-            return _decide(state, replace(state, exhausted=True), "exhausted", value, stalled)
-    return _cut(config, state, value, config.min_lr, waited)
+    is_stalled = (state.cuts >= config.raise_after or at_floor) and not state.exhausted
+    stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
+    if suspect and state.aside is not None:
+        return _start_over(config, state, value, f"{waited} of another unstable start")
+    if is_stalled and suspect:
+        return _start_over(
+            config, state, value, f"{stalled}; the training loss had been far above that before training"
+        )
+    if is_stalled and state.aside is not None:
+        return _take_back(config, state, state.aside, value, f"starting over brought no new best; {stalled}")
+    if is_stalled and config.max_raises > 0:
+        return _raise(config, state, value, stalled)
+    if not at_floor:
+        return _cut(config, state, value, config.min_lr, waited)
+    if state.exhausted:
+        return Step(state, _hold(state, value))
+    return _decide(state, replace(state, exhausted=True), "exhausted", value, stalled)
 
 
 def _cut(config: Config, state: State, value: float, floor: float, reason: str) -> Step:
@@ -490,20 +516,22 @@ def _cut(config: Config, state: State, value: float, floor: float, reason: str) 
         # The cuts of an excursion undo its own raise; they say nothing about the rates below.
         cuts=state.cuts if state.in_excursion else state.cuts + 1,
     )
-    back = config.rollback_on_cut and not state.in_excursion and state.best is not None
+    back = config.rollback_on_cut and not state.in_excursion and state.aside is None and state.best is not None
     return _decide(state, after, "cut", value, reason, restore="best" if back else None)
 
 
 def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
-    ceiling = min(
-        math.inf if config.max_lr is None else config.max_lr,
+    ceiling = math.inf if config.max_lr is None else config.max_lr
+    if state.rate_too_high is not None:
         # Back to a rate that broke training would only break it again.
-        math.inf if state.rate_too_high is None else state.rate_too_high / config.raise_factor,
-    )
-    target = min(state.rate_at_best * config.raise_factor ** (state.failed_raises + 1), ceiling)
+        ceiling = min(ceiling, state.rate_too_high / config.raise_factor)
+    try:
+        target = min(state.rate_at_best * config.raise_factor ** (state.failed_raises + 1), ceiling)
+    except OverflowError:
+        target = ceiling
     if state.raises == config.max_raises:
         reason = f"{stalled}; all {config.max_raises} raises are used up"
-    elif target <= state.rate:
+    elif not state.rate < target < math.inf:
         reason = f"{stalled}; there is no room to raise below {ceiling:.6g}"
     else:
         after = replace(
@@ -511,6 +539,7 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
             rate=target,
             rate_before_raise=state.rate,
             raises=state.raises + 1,
+            start_rate=None,  # One snapshot less to keep.
             wait=0,
             cooldown=config.cooldown,
         )
@@ -526,6 +555,7 @@ def _end_excursion(config: Config, state: State, value: float | None, kind: Kind
         rate=state.rate_before_raise,
         rate_before_raise=None,
         failed_raises=state.failed_raises + 1,
+        cuts=0,
         wait=0,
         cooldown=config.cooldown,
     )
@@ -539,37 +569,52 @@ def _recover(config: Config, state: State, value: float, reason: str) -> Step:
         known = math.inf if state.rate_too_high is None else state.rate_too_high
         broken = replace(state, rate_too_high=min(state.rate, known))
         return _end_excursion(config, broken, value, "diverged", reason)
-    restore: Snapshot = "start" if state.best is None else "best"
-    return _retreat(config, state, value, reason, rate=state.rate * _hard_cut(config), restore=restore)
+
+    from_start = state.best is None or state.aside is not None
+    restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
+    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0)
+    if state.recoveries < MAX_RECOVERIES:
+        rate = _hard_cut(config, state.rate)
+        after = replace(after, rate=rate, recoveries=state.recoveries + 1)
+        if from_start:
+            after = replace(after, start_rate=rate, best=None, unstable=False)
+        return _decide(state, after, "diverged", value, reason, restore=restore)
+    if math.isfinite(value) and state.loss_before is not None:
+        # No rate brought the training loss down to that before training, so that was no yardstick: one batch that
+        # happened to be easy.
+        after = replace(after, rate=state.first_rate, start_rate=state.first_rate, loss_before=None, recoveries=0)
+        reason += "; so it was at far lower rates, so the first batch was no yardstick: back to the first rate"
+        return _decide(state, after, "diverged", value, reason, restore=restore)
+    # Even now every divergence goes back to sound weights, so that the run ends with some.
+    reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+    kind: Kind = "diverged" if state.exhausted else "exhausted"
+    return _decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
 
 
 def _start_over(config: Config, state: State, value: float, reason: str) -> Step:
-    """The first rate ruined the weights before the first observation: back to those from before training.
-
-    A dead network shows no NaN. All that shows is that nothing ever gets better.
-    """
-    rate = state.rate_at_best * _hard_cut(config) ** (state.recoveries + 1)
-    return _retreat(config, state, value, reason, rate=rate, restore="start")
-
-
-def _retreat(config: Config, state: State, value: float, reason: str, rate: float, restore: Snapshot) -> Step:
-    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0)
-    if state.recoveries < MAX_RECOVERIES:
-        # A rate that began below min_lr stays where it is.
-        rate = max(rate, min(config.min_lr, state.rate))
-        after = replace(after, rate=rate, recoveries=state.recoveries + 1)
-        return _decide(state, after, "diverged", value, reason, restore=restore if config.rollback else None)
-    # Even then a non-finite metric goes back to sound weights, so that the run ends with some. But hard cuts that did
-    # not bring the training loss down have shown that the loss before training was no yardstick.
-    after = replace(after, loss_before=None, exhausted=True)
-    reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
-    kind: Kind = "diverged" if state.exhausted else "exhausted"
-    restore = "start" if state.best is None else "best"
-    return _decide(state, after, kind, value, reason, restore=restore if config.rollback else None)
+    """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
+    assert state.start_rate is not None
+    rate = _hard_cut(config, state.start_rate)
+    after = replace(
+        State(rate=rate, rate_at_best=rate, start_rate=rate),
+        first_rate=state.first_rate,
+        observations=state.observations,
+        loss_before=state.loss_before,
+        recoveries=state.recoveries + 1,
+        aside=replace(state, aside=None) if state.aside is None else state.aside,
+    )
+    return _decide(state, after, "diverged", value, reason, restore="start")
 
 
-def _hard_cut(config: Config) -> float:
-    return min(HARD_CUT, config.factor)
+def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step:
+    """Starting over was no better: back to the best from before, and on from there."""
+    after = replace(aside, observations=state.observations, wait=0, start_rate=None)
+    return _decide(state, after, "rollback", value, reason, restore="best")
+
+
+def _hard_cut(config: Config, rate: float) -> float:
+    """A rate that began below `min_lr` stays there."""
+    return max(rate * min(HARD_CUT, config.factor), min(config.min_lr, rate))
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
