@@ -1,0 +1,573 @@
+"""The plateau rule, as timelines: the values that come, and what is made of each."""
+
+import dataclasses
+import doctest
+import json
+import math
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_lrplateau import policy
+from keras_lrplateau.policy import Config, State, finish, needed_snapshots, override, start, step
+
+NAN, INF = math.nan, math.inf
+
+KERAS = Config(factor=0.5, patience=2, max_raises=0, recover=False)
+"""Small numbers, and nothing but cuts."""
+
+FULL = replace(KERAS, max_raises=2, raise_after=2, recover=True)
+
+
+def run(config, values, rate=1.0, losses=(), loss_before=None):
+    """The last state, and for each value "kind rate", or only the rate where nothing happened."""
+    state = replace(start(config, rate), loss_before=loss_before)
+    line, decisions = [], []
+    for i, value in enumerate(values):
+        state, decision = step(config, state, value, losses[i] if losses else None)
+        decisions.append(decision)
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+    return state, line, decisions
+
+
+def timeline(config, values, **kwargs):
+    return run(config, values, **kwargs)[1]
+
+
+# --- cuts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plateau_of_patience_observations_cuts():
+    assert timeline(KERAS, [5, 4, 4, 4, 4, 4]) == ["1", "1", "1", "cut 0.5", "0.5", "cut 0.25"]
+
+
+def test_an_improvement_starts_the_wait_anew():
+    assert timeline(KERAS, [5, 5, 4, 4, 3, 3, 3]) == ["1", "1", "1", "1", "1", "1", "cut 0.5"]
+
+
+def test_patience_zero_acts_as_one():
+    values = [5, 5, 4, 4]
+    assert timeline(replace(KERAS, patience=0), values) == ["1", "cut 0.5", "0.5", "cut 0.25"]
+    assert timeline(replace(KERAS, patience=1), values) == timeline(replace(KERAS, patience=0), values)
+
+
+def test_no_wait_is_counted_in_the_cooldown():
+    config = replace(KERAS, cooldown=3)
+    assert timeline(config, [5, 5, 5, 5, 5, 5, 5]) == ["1", "1", "cut 0.5", "0.5", "0.5", "0.5", "cut 0.25"]
+
+
+def test_a_cut_stops_at_min_lr_exactly_and_then_says_once_that_nothing_is_left():
+    config = replace(KERAS, min_lr=0.3, patience=1)
+    assert timeline(config, [5, 5, 5, 5, 5]) == ["1", "cut 0.5", "cut 0.3", "exhausted 0.3", "0.3"]
+
+
+def test_a_rate_that_starts_below_min_lr_is_never_cut():
+    assert timeline(replace(KERAS, min_lr=2.0), [5, 5, 5, 5, 5])[-1] == "1"
+
+
+def test_an_improvement_smaller_than_min_delta_does_not_count():
+    config = replace(KERAS, min_delta=0.5)
+    assert timeline(config, [5, 4.75, 4.5]) == ["1", "1", "cut 0.5"]
+    assert timeline(config, [5, 4.75, 4.25]) == ["1", "1", "1"]
+
+
+@pytest.mark.parametrize("best", [100.0, -100.0])
+def test_a_relative_threshold_asks_for_progress_whatever_the_sign_of_the_metric(best):
+    config = replace(KERAS, threshold_mode="rel", min_delta=0.01, patience=1)
+    assert timeline(config, [best, best - 0.5]) == ["1", "cut 0.5"]
+    assert timeline(config, [best, best - 1.5]) == ["1", "1"]
+
+
+def test_in_max_mode_larger_is_better():
+    assert timeline(replace(KERAS, mode="max"), [1, 2, 1, 1]) == ["1", "1", "1", "cut 0.5"]
+
+
+def test_a_cut_goes_back_to_the_best_weights_only_when_asked():
+    def restored(config):
+        return run(config, [5, 6, 6])[2][-1].restore
+
+    assert restored(FULL) is None
+    assert restored(replace(FULL, rollback_on_cut=True)) == "best"
+
+
+# --- raises ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stall_raises_above_the_rate_of_the_last_improvement_and_a_new_best_keeps_it():
+    #         best          cut           cut             stalled         new best
+    values = [5, 5, 5, 5, 5, 5, 5, 6, 4, 4]
+    state, line, decisions = run(FULL, values)
+    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "raise 2", "2", "success 2", "2"]
+    assert decisions[6].save == "raise"
+    assert not state.in_excursion
+    assert "new best, 4" in decisions[8].reason
+
+
+def test_an_excursion_is_cut_back_and_fails_only_at_a_plateau_at_the_rate_before():
+    values = [5] * 15
+    _, line, decisions = run(FULL, values)
+    assert line[6:] == ["raise 2", "2", "cut 1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "rollback 0.25"]
+    assert decisions[-1].restore == "raise"
+
+
+def test_after_a_failure_the_next_raise_is_later_and_larger():
+    state, line, _ = run(FULL, [5] * 15)
+    assert line[-1] == "rollback 0.25"
+    later = timeline_from(FULL, state, [5] * 6)
+    assert later == ["0.25", "cut 0.125", "0.125", "cut 0.0625", "0.0625", "raise 4"]
+
+
+def timeline_from(config, state, values):
+    line = []
+    for value in values:
+        state, decision = step(config, state, value)
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+    return line
+
+
+def test_raises_are_bounded_and_then_only_cuts_are_left():
+    _, line, decisions = run(replace(FULL, max_raises=1), [5] * 40)
+    kinds = [decision.kind for decision in decisions if decision.is_action]
+    assert kinds.count("raise") == 1
+    assert kinds.count("exhausted") == 1
+    after = kinds[kinds.index("exhausted") + 1 :]
+    assert set(after) == {"cut"}
+    assert "all 1 raises are used up" in next(d.reason for d in decisions if d.kind == "exhausted")
+    assert line[-1] != line[20]
+
+
+def test_no_raise_goes_above_max_lr():
+    state, line, _ = run(replace(FULL, max_lr=1.5), [5] * 7)
+    assert line[-1] == "raise 1.5"
+    assert state.in_excursion
+
+
+def test_a_stall_without_room_below_max_lr_is_exhausted():
+    # At the rate of the bound itself: nothing can be raised.
+    config = replace(FULL, max_lr=1.0, min_lr=1.0)
+    _, line, decisions = run(config, [5, 5, 5])
+    assert line == ["1", "1", "exhausted 1"]
+    assert "no room" in decisions[-1].reason
+
+
+def test_a_plateau_at_min_lr_stalls_at_once():
+    assert timeline(replace(FULL, min_lr=0.5), [5] * 5) == ["1", "1", "cut 0.5", "0.5", "raise 2"]
+
+
+def test_a_new_best_ends_exhaustion():
+    config = replace(FULL, max_raises=1, min_lr=0.5)
+    state, line, _ = run(config, [5] * 20)
+    assert "exhausted 0.5" in line
+    assert state.exhausted
+    state, _ = step(config, state, 1.0)
+    assert not state.exhausted
+
+
+def test_an_excursion_that_diverges_goes_back_to_the_raise_and_no_raise_goes_as_high_again():
+    state, line, decisions = run(FULL, [5] * 7 + [NAN])
+    assert line[-2:] == ["raise 2", "diverged 0.25"]
+    assert decisions[-1].restore == "raise"
+    assert timeline_from(FULL, state, [5] * 6)[-1] == "raise 1"  # 2 broke training: half of it at most
+
+
+def test_no_raise_goes_back_to_a_rate_that_diverged():
+    config = replace(FULL, patience=1, raise_after=1)
+    assert timeline(config, [1.0, 0.9, NAN, 0.95, 0.95, 0.95])[-3:] == ["cut 0.05", "raise 0.5", "cut 0.25"]
+
+
+def test_a_rate_of_zero_is_not_raised():
+    state, *_ = run(FULL, [5, 5])
+    state, _ = override(FULL, state, 0.0)
+    assert timeline_from(FULL, state, [5, 5, 5]) == ["exhausted 0", "0", "0"]
+
+
+def test_a_raise_that_would_overflow_is_no_raise():
+    config = replace(FULL, raise_factor=1e200, max_raises=5)
+    _, line, decisions = run(config, [5] * 7, rate=1e200)
+    assert line[-1].startswith("exhausted")
+    assert all(math.isfinite(decision.rate) for decision in decisions)
+
+
+# --- divergence ------------------------------------------------------------------------------------------------------
+
+
+def test_a_nan_goes_back_to_the_best_weights_with_a_hard_cut():
+    _, line, decisions = run(FULL, [5, 4, NAN, 4.5])
+    assert line == ["1", "1", "diverged 0.1", "0.1"]
+    assert decisions[2].restore == "best"
+    assert "the metric is nan" in decisions[2].reason
+
+
+def test_a_nan_before_anything_finite_goes_back_to_the_start():
+    state, line, decisions = run(FULL, [NAN, INF, 5])
+    assert line == ["diverged 0.1", "diverged 0.01", "0.01"]
+    assert [decision.restore for decision in decisions] == ["start", "start", None]
+    assert state.best == 5
+
+
+def test_a_hard_cut_is_at_least_an_ordinary_cut():
+    assert timeline(replace(FULL, factor=0.01), [5, NAN])[-1] == "diverged 0.01"
+
+
+def test_a_nan_training_loss_is_seen_behind_a_finite_metric():
+    config = replace(FULL, mode="max")
+    _, line, decisions = run(config, [0.5, 0.1], losses=[1.0, NAN])
+    assert line == ["1", "diverged 0.1"]
+    assert "training loss is nan" in decisions[1].reason
+
+
+def test_a_better_metric_than_ever_vouches_for_the_weights():
+    assert timeline(FULL, [5, 4], losses=[1.0, INF]) == ["1", "1"]
+
+
+def test_the_first_metric_cannot_vouch():
+    _, line, decisions = run(FULL, [5], losses=[NAN])
+    assert line == ["diverged 0.1"]
+    assert decisions[0].restore == "start"
+
+
+def test_a_training_loss_far_worse_than_before_training_has_diverged():
+    _, line, decisions = run(FULL, [5, 4], losses=[25, 2], loss_before=2.0)
+    assert line == ["diverged 0.1", "0.1"]
+    assert decisions[0].restore == "start"
+    assert "far worse than before training (2)" in decisions[0].reason
+    assert timeline(FULL, [5, 4], losses=[19, 2], loss_before=2.0) == ["1", "1"]
+
+
+@pytest.mark.parametrize("loss_before", [None, 0.0, -3.0])
+def test_a_loss_before_training_that_is_no_yardstick_is_not_used(loss_before):
+    assert timeline(FULL, [5, 5], losses=[1e9, 1e9], loss_before=loss_before) == ["1", "1"]
+
+
+def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
+    count = policy.MAX_RECOVERIES
+    state, line, decisions = run(FULL, [5] + [NAN] * (count + 3))
+    assert [text.split()[0] for text in line[1:]] == ["diverged"] * count + ["exhausted"] + ["diverged"] * 2
+    assert len(set(line[count + 1 :])) <= 2  # the rate is not cut any further
+    assert {decision.restore for decision in decisions[1:]} == {"best"}
+    assert state.exhausted
+
+
+def test_a_first_batch_that_was_no_yardstick_gives_the_first_rate_back():
+    count = policy.MAX_RECOVERIES
+    state, line, _ = run(FULL, [5] * (count + 2), losses=[1.0] * (count + 2), loss_before=0.01)
+    assert line[count - 1] == f"diverged {10.0**-count:g}"
+    assert line[count:] == ["diverged 1", "1"]
+    assert state.best == 5
+
+
+def test_without_recovery_a_nan_is_only_no_improvement():
+    _, line, decisions = run(KERAS, [NAN, 5, NAN, NAN, 4])
+    assert line == ["1", "1", "1", "cut 0.5", "0.5"]
+    assert decisions[-1].best == 4
+
+
+# --- starting over ---------------------------------------------------------------------------------------------------
+
+
+def stalled_after_an_unstable_start(config=FULL):
+    """A network that came through a loss of 5 times that before training, and then learns nothing."""
+    return run(config, [2.3] * 7, losses=[10.0] + [2.3] * 6, loss_before=2.0)
+
+
+def test_a_stall_after_an_unstable_start_starts_over_with_a_far_lower_rate():
+    state, line, decisions = stalled_after_an_unstable_start()
+    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "diverged 0.1"]
+    assert decisions[-1].restore == "start"
+    assert state.best is None
+    assert state.aside is not None
+    assert state.aside.best == 2.3
+
+
+def test_after_a_stable_start_a_stall_raises():
+    _, line, _ = run(FULL, [2.3] * 7, losses=[5.9] + [2.3] * 6, loss_before=2.0)
+    assert line[-1] == "raise 2"
+
+
+def test_starting_over_succeeds_when_it_beats_what_was_put_aside():
+    state, *_ = stalled_after_an_unstable_start()
+    kinds, saves = [], []
+    for value in (3.0, 2.5, 2.2):
+        state, decision = step(FULL, state, value, 2.0)
+        kinds.append(decision.kind)
+        saves.append(decision.save)
+    assert kinds == ["best", "best", "success"]
+    assert saves == [None, None, "best"]  # what was put aside stays saved until it is beaten
+    assert state.aside is None
+
+
+def test_starting_over_that_is_unstable_again_starts_over_again_at_the_first_plateau():
+    state, *_ = stalled_after_an_unstable_start()
+    line = []
+    for _ in range(3):
+        state, decision = step(FULL, state, 2.4, 10.0)
+        line.append(f"{decision.kind} {decision.rate:g}")
+    assert line == ["best 0.1", "hold 0.1", "diverged 0.01"]
+    assert state.aside.best == 2.3
+
+
+def test_starting_over_that_stalls_without_a_new_best_is_taken_back_and_then_raises():
+    state, *_ = stalled_after_an_unstable_start()
+    line, restores = [], []
+    for _ in range(9):
+        state, decision = step(FULL, state, 2.4, 2.0)
+        line.append(f"{decision.kind} {decision.rate:g}")
+        restores.append(decision.restore)
+    assert line[:7] == ["best 0.1", "hold 0.1", "cut 0.05", "hold 0.05", "cut 0.025", "hold 0.025", "rollback 0.25"]
+    assert restores[6] == "best"
+    assert line[7:] == ["hold 0.25", "raise 2"]
+    assert state.best == 2.3
+
+
+def test_a_divergence_after_starting_over_goes_back_to_the_start():
+    state, *_ = stalled_after_an_unstable_start()
+    state, _ = step(FULL, state, 3.0, 2.0)
+    _, decision = step(FULL, state, NAN, 2.0)
+    assert (decision.kind, decision.restore) == ("diverged", "start")
+
+
+def test_without_snapshots_nothing_is_restored_and_nothing_starts_over():
+    config = replace(FULL, rollback=False)
+    _, line, decisions = stalled_after_an_unstable_start(config)
+    assert line[-1] == "raise 2"
+    _, line, more = run(config, [5] * 15 + [NAN])
+    assert {"rollback 0.25", "diverged 0.025"} <= set(line)
+    assert {d.save for d in decisions + more} == {d.restore for d in decisions + more} == {None}
+
+
+# --- the end, and others' changes ------------------------------------------------------------------------------------
+
+
+def test_an_excursion_still_open_at_the_end_is_taken_back():
+    state, line, _ = run(FULL, [5] * 9)
+    assert line[-1] == "cut 1"
+    _, decision = finish(FULL, state)
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "raise", 0.25)
+
+
+def test_starting_over_still_open_at_the_end_is_taken_back():
+    state, *_ = stalled_after_an_unstable_start()
+    after, decision = finish(FULL, state)
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 0.25)
+    assert after.best == 2.3
+
+
+def test_nothing_open_at_the_end_changes_nothing():
+    state, *_ = run(FULL, [5, 4])
+    assert finish(FULL, state) == (state, finish(FULL, state).decision)
+    assert finish(FULL, state).decision.kind == "hold"
+
+
+def test_a_rate_set_by_others_is_gone_on_from():
+    state, *_ = run(KERAS, [5, 5])
+    state, decision = override(KERAS, state, 0.8)
+    assert (decision.kind, decision.rate_before, decision.rate) == ("override", 1.0, 0.8)
+    assert step(KERAS, state, 5).decision.rate == 0.4
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_survives_json():
+    state, *_ = stalled_after_an_unstable_start()
+    assert state.aside is not None
+    assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"version": None},
+        {"rate": "fast"},
+        {"rate": NAN},
+        {"rate": -1.0},
+        {"wait": 1.5},
+        {"wait": True},
+        {"exhausted": 1},
+        {"best": INF},
+        {"speed": 1},
+        {"aside": {"rate": 1.0}},
+    ],
+)
+def test_a_damaged_state_is_refused(change):
+    data = start(FULL, 1.0).to_dict() | change
+    with pytest.raises(ValueError, match=r"state|must be"):
+        State.from_dict(data)
+
+
+def test_a_state_that_lacks_a_field_is_refused():
+    data = start(FULL, 1.0).to_dict()
+    del data["wait"]
+    with pytest.raises(ValueError, match="wait"):
+        State.from_dict(data)
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"mode": "auto"}, ValueError),
+        ({"mode": []}, ValueError),
+        ({"factor": 1.0}, ValueError),
+        ({"factor": 0.0}, ValueError),
+        ({"factor": NAN}, ValueError),
+        ({"factor": "0.1"}, TypeError),
+        ({"factor": True}, TypeError),
+        ({"patience": -1}, ValueError),
+        ({"patience": 2.5}, TypeError),
+        ({"min_delta": -0.1}, ValueError),
+        ({"min_delta": INF}, ValueError),
+        ({"threshold_mode": "relative"}, ValueError),
+        ({"cooldown": -1}, ValueError),
+        ({"min_lr": -1e-3}, ValueError),
+        ({"max_lr": 0.0}, ValueError),
+        ({"max_lr": 0.1, "min_lr": 0.2}, ValueError),
+        ({"raise_factor": 1.0}, ValueError),
+        ({"raise_after": 0}, ValueError),
+        ({"max_raises": -1}, ValueError),
+        ({"recover": 1}, TypeError),
+        ({"rollback": None}, TypeError),
+        ({"rollback_on_cut": True, "rollback": False}, ValueError),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_name_with_what_was_received(arguments, error):
+    name = next(iter(arguments))
+    with pytest.raises(error, match=rf"(?s){name}.*Received"):
+        Config(**arguments)
+
+
+@pytest.mark.parametrize(("rate", "error"), [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError)])
+def test_a_wrong_rate_is_refused(rate, error):
+    with pytest.raises(error, match="rate must be"):
+        start(Config(), rate)
+    with pytest.raises(error, match="rate must be"):
+        override(Config(), start(Config(), 1.0), rate)
+
+
+def test_a_start_above_max_lr_is_refused():
+    with pytest.raises(ValueError, match=r"max_lr=0.1 and a learning rate of 0.5"):
+        start(Config(max_lr=0.1), 0.5)
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+numbers = st.one_of(
+    st.integers(-8, 8).map(float),
+    st.floats(-1e3, 1e3),
+    st.sampled_from([NAN, INF, -INF, 1e308, -1e308, 5e-324, 0.0, -0.0]),
+)
+series = st.lists(st.tuples(numbers, st.none() | numbers), max_size=120)
+
+
+@st.composite
+def configs(draw):
+    min_lr = draw(st.sampled_from([0.0, 0.01, 1.0]))
+    return Config(
+        mode=draw(st.sampled_from(["min", "max"])),
+        factor=draw(st.sampled_from([0.1, 0.5, 0.9])),
+        patience=draw(st.integers(0, 4)),
+        min_delta=draw(st.sampled_from([0.0, 1e-4, 0.5])),
+        threshold_mode=draw(st.sampled_from(["abs", "rel"])),
+        cooldown=draw(st.integers(0, 3)),
+        min_lr=min_lr,
+        max_lr=draw(st.none() | st.sampled_from([1.0, 3.0])),
+        raise_factor=draw(st.sampled_from([1.5, 2.0, 1e300])),
+        raise_after=draw(st.integers(1, 3)),
+        max_raises=draw(st.integers(0, 3)),
+        recover=draw(st.booleans()),
+        rollback=draw(st.just(True) | st.booleans()),
+    )
+
+
+states = st.sampled_from([None, 0.01, 2.0])
+"""The loss before training."""
+
+
+def trace(config, state, values):
+    decisions = []
+    for value, loss in values:
+        state, decision = step(config, state, value, loss)
+        decisions.append(decision)
+    return state, decisions
+
+
+@settings(max_examples=1000, deadline=None)
+@given(configs(), states, series)
+def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(config, loss_before, values):
+    state = replace(start(config, 1.0), loss_before=loss_before)
+    stored = {"start"} & needed_snapshots(config, state)
+    raises = 0
+    for value, loss in values:
+        state, decision = step(config, state, value, loss)
+        assert config.min_lr <= state.rate <= (config.max_lr or math.inf)
+        assert math.isfinite(state.rate)
+        assert state.best is None or math.isfinite(state.best)
+        assert decision.rate == state.rate
+        assert bool(decision.reason) == decision.is_action
+        if decision.save is not None:
+            stored.add(decision.save)
+        if decision.restore is not None:
+            assert decision.restore in stored
+        stored &= needed_snapshots(config, state)
+        assert len(stored) <= 2
+        assert needed_snapshots(config, state) <= stored
+        raises += decision.kind == "raise"
+    assert raises <= config.max_raises
+    if (restore := finish(config, state).decision.restore) is not None:
+        assert restore in stored
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs(), states, series)
+def test_min_on_x_equals_max_on_minus_x(config, loss_before, values):
+    other = replace(config, mode="max" if config.mode == "min" else "min")
+    state = replace(start(config, 1.0), loss_before=loss_before)
+    _, ours = trace(config, state, values)
+    _, theirs = trace(other, state, [(-value, loss) for value, loss in values])
+    assert [(d.kind, d.rate, d.save, d.restore) for d in ours] == [(d.kind, d.rate, d.save, d.restore) for d in theirs]
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs(), states, series, st.integers(0, 120))
+def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_run(config, loss_before, values, at):
+    state = replace(start(config, 1.0), loss_before=loss_before)
+    whole, whole_decisions = trace(config, state, values)
+    half, first = trace(config, state, values[:at])
+    resumed, rest = trace(config, State.from_dict(json.loads(json.dumps(half.to_dict()))), values[at:])
+    assert resumed == whole
+    assert list(map(repr, first + rest)) == list(map(repr, whole_decisions))  # repr, since nan != nan
+
+
+@settings(max_examples=300, deadline=None)
+@given(configs(), series)
+def test_a_step_leaves_the_state_it_was_given_unchanged(config, values):
+    state = start(config, 1.0)
+    for value, loss in values:
+        before = dataclasses.replace(state)
+        after, _ = step(config, state, value, loss)
+        assert state == before
+        state = after
+
+
+def test_a_million_observations_take_seconds_and_constant_memory():
+    config, state = Config(patience=3), start(Config(patience=3), 1.0)
+    size = None
+    began = time.process_time()
+    for i in range(1_000_000):
+        state, _ = step(config, state, float(i % 7))
+        if i == 1000:
+            size = len(json.dumps(state.to_dict()))
+    assert state.observations == 1_000_000
+    assert len(json.dumps(state.to_dict())) <= size + 40  # longer numbers, nothing else
+    assert time.process_time() - began < 60  # a guard against quadratic growth, not a benchmark
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(policy).attempted > 0
+    assert doctest.testmod(policy).failed == 0
