@@ -16,7 +16,7 @@ import numpy as np
 from keras.src.utils import io_utils
 
 from keras_lrplateau import policy
-from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot
+from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot, to_float
 from keras_lrplateau.policy import Config, Decision, Snapshot, State
 from keras_lrplateau.tensorboard.writer import EventWriter, next_run_dir
 
@@ -104,6 +104,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={monitor!r}")
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be one of 'auto', 'min', 'max'. Received: mode={mode!r}")
+        if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
+            raise TypeError(f"log_dir must be None or the path of a directory. Received: log_dir={log_dir!r}")
         if verbose not in (0, 1):
             raise ValueError(f"verbose must be 0 or 1. Received: verbose={verbose!r}")
         min_delta = _plain(min_delta)
@@ -142,8 +144,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._epochs_without_validation = 0
         self._warned: set[str] = set()
         self._run_dir: Path | None = None
+        self._resumes = False
         self._writer: EventWriter | None = None
-        self._scalar_names: list[str] = []
         self._unwritten: list[tuple[int, dict[str, float], list[Decision]]] = []
 
     def get_config(self) -> dict[str, Any]:
@@ -196,7 +198,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._warned = set()
             self._close_writer()
         self._find_direction(required=False)
-        policy.start(self._policy_config(), self._control.rate)  # Bounds that do not fit the rate fail now.
+        if self.state is None:
+            self._start()  # For its error, if the bounds do not fit the rate.
         self._begun = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -250,7 +253,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._epochs_without_validation = 0
         if self.state is None:
             self._rates.adopt()
-            self.state = policy.start(self._policy_config(), self._rates.rate)
+            self.state = self._start()
             if "start" in policy.needed_snapshots(self._config, self.state) and self.model.built:
                 self._snapshots["start"] = take_snapshot(self.model)
         # One training in several fits, each counting from 0: the curve goes on all the same.
@@ -258,8 +261,14 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self._config.recover and self.state.observations == 0:
             # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
             self.on_train_batch_end = self._read_first_loss
-        if self.log_dir is not None and self._writer is None:
-            self._run_dir = next_run_dir(self.log_dir, resume=epoch > 0)
+        if self._writer is None:
+            self._run_dir = None
+            self._resumes = epoch > 0
+
+    def _start(self) -> State:
+        # The bounds limit what is decided about a schedule, not the schedule itself.
+        config = replace(self._config, max_lr=None) if self._rates.is_scheduled else self._config
+        return policy.start(config, self._rates.rate)
 
     def _read_first_loss(self, batch: int, logs: Any = None) -> None:
         """The loss of the first batch is that of the weights before training; not so with `steps_per_execution` > 1."""
@@ -392,10 +401,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def _write(self) -> None:
         """Write what is not written yet. What fails is tried again at the next epoch; training goes on."""
-        if self._run_dir is None:
+        if self.log_dir is None:
             self._unwritten = []
             return
         try:
+            if self._run_dir is None:
+                self._run_dir = next_run_dir(self.log_dir, resume=self._resumes)
             while self._unwritten:
                 epoch, numbers, decisions = self._unwritten[0]
                 if self._writer is None:
@@ -452,7 +463,7 @@ def _number(value: Any) -> float | None:
     if value is None or isinstance(value, (str, bytes)):
         return None
     try:
-        return float(np.asarray(keras.ops.convert_to_numpy(value)).item())
+        return to_float(value)
     except (TypeError, ValueError):
         return None
 

@@ -45,7 +45,7 @@ class _Rate:
     written: float = 0.0
 
     def read(self) -> float:
-        return _to_float(self.optimizer.learning_rate if self.multiplier is None else self.multiplier)
+        return to_float(self.optimizer.learning_rate if self.multiplier is None else self.multiplier)
 
 
 class RateControl:
@@ -97,8 +97,8 @@ class RateControl:
     def in_force(self) -> dict[str, float]:
         """The rates that the optimizer uses now, under the names that Keras' ReduceLROnPlateau logs them."""
         if len(self._rates) == 1:
-            return {"learning_rate": _to_float(self._rates[0].optimizer.learning_rate)}
-        return {f"learning_rate_{rate.optimizer.name}": _to_float(rate.optimizer.learning_rate) for rate in self._rates}
+            return {"learning_rate": to_float(self._rates[0].optimizer.learning_rate)}
+        return {f"learning_rate_{rate.optimizer.name}": to_float(rate.optimizer.learning_rate) for rate in self._rates}
 
     def bounds(self) -> tuple[float, float | None]:
         """`min_lr` and `max_lr` in the policy's number, which under a schedule depends on where the schedule is."""
@@ -175,6 +175,8 @@ def scale_schedules(model: Any, min_lr: float, max_lr: float | None) -> None:
             # An earlier fit without the callback has traced a step that knows no multiplier.
             model.train_function = None
         leaf._lr_plateau_bounds = (min_lr, LARGE if max_lr is None else max_lr)
+        for outer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", leaf), leaf):
+            _save_without_multipliers(outer)
 
 
 def _multiplier(leaf: Any) -> Any:
@@ -200,31 +202,46 @@ def _install_multiplier(leaf: Any) -> None:
         low, high = leaf._lr_plateau_bounds
         return keras.ops.clip(rate * multiplier, keras.ops.minimum(rate, low), keras.ops.maximum(rate, high))
 
+    # On the instance, not on the schedule: the schedule stays the object that the user made and that is saved.
+    leaf._lr_plateau_unscaled = unscaled
+    leaf._get_current_learning_rate = scaled
+
+
+def _save_without_multipliers(optimizer: Any) -> None:
+    """Keep the multipliers of an optimizer, and of those inside it, out of what it saves and loads."""
+    if getattr(optimizer, "_lr_plateau_saves_without", False):
+        return
+    optimizer._lr_plateau_saves_without = True
+
     @contextmanager
-    def without_multiplier() -> Iterator[None]:
-        position = next(i for i, variable in enumerate(leaf._variables) if variable is multiplier)
-        del leaf._variables[position]
+    def without_multipliers() -> Iterator[None]:
+        hidden = []
+        for leaf in leaf_optimizers(optimizer):
+            for position, variable in enumerate(leaf._variables):
+                if variable is _multiplier(leaf):
+                    hidden.append((leaf._variables, position, variable))
+                    break
+        for variables, position, _ in hidden:
+            del variables[position]
         try:
             yield
         finally:
-            leaf._variables.insert(position, multiplier)
+            for variables, position, variable in hidden:
+                variables.insert(position, variable)
 
     def as_built(method: Callable[[Any], None]) -> Callable[[Any], None]:
         def call(store: Any) -> None:
-            with without_multiplier():
+            with without_multipliers():
                 method(store)
 
         return call
 
-    # On the instance, not on the schedule: the schedule stays the object that the user made and that is saved.
-    leaf._lr_plateau_unscaled = unscaled
-    leaf._get_current_learning_rate = scaled
-    leaf.save_own_variables = as_built(leaf.save_own_variables)
-    leaf.load_own_variables = as_built(leaf.load_own_variables)
+    optimizer.save_own_variables = as_built(optimizer.save_own_variables)
+    optimizer.load_own_variables = as_built(optimizer.load_own_variables)
 
 
 def _unscaled(leaf: Any) -> float:
-    return _to_float(leaf._lr_plateau_unscaled())
+    return to_float(leaf._lr_plateau_unscaled())
 
 
 # --- snapshots -------------------------------------------------------------------------------------------------------
@@ -248,10 +265,9 @@ def take_snapshot(model: Any) -> list[np.ndarray[Any, Any]]:
     # it stays right when SwapEMAWeights has exchanged the two at the time the snapshot is restored.
     positions = {id(variable): i for i, variable in enumerate(_variables(model))}
     for leaf in leaf_optimizers(model.optimizer):
-        if leaf.use_ema and leaf.built and not int(_to_float(leaf._iterations)):
-            for weight, average in zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True):
-                if average is not None:
-                    arrays[positions[id(average)]] = arrays[positions[id(weight)]]
+        if not int(to_float(leaf._iterations)):
+            for weight, average in _averages(leaf):
+                arrays[positions[id(average)]] = arrays[positions[id(weight)]]
     return arrays
 
 
@@ -271,19 +287,48 @@ def restore_snapshot(model: Any, snapshot: list[np.ndarray[Any, Any]]) -> None:
             f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
             "do not add layers or compile anew during a training that can roll back"
         )
+    averages = [pair for leaf in leaf_optimizers(model.optimizer) for pair in _averages(leaf)]
+    # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
+    # when training ends. They must be equal after a rollback, too.
+    are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
     for variable, array in zip(variables, snapshot, strict=True):
         variable.assign(array)
+    if are_final:
+        for weight, average in averages:
+            average.assign(weight)
+
+
+def _averages(leaf: Any) -> list[tuple[Any, Any]]:
+    """Each weight with the average that `use_ema` keeps of it."""
+    if not (leaf.use_ema and leaf.built):
+        return []
+    pairs = zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True)
+    return [(weight, average) for weight, average in pairs if average is not None]
 
 
 def _variables(model: Any) -> list[Any]:
     return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
 
 
-def _to_float(value: Any) -> float:
-    """A scalar variable or tensor as the shortest Python float that its dtype rounds to the same value.
+def to_float(value: Any) -> float:
+    """A scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
 
     A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
     number that the user wrote.
+
+    Args:
+        value: Anything with one element that Keras can convert to NumPy.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It has several elements.
     """
-    array = np.asarray(keras.ops.convert_to_numpy(value))
-    return float(str(array.item() if array.dtype == np.float64 else array[()]))
+    dtype = keras.backend.standardize_dtype(value.dtype) if hasattr(value, "dtype") else "float64"
+    if dtype == "bfloat16":
+        value = keras.ops.cast(value, "float32")  # NumPy 2.4 refuses TensorFlow's bfloat16 scalars.
+    number = float(np.asarray(keras.ops.convert_to_numpy(value)).item())
+    if dtype not in ("float32", "float16", "bfloat16") or not math.isfinite(number):
+        return number
+    narrow = np.dtype(dtype).type
+    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 9))
+    return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)

@@ -77,18 +77,21 @@ override    somebody else changed the rate; the policy goes on from what it foun
 Snapshot = Literal["start", "best", "raise"]
 """A copy of weights and optimizer state: before training, at the best observation, at the raise."""
 
-HARD_CUT = 0.1
-"""A divergence cuts by this, or by `factor` where that is smaller: a rate that broke training is rarely 2x too high."""
+HARD_CUT = 0.03
+"""A divergence cuts by this, or by `factor` where that is smaller.
+
+A rate that broke training is rarely only a little too high, and one that barely does not break it is no better. Chosen
+from 0.1, 0.03 and 0.01 on the tuning tasks of examples/benchmarks/raise_defaults.py, which prints the comparison.
+"""
 
 MAX_RECOVERIES = 6
-"""Divergences in a row, without a new best between them, before giving up: six hard cuts are a rate 10^6 too high."""
+"""Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
 
 FAR_WORSE = 10.0
 """A training loss above this multiple of the loss before training has diverged.
 
-Measured on the tuning tasks of examples/benchmarks/raise_defaults.py: at rates that train well, the mean over any epoch
-stayed below 2.8 times the loss of the first batch, even with batches of 8 and 16; of the ruined runs, three in four went
-above 10.
+On the tuning tasks of examples/benchmarks/raise_defaults.py no run that trained well came above 2.8 times the loss of
+the first batch, even with batches of 8 and 16, while three in four of the ruined ones went above 10.
 """
 
 UNSTABLE = 3.0
@@ -182,6 +185,8 @@ class State:
     Attributes:
         rate: The rate in force. >= 0.
         rate_at_best: The rate in force when the metric last improved; before that, the first rate.
+        start_rate: The rate with which training started, or started over.
+        first_rate: The rate with which training started at first.
         best: The best observation, or None before the first finite one.
         observations: How many values were seen.
         wait: Observations since the last improvement, change of rate or cooldown.
@@ -193,15 +198,17 @@ class State:
         rate_too_high: The lowest rate at which training diverged; None if it never did.
         recoveries: Divergences since the last new best.
         loss_before: The training loss before the first update; None when it is not known.
+        far_worse: The training loss at the last divergence since the last new best, if it was finite and far worse than
+            `loss_before`; else None.
         unstable: Whether the training loss rose above `UNSTABLE` times that since training started, or started over.
-        first_rate: The rate with which training started.
-        start_rate: The rate with which training started, or started over; None when it cannot start over any more.
         aside: The state from before training started over, until its best is beaten; else None.
         exhausted: Whether nothing is left to try.
     """
 
     rate: float
     rate_at_best: float
+    start_rate: float
+    first_rate: float
     best: float | None = None
     observations: int = 0
     wait: int = 0
@@ -213,9 +220,8 @@ class State:
     rate_too_high: float | None = None
     recoveries: int = 0
     loss_before: float | None = None
+    far_worse: float | None = None
     unstable: bool = False
-    first_rate: float = 0.0
-    start_rate: float | None = None
     aside: State | None = None
     exhausted: bool = False
 
@@ -343,7 +349,7 @@ def start(config: Config, rate: float) -> State:
             f"and a learning rate of {rate!r}; raise max_lr or start lower"
         )
     rate = float(rate)
-    return State(rate=rate, rate_at_best=rate, first_rate=rate, start_rate=rate)
+    return State(rate=rate, rate_at_best=rate, start_rate=rate, first_rate=rate)
 
 
 def step(config: Config, state: State, value: float, loss: float | None = None) -> Step:
@@ -361,7 +367,7 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     """
     improved = _improves(config, state.best, value)
     if config.recover and (broken := _divergence(state, value, loss, improved)):
-        return _recover(config, replace(state, observations=state.observations + 1), value, broken)
+        return _recover(config, replace(state, observations=state.observations + 1), value, loss, broken)
 
     observations = state.observations + 1
     cooldown = max(state.cooldown - 1, 0)
@@ -414,7 +420,7 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
     """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
     needed: set[Snapshot] = set()
     if config.rollback:
-        if config.recover and state.start_rate is not None:
+        if config.recover and state.raises == 0:
             needed.add("start")
         if (config.recover or config.rollback_on_cut) and (state.best is not None or state.aside is not None):
             needed.add("best")
@@ -466,6 +472,7 @@ def _new_best(config: Config, state: State, value: float) -> Step:
         failed_raises=0,
         rate_before_raise=None,
         recoveries=0 if beaten else state.recoveries,
+        far_worse=None,
         aside=None if beaten else state.aside,
         exhausted=False,
     )
@@ -487,8 +494,8 @@ def _plateau(config: Config, state: State, value: float) -> Step:
         reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
         return _end_excursion(config, state, value, "rollback", reason)
 
-    # Without snapshots there is no way back to the start.
-    suspect = state.unstable and config.rollback and state.start_rate is not None and state.recoveries < MAX_RECOVERIES
+    # A raise drops the snapshot of the start: after one there is no way back to it.
+    suspect = state.unstable and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
     at_floor = state.rate <= config.min_lr
     is_stalled = (state.cuts >= config.raise_after or at_floor) and not state.exhausted
     stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
@@ -528,9 +535,13 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
         # Back to a rate that broke training would only break it again.
         ceiling = min(ceiling, state.rate_too_high / config.raise_factor)
     try:
-        target = min(state.rate_at_best * config.raise_factor ** (state.failed_raises + 1), ceiling)
+        target = state.rate_at_best * config.raise_factor ** (state.failed_raises + 1)
     except OverflowError:
-        target = ceiling
+        target = math.inf
+    if state.failed_raises:
+        # The last improvement may have been at a rate that was cut too early. Training was sound where it started.
+        target = max(target, state.start_rate)
+    target = min(target, ceiling)
     if state.raises == config.max_raises:
         reason = f"{stalled}; all {config.max_raises} raises are used up"
     elif state.rate == 0:
@@ -543,7 +554,6 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
             rate=target,
             rate_before_raise=state.rate,
             raises=state.raises + 1,
-            start_rate=None,  # One snapshot less to keep.
             wait=0,
             cooldown=config.cooldown,
         )
@@ -566,7 +576,7 @@ def _end_excursion(config: Config, state: State, value: float | None, kind: Kind
     return _decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
-def _recover(config: Config, state: State, value: float, reason: str) -> Step:
+def _recover(config: Config, state: State, value: float, loss: float | None, reason: str) -> Step:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
     if state.in_excursion:
@@ -575,36 +585,41 @@ def _recover(config: Config, state: State, value: float, reason: str) -> Step:
 
     from_start = state.best is None or state.aside is not None
     restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
-    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0)
-    if state.recoveries < MAX_RECOVERIES:
-        rate = _hard_cut(config, state.rate)
-        after = replace(after, rate=rate, recoveries=state.recoveries + 1, rate_too_high=too_high)
-        if from_start:
-            after = replace(after, start_rate=rate, best=None, unstable=False)
+    far_worse = loss if math.isfinite(value) and loss is not None and math.isfinite(loss) else None
+    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, far_worse=far_worse, rate_too_high=too_high)
+
+    if state.far_worse is not None and far_worse is not None and far_worse > state.far_worse / 2:
+        # A far lower rate made no difference, so it was not the rate: the first batch was an easy one, no yardstick.
+        after = replace(after, rate=state.first_rate, start_rate=state.first_rate, rate_too_high=None)
+        after = replace(after, loss_before=None, far_worse=None, recoveries=0)
+        reason += ", but also at a far lower rate: the first batch was no yardstick, so back to the first rate"
         return _decide(state, after, "diverged", value, reason, restore=restore)
-    if math.isfinite(value) and state.loss_before is not None:
-        # No rate brought the training loss down to that before training, so that was no yardstick: one batch that
-        # happened to be easy.
-        after = replace(after, rate=state.first_rate, start_rate=state.first_rate, loss_before=None, recoveries=0)
-        after = replace(after, rate_too_high=None)
-        reason += "; so it was at far lower rates, so the first batch was no yardstick: back to the first rate"
-        return _decide(state, after, "diverged", value, reason, restore=restore)
-    # Even now every divergence goes back to sound weights, so that the run ends with some.
-    reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
-    kind: Kind = "diverged" if state.exhausted else "exhausted"
-    return _decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
+
+    if state.recoveries == MAX_RECOVERIES:
+        # Even now every divergence goes back to sound weights, so that the run ends with some.
+        reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+        kind: Kind = "diverged" if state.exhausted else "exhausted"
+        return _decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
+
+    rate = _hard_cut(config, state.rate)
+    after = replace(after, rate=rate, recoveries=state.recoveries + 1)
+    if from_start:
+        after = replace(after, start_rate=rate, best=None, unstable=False)
+    return _decide(state, after, "diverged", value, reason, restore=restore)
 
 
 def _start_over(config: Config, state: State, value: float, reason: str) -> Step:
     """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
-    assert state.start_rate is not None
     rate = _hard_cut(config, state.start_rate)
-    after = replace(
-        State(rate=rate, rate_at_best=rate, start_rate=rate, rate_too_high=state.rate_too_high),
+    after = State(
+        rate=rate,
+        rate_at_best=rate,
+        start_rate=rate,
         first_rate=state.first_rate,
         observations=state.observations,
-        loss_before=state.loss_before,
+        rate_too_high=state.rate_too_high,
         recoveries=state.recoveries + 1,
+        loss_before=state.loss_before,
         aside=replace(state, aside=None) if state.aside is None else state.aside,
     )
     return _decide(state, after, "diverged", value, reason, restore="start")
@@ -612,7 +627,7 @@ def _start_over(config: Config, state: State, value: float, reason: str) -> Step
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step:
     """Starting over was no better: back to the best from before, and on from there."""
-    after = replace(aside, observations=state.observations, wait=0, start_rate=None)
+    after = replace(aside, observations=state.observations, wait=0, recoveries=state.recoveries, unstable=False)
     return _decide(state, after, "rollback", value, reason, restore="best")
 
 

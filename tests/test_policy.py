@@ -128,6 +128,15 @@ def timeline_from(config, state, values):
     return line
 
 
+def test_after_a_failure_a_raise_goes_at_least_to_the_rate_training_started_with():
+    # The last improvement came late, after a cut: twice that rate is not much.
+    values = [5, 5, 5, 5, 4] + [4] * 16
+    line = timeline(replace(FULL, factor=0.1), values)
+    assert [text for text in line if text.startswith(("raise", "rollback"))] == ["raise 0.2", "rollback 0.001"]
+    line = timeline(replace(FULL, factor=0.1), values + [4] * 8)
+    assert [text for text in line if text.startswith("raise")] == ["raise 0.2", "raise 1"]
+
+
 def test_raises_are_bounded_and_then_only_cuts_are_left():
     _, line, decisions = run(replace(FULL, max_raises=1), [5] * 40)
     kinds = [decision.kind for decision in decisions if decision.is_action]
@@ -175,7 +184,7 @@ def test_an_excursion_that_diverges_goes_back_to_the_raise_and_no_raise_goes_as_
 
 def test_no_raise_goes_back_to_a_rate_that_diverged():
     config = replace(FULL, patience=1, raise_after=1)
-    assert timeline(config, [1.0, 0.9, NAN, 0.95, 0.95, 0.95])[-3:] == ["cut 0.05", "raise 0.5", "cut 0.25"]
+    assert timeline(config, [1.0, 0.9, NAN, 0.95, 0.95, 0.95])[-3:] == ["cut 0.015", "raise 0.5", "cut 0.25"]
 
 
 def test_a_rate_of_zero_is_not_raised():
@@ -196,14 +205,14 @@ def test_a_raise_that_would_overflow_is_no_raise():
 
 def test_a_nan_goes_back_to_the_best_weights_with_a_hard_cut():
     _, line, decisions = run(FULL, [5, 4, NAN, 4.5])
-    assert line == ["1", "1", "diverged 0.1", "0.1"]
+    assert line == ["1", "1", "diverged 0.03", "0.03"]
     assert decisions[2].restore == "best"
     assert "the metric is nan" in decisions[2].reason
 
 
 def test_a_nan_before_anything_finite_goes_back_to_the_start():
     state, line, decisions = run(FULL, [NAN, INF, 5])
-    assert line == ["diverged 0.1", "diverged 0.01", "0.01"]
+    assert line == ["diverged 0.03", "diverged 0.0009", "0.0009"]
     assert [decision.restore for decision in decisions] == ["start", "start", None]
     assert state.best == 5
 
@@ -215,7 +224,7 @@ def test_a_hard_cut_is_at_least_an_ordinary_cut():
 def test_a_nan_training_loss_is_seen_behind_a_finite_metric():
     config = replace(FULL, mode="max")
     _, line, decisions = run(config, [0.5, 0.1], losses=[1.0, NAN])
-    assert line == ["1", "diverged 0.1"]
+    assert line == ["1", "diverged 0.03"]
     assert "training loss is nan" in decisions[1].reason
 
 
@@ -225,13 +234,13 @@ def test_a_better_metric_than_ever_vouches_for_the_weights():
 
 def test_the_first_metric_cannot_vouch():
     _, line, decisions = run(FULL, [5], losses=[NAN])
-    assert line == ["diverged 0.1"]
+    assert line == ["diverged 0.03"]
     assert decisions[0].restore == "start"
 
 
 def test_a_training_loss_far_worse_than_before_training_has_diverged():
     _, line, decisions = run(FULL, [5, 4], losses=[25, 2], loss_before=2.0)
-    assert line == ["diverged 0.1", "0.1"]
+    assert line == ["diverged 0.03", "0.03"]
     assert decisions[0].restore == "start"
     assert "far worse than before training (2)" in decisions[0].reason
     assert timeline(FULL, [5, 4], losses=[19, 2], loss_before=2.0) == ["1", "1"]
@@ -252,11 +261,16 @@ def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
 
 
 def test_a_first_batch_that_was_no_yardstick_gives_the_first_rate_back():
-    count = policy.MAX_RECOVERIES
-    state, line, _ = run(FULL, [5] * (count + 2), losses=[1.0] * (count + 2), loss_before=0.01)
-    assert line[count - 1] == f"diverged {10.0**-count:g}"
-    assert line[count:] == ["diverged 1", "1"]
+    # The training loss is no lower at the far lower rate: what was far worse was not the rate's doing.
+    state, line, decisions = run(FULL, [5] * 4, losses=[1.0, 0.9, 1.0, 1.0], loss_before=0.01)
+    assert line == ["diverged 0.03", "diverged 1", "1", "1"]
+    assert "no yardstick" in decisions[1].reason
     assert state.best == 5
+
+
+def test_a_training_loss_that_comes_down_with_the_rate_is_cut_further():
+    losses = [1e12, 1e8, 1e4, 1.0]
+    assert timeline(FULL, [5] * 4, losses=losses, loss_before=1.0)[-1] == "2.7e-05"
 
 
 def test_without_recovery_a_nan_is_only_no_improvement():
@@ -275,7 +289,7 @@ def stalled_after_an_unstable_start(config=FULL):
 
 def test_a_stall_after_an_unstable_start_starts_over_with_a_far_lower_rate():
     state, line, decisions = stalled_after_an_unstable_start()
-    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "diverged 0.1"]
+    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "diverged 0.03"]
     assert decisions[-1].restore == "start"
     assert state.best is None
     assert state.aside is not None
@@ -305,7 +319,7 @@ def test_starting_over_that_is_unstable_again_starts_over_again_at_the_first_pla
     for _ in range(3):
         state, decision = step(FULL, state, 2.4, 10.0)
         line.append(f"{decision.kind} {decision.rate:g}")
-    assert line == ["best 0.1", "hold 0.1", "diverged 0.01"]
+    assert line == ["best 0.03", "hold 0.03", "diverged 0.0009"]
     assert state.aside.best == 2.3
 
 
@@ -316,9 +330,9 @@ def test_starting_over_that_stalls_without_a_new_best_is_taken_back_and_then_rai
         state, decision = step(FULL, state, 2.4, 2.0)
         line.append(f"{decision.kind} {decision.rate:g}")
         restores.append(decision.restore)
-    assert line[:7] == ["best 0.1", "hold 0.1", "cut 0.05", "hold 0.05", "cut 0.025", "hold 0.025", "rollback 0.25"]
+    assert line[:6] == ["best 0.03", "hold 0.03", "cut 0.015", "hold 0.015", "cut 0.0075", "hold 0.0075"]
+    assert line[6:] == ["rollback 0.25", "hold 0.25", "raise 2"]
     assert restores[6] == "best"
-    assert line[7:] == ["hold 0.25", "raise 2"]
     assert state.best == 2.3
 
 
@@ -334,7 +348,7 @@ def test_without_snapshots_nothing_is_restored_and_nothing_starts_over():
     _, line, decisions = stalled_after_an_unstable_start(config)
     assert line[-1] == "raise 2"
     _, line, more = run(config, [5] * 15 + [NAN])
-    assert {"rollback 0.25", "diverged 0.025"} <= set(line)
+    assert {"rollback 0.25", "diverged 0.0075"} <= set(line)
     assert {d.save for d in decisions + more} == {d.restore for d in decisions + more} == {None}
 
 
@@ -442,7 +456,9 @@ def test_a_wrong_argument_is_refused_by_name_with_what_was_received(arguments, e
         Config(**arguments)
 
 
-@pytest.mark.parametrize(("rate", "error"), [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError)])
+@pytest.mark.parametrize(
+    ("rate", "error"), [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError)]
+)
 def test_a_wrong_rate_is_refused(rate, error):
     with pytest.raises(error, match="rate must be"):
         start(Config(), rate)

@@ -29,7 +29,9 @@ It needs jax, numpy and scikit-learn.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -379,15 +381,17 @@ def regrets(result: Result) -> np.ndarray:
     tolerance = 0.005 * result.test_before
     rivals = [i for i, method in enumerate(result.methods) if method.config is None or method.name == PLAIN]
     medians = np.median(np.nan_to_num(result.test[rivals], nan=np.inf), axis=-1)
-    regret: np.ndarray = np.nan_to_num((result.test + tolerance) / (medians.min() + tolerance), nan=100.0)
-    return regret.clip(max=100.0)
+    regret = (result.test + tolerance) / (medians.min() + tolerance)
+    bounded: np.ndarray = np.nan_to_num(regret, nan=100.0).clip(max=100.0)
+    return bounded
 
 
 def from_best_fixed(result: Result) -> np.ndarray:
     """How many decades each starting rate is above the best one for a fixed rate."""
     (fixed,) = (result.test[i] for i, method in enumerate(result.methods) if method.name == "fixed")
     best = np.median(np.nan_to_num(fixed, nan=np.inf), axis=-1).argmin()
-    return np.round(np.log10(result.rates / result.rates[best])).astype(int)
+    decades: np.ndarray = np.round(np.log10(result.rates / result.rates[best])).astype(int)
+    return decades
 
 
 def pick(results: list[Result], name: str, setting: dict[str, Any] | None = None) -> list[np.ndarray]:
@@ -462,7 +466,7 @@ def print_raises(title: str, results: list[Result]) -> None:
         (ours,), (rival,) = pick([result], OURS), pick([result], RECOVERY)
         counts = result.decisions[[i for i, method in enumerate(result.methods) if method.name == OURS]]
         raises, successes = (
-            np.vectorize(lambda c, kind=kind: c.get(kind, 0), otypes=[int])(counts) for kind in ("raise", "success")
+            np.array([lane.get(kind, 0) for lane in counts.flat]).reshape(counts.shape) for kind in ("raise", "success")
         )
         raised = raises > 0
         change = ours[raised] / rival[raised]
@@ -487,8 +491,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per starting rate (default: %(default)s)")
     arguments = parser.parse_args()
     began = time.perf_counter()
-    tuning = [train(task, opt, compared() + grid(), arguments.seeds) for task in TUNING for opt in RATES]
-    reporting = [train(task, opt, compared(), arguments.seeds) for task in REPORTING for opt in RATES]
+
+    def train_all(tasks: Sequence[Task], methods: list[Method]) -> list[Result]:
+        results = []
+        for task, optimizer in itertools.product(tasks, RATES):
+            results.append(train(task, optimizer, methods, arguments.seeds))
+            print(f"{time.perf_counter() - began:.0f} s: {task.name}, {optimizer}", file=sys.stderr)
+        return results
+
+    tuning = train_all(TUNING, compared() + grid())
+    reporting = train_all(REPORTING, compared())
 
     default = policy.Config()
     names = [*(method.name for method in BASELINES), PLAIN, RECOVERY, RAISING, OURS]

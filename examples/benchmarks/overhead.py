@@ -1,0 +1,224 @@
+"""What the callback costs per epoch, beside no callback, an empty one, and Keras' own.
+
+    KERAS_BACKEND=jax python examples/benchmarks/overhead.py
+
+All variants run in one process, in rounds, and each round begins with another variant, so that whatever else the
+machine does falls on all of them alike. A variant has one compiled model, traced before anything is measured, and every
+fit starts from the same weights: the validation loss improves in nearly every epoch, which is when AdaptLROnPlateau
+copies the weights and the optimizer's state to host memory.
+
+An epoch is measured from its begin to the begin of the next one, all callbacks included. The first epoch of each fit is
+left out: that is where a training pays once, for a copy of the initial weights or for opening a file. A round gives
+the median of a variant's epochs; its ratio to the empty callback's in the same round is what is compared. The table
+has the median over the rounds and a 95 % bootstrap interval of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from keras_lrplateau import AdaptLROnPlateau
+
+MAX_RATIO = 1.02
+"""The target for AdaptLROnPlateau without log_dir on the larger model, relative to the empty callback."""
+
+EMPTY, OURS, OURS_LOGGING, TENSORBOARD = (
+    "empty Callback",
+    "AdaptLROnPlateau",
+    "AdaptLROnPlateau, log_dir",
+    "TensorBoard(log_dir)",
+)
+
+VARIANTS: dict[str, Callable[[str], list[Any]]] = {
+    "no callback": lambda log_dir: [],
+    EMPTY: lambda log_dir: [keras.callbacks.Callback()],
+    "ReduceLROnPlateau": lambda log_dir: [keras.callbacks.ReduceLROnPlateau()],
+    OURS: lambda log_dir: [AdaptLROnPlateau()],
+    "AdaptLROnPlateau, rollback=False": lambda log_dir: [AdaptLROnPlateau(rollback=False)],
+    OURS_LOGGING: lambda log_dir: [AdaptLROnPlateau(log_dir=log_dir)],
+    TENSORBOARD: lambda log_dir: [keras.callbacks.TensorBoard(log_dir)],
+}
+"""The callbacks of each variant, made anew for each fit."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model, its data, and how long it is trained each time.
+
+    Attributes:
+        name: For the table.
+        rows: Of training data; a quarter as many for validation.
+        features: Inputs of the model.
+        units: In each of two hidden layers.
+        batch_size: Rows in a step.
+        epochs: Measured in each fit.
+    """
+
+    name: str
+    rows: int
+    features: int
+    units: int
+    batch_size: int
+    epochs: int
+
+
+SIZES = [
+    Size("medium", rows=16_000, features=64, units=384, batch_size=128, epochs=3),
+    Size("tiny, the worst case", rows=256, features=8, units=8, batch_size=32, epochs=20),
+]
+
+
+class ClockedModel(keras.Sequential):
+    """Notes the time whenever Keras resets the metrics: at the begin of an epoch and of its validation.
+
+    A callback would do the same, but then there would be no fit without a callback.
+    """
+
+    ticks: tuple[float, ...] = ()
+
+    def reset_metrics(self) -> None:
+        # A tuple: Keras would track a list.
+        self.ticks = (*self.ticks, time.perf_counter())
+        super().reset_metrics()
+
+
+class Trainee:
+    """A compiled model with its data, to be trained again and again from the same beginning."""
+
+    def __init__(self, size: Size) -> None:
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(size.rows * 5 // 4, size.features)).astype("float32")
+        y = np.tanh(x @ rng.normal(size=(size.features, 4)) / size.features**0.5).astype("float32")
+        self.arguments: dict[str, Any] = {
+            "x": x[: size.rows],
+            "y": y[: size.rows],
+            "validation_data": (x[size.rows :], y[size.rows :]),
+            "batch_size": size.batch_size,
+            "verbose": 0,
+            # The first is left out, and the last has no next one that would begin.
+            "epochs": size.epochs + 2,
+        }
+        keras.utils.set_random_seed(0)
+        hidden = [keras.layers.Dense(size.units, activation="relu") for _ in range(2)]
+        self.model = ClockedModel([keras.Input((size.features,)), *hidden, keras.layers.Dense(4)])
+        self.model.compile(keras.optimizers.Adam(1e-3), loss="mse")
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.beginning = [keras.ops.convert_to_numpy(variable).copy() for variable in self._variables()]
+
+    def _variables(self) -> list[Any]:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def fit(self, callbacks: list[Any]) -> list[float]:
+        """Train from the beginning. Returns the seconds of each measured epoch."""
+        for variable, value in zip(self._variables(), self.beginning, strict=True):
+            variable.assign(value)
+        self.model.ticks = ()
+        self.model.fit(**self.arguments, callbacks=callbacks)
+        begins = self.model.ticks[::2]
+        assert len(begins) == self.arguments["epochs"], "Keras resets the metrics at other times than it used to"
+        return np.diff(begins)[1:].tolist()
+
+    def share_of_new_bests(self) -> float:
+        """How many of the last fit's epochs had a new best, by the callback's default `min_delta`."""
+        losses = self.model.history.history["val_loss"]
+        bests = np.minimum.accumulate([np.inf, *losses[:-1]])
+        return float(np.mean(losses < bests - 1e-4))
+
+
+def measure(size: Size, rounds: int, names: list[str], console: Console) -> tuple[dict[str, np.ndarray], float]:
+    """Measure the variants in turn.
+
+    Returns:
+        The median seconds of an epoch by variant, one value per round; and the share of epochs with a new best.
+    """
+    trainees = {name: Trainee(size) for name in names}
+    medians: dict[str, list[float]] = {name: [] for name in names}
+    improvements: list[float] = []
+    # Round -1 traces the training steps and counts for nothing.
+    for number in track(range(-1, rounds), f"{size.name} model", console=console, transient=True):
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            with tempfile.TemporaryDirectory() as log_dir:
+                seconds = trainees[name].fit(VARIANTS[name](log_dir))
+            if number >= 0:
+                medians[name].append(float(np.median(seconds)))
+                improvements.append(trainees[name].share_of_new_bests())
+    return {name: np.array(values) for name, values in medians.items()}, float(np.mean(improvements))
+
+
+def median_and_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """The median, and its 95 % bootstrap interval."""
+    samples = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
+    low, high = np.quantile(np.median(samples, axis=1), [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
+
+
+def report(size: Size, seconds: dict[str, np.ndarray], improved: float, console: Console) -> None:
+    rounds = len(seconds[EMPTY])
+    table = Table(
+        title=f"{size.name} model on {keras.backend.backend()}, Keras {keras.__version__}: {rounds} rounds of "
+        f"{size.epochs} epochs, new best in {improved:.0%} of the epochs"
+    )
+    table.add_column("callback")
+    table.add_column("ms per epoch", justify="right")
+    table.add_column("relative to empty", justify="right")
+    table.add_column("ms more than empty", justify="right")
+    for name, values in seconds.items():
+        cells = [f"{1e3 * np.median(values):.1f}"]
+        if name != EMPTY:
+            ratio, low, high = median_and_interval(values / seconds[EMPTY])
+            cells.append(f"{ratio:.3f} [{low:.3f}, {high:.3f}]".replace("[", r"\["))
+            more, low, high = median_and_interval(1e3 * (values - seconds[EMPTY]))
+            cells.append(f"{more:+.2f} [{low:+.2f}, {high:+.2f}]".replace("[", r"\["))
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def judge(seconds: dict[str, np.ndarray], console: Console) -> None:
+    """Say whether the targets are met."""
+    ratio = float(np.median(seconds[OURS] / seconds[EMPTY]))
+    met = "met" if ratio <= MAX_RATIO else "missed"
+    console.print(f"without log_dir: {ratio:.3f} of the empty callback, target {MAX_RATIO}: {met}")
+    if TENSORBOARD in seconds:
+        difference = 1e3 * float(np.median(seconds[OURS_LOGGING] - seconds[TENSORBOARD]))
+        met = "met" if difference < 0 else "missed"
+        console.print(
+            f"with log_dir: {difference:+.2f} ms per epoch than keras.callbacks.TensorBoard, target < 0: {met}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What the callback costs per epoch.")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="how often each variant is trained (default: %(default)s)"
+    )
+    rounds = parser.parse_args().rounds
+    console = Console(width=max(100, Console().width))
+    names = list(VARIANTS)
+    if importlib.util.find_spec("tensorflow") is None:
+        names.remove(TENSORBOARD)
+        console.print("keras.callbacks.TensorBoard is left out: it needs TensorFlow, which is not installed.")
+    for size in SIZES:
+        seconds, improved = measure(size, rounds, names, console)
+        report(size, seconds, improved, console)
+        judge(seconds, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A plateau that is no end: plain ReduceLROnPlateau gets stuck where AdaptLROnPlateau raises the rate and goes on.
+
+    python examples/stalled.py
+
+A network of several sigmoid layers learns nothing for some epochs before it finds a way down. A plateau callback cannot
+know that: it cuts, and at the lower rates the network never gets away. Both callbacks get the same settings, data,
+initial weights and batches, for each of several seeds; nothing is chosen after the fact, and the losses are printed as
+well as the wins. `logs/stalled/` then holds the runs side by side. It runs on every Keras backend (KERAS_BACKEND).
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pages otherwise.
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from keras_lrplateau import AdaptLROnPlateau
+
+LOGS = Path(__file__).resolve().parents[1] / "logs"
+SEEDS = range(5)
+SETTINGS = {"factor": 0.2, "patience": 5}
+"""Those of the example in Keras' documentation of ReduceLROnPlateau, but for its min_lr."""
+
+
+def train(seed: int, callback: keras.callbacks.Callback) -> float:
+    """The accuracy on the test set, between 0 and 1, after training with the callback."""
+    images, digits = load_digits(return_X_y=True)
+    x, x_test, y, y_test = train_test_split(images / 16, digits, test_size=500, random_state=0, stratify=digits)
+    keras.utils.set_random_seed(seed)
+    hidden = [keras.layers.Dense(32, activation="sigmoid") for _ in range(4)]
+    model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=64, epochs=100, validation_split=0.2, callbacks=[callback], verbose=0)
+    return float(model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"])
+
+
+def main() -> None:
+    """Train with both callbacks and every seed, and print what came of it."""
+    table = Table("seed", "ReduceLROnPlateau", "AdaptLROnPlateau", "raises", "kept", title="Test accuracy")
+    # With raising and recovery off it is ReduceLROnPlateau, and writes the same event files as the other.
+    plain = [
+        train(seed, AdaptLROnPlateau(**SETTINGS, max_raises=0, recover=False, log_dir=LOGS / f"stalled/plain_{seed}"))
+        for seed in SEEDS
+    ]
+    ours = []
+    for seed in SEEDS:
+        adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"stalled/adapt_{seed}")
+        ours.append(train(seed, adapt))
+        kinds = [decision.kind for decision in adapt.decisions]
+        raises, kept = kinds.count("raise"), kinds.count("success")
+        table.add_row(str(seed), f"{plain[seed]:.1%}", f"{ours[seed]:.1%}", str(raises), str(kept))
+    table.add_section()
+    table.add_row("median", f"{np.median(plain):.1%}", f"{np.median(ours):.1%}")
+    console = Console()
+    console.print(table)
+    console.print(f"Look at it: tensorboard --logdir {os.path.relpath(LOGS / 'stalled')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Small models, scripted metrics and spies for real fits on whatever backend KERAS_BACKEND names.
+
+Keras is imported in the functions: tests of the policy and of the event files start no backend.
+"""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROWS = 16
+
+
+def data(outputs: int = 1) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(ROWS, 4)).astype("float32"), rng.normal(size=(ROWS, outputs)).astype("float32")
+
+
+def tiny_model(optimizer: Any = None, *, compiled: bool = False, loss: str = "mse", **compile_arguments: Any) -> Any:
+    """Two layers. Not `compiled`: each step runs eagerly, which saves the time that tracing takes."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, activation="tanh", name="a"), keras.layers.Dense(1, name="b")]
+    )
+    return compile_model(model, optimizer, compiled=compiled, loss=loss, **compile_arguments)
+
+
+def compile_model(model: Any, optimizer: Any = None, *, compiled: bool = False, **compile_arguments: Any) -> Any:
+    import keras
+
+    how = {} if compiled else {"run_eagerly": True, "jit_compile": False}
+    model.compile(keras.optimizers.SGD(0.1) if optimizer is None else optimizer, **how, **compile_arguments)
+    return model
+
+
+def two_outputs() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    outputs = {name: keras.layers.Dense(1, activation="sigmoid", name=name)(inputs) for name in "ab"}
+    model = keras.Model(inputs, outputs)
+    losses = {name: "binary_crossentropy" for name in "ab"}
+    return compile_model(model, loss=losses, metrics={name: ["accuracy"] for name in "ab"})
+
+
+def fit(model: Any, *callbacks: Any, epochs: int = 1, batches: int = 1, **arguments: Any) -> Any:
+    """A real `model.fit`; returns the history as a plain dict."""
+    if "x" not in arguments:
+        arguments["x"], arguments["y"] = data()
+    arguments = {"batch_size": ROWS // batches, "shuffle": False, "verbose": 0, **arguments}
+    return model.fit(epochs=epochs, callbacks=list(callbacks), **arguments).history
+
+
+def pushed_model(optimizer: Any, *, compiled: bool = True) -> Any:
+    """One weight, from 0, that SGD moves up by exactly the learning rate in every step."""
+    import keras
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+    return compile_model(model, optimizer, compiled=compiled, loss="mae")
+
+
+def push(model: Any, *callbacks: Any, epochs: int = 1, **arguments: Any) -> Any:
+    """One step an epoch on a `pushed_model`."""
+    ones = np.ones((4, 1), "float32")
+    return fit(model, *callbacks, epochs=epochs, x=ones, y=1e6 * ones, batch_size=4, **arguments)
+
+
+def weight_of(model: Any) -> float:
+    return float(np.asarray(model.get_weights()[0]).item())
+
+
+def scripted(*values: Any, name: str = "val_loss") -> Any:
+    """A callback that makes `values` the metric `name`, epoch by epoch, across fits. None leaves it out.
+
+    Put it in front of the callbacks that shall see it: all of them share one `logs`.
+    """
+    import keras
+
+    class Scripted(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = list(values)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            value = self.left.pop(0)
+            if value is not None:
+                logs[name] = value
+
+    return Scripted()
+
+
+def at_epoch_end(call: Any) -> Any:
+    """A callback that calls `call(epoch, logs)`."""
+    import keras
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=call)
+
+
+def everything(model: Any, optimizer: bool = True) -> dict[str, bytes]:
+    """All that training changes, bit for bit; metrics, which each epoch starts anew, left out."""
+    import keras
+
+    metrics = {id(variable) for variable in model.metrics_variables}
+    variables = [variable for variable in model.variables if id(variable) not in metrics]
+    if optimizer:
+        variables += [variable for variable in model.optimizer.variables if "multiplier" not in variable.name]
+    return {
+        f"{i} {variable.path}": np.asarray(keras.ops.convert_to_numpy(variable)).tobytes()
+        for i, variable in enumerate(variables)
+    }
+
+
+def without_rates(snapshot: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in snapshot.items() if not name.endswith("learning_rate")}
+
+
+class Spy:
+    """Records, at each epoch's begin and end, all that training changes. The end as the callbacks before it left it."""
+
+    def __init__(self) -> None:
+        import keras
+
+        self.begins: dict[int, dict[str, bytes]] = {}
+        self.ends: dict[int, dict[str, bytes]] = {}
+        self.weights: dict[int, list[Any]] = {}
+        spy = self
+
+        class Callback(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                spy.begins[epoch] = everything(self.model)
+
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                spy.ends[epoch] = everything(self.model)
+                spy.weights[epoch] = [np.array(weight) for weight in self.model.get_weights()]
+
+        self.callback = Callback()
+
+
+def kinds(adapt: Any) -> list[str]:
+    return [decision.kind for decision in adapt.decisions]
+
+
+def timeline(adapt: Any) -> list[tuple[int, str, float]]:
+    return [(decision.epoch, decision.kind, decision.rate) for decision in adapt.decisions]
+
+
+def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
+    """The scalars of an event file by tag and step, without TensorBoard's loaders, which import TensorFlow."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(run_dir.glob("*tfevents*")):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    found.setdefault(value.tag, {})[event.step] = value.tensor.float_val[0]
+    return found
+
+
+@pytest.fixture
+def floatx() -> Any:
+    """`keras.config.set_floatx`, undone afterwards."""
+    import keras
+
+    before = keras.config.floatx()
+    yield keras.config.set_floatx
+    keras.config.set_floatx(before)

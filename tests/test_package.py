@@ -1,0 +1,127 @@
+"""What is installed: the wheel, its metadata, and what importing the package loads."""
+
+import ast
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import keras_lrplateau
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_lrplateau"
+HEAVY = {"keras", "tensorflow", "jax", "torch", "tensorboard", "numpy"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy packages that a fresh Python has loaded after running `code`."""
+    code += f"; import sys, json; print('\\n' + json.dumps(sorted({HEAVY!r} & sys.modules.keys())))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+# --- imports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_lrplateau",
+        "import keras_lrplateau.policy",
+        "from keras_lrplateau import Config, Decision, State, Step, start, step",
+        "import keras_lrplateau; dir(keras_lrplateau)",
+    ],
+)
+def test_importing_the_package_or_its_policy_loads_no_backend(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+def test_naming_the_callback_loads_keras() -> None:
+    assert loaded_by("import keras_lrplateau; keras_lrplateau.AdaptLROnPlateau") >= {"keras", "tensorboard"}
+    assert "keras" in loaded_by("from keras_lrplateau import AdaptLROnPlateau")
+
+
+def test_the_event_writer_loads_no_backend() -> None:
+    assert loaded_by("import keras_lrplateau.tensorboard.writer") == {"tensorboard", "numpy"}
+
+
+def test_the_policy_imports_the_standard_library_only() -> None:
+    tree = ast.parse((PACKAGE / "policy.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert [node.module for node in froms if node.level] == []
+    names = {alias.name for node in imports for alias in node.names} | {str(node.module) for node in froms}
+    assert names
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_every_public_name_exists() -> None:
+    assert set(keras_lrplateau.__all__) <= set(dir(keras_lrplateau))
+    for name in keras_lrplateau.__all__:
+        assert getattr(keras_lrplateau, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'AdaptLR'"):
+        keras_lrplateau.AdaptLR  # noqa: B018 - the access is what is tested
+
+
+# --- the wheel -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    with zipfile.ZipFile(path) as file:
+        yield file
+
+
+def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    package = {
+        path.relative_to(ROOT).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"keras_lrplateau/py.typed", "keras_lrplateau/tensorboard/writer.py"} <= package
+    info = f"keras_lrplateau-{keras_lrplateau.__version__}.dist-info"
+    assert {name for name in names if not name.startswith(f"{info}/")} == package
+    assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+
+
+def test_the_licence_is_apache_2_0(wheel: zipfile.ZipFile) -> None:
+    licence = (ROOT / "LICENSE").read_text().split()
+    assert licence[:7] == ["Apache", "License", "Version", "2.0,", "January", "2004", "http://www.apache.org/licenses/"]
+    assert len(licence) == 1581
+    (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    assert "License-Expression: Apache-2.0" in wheel.read(metadata).decode().splitlines()
+
+
+def test_the_version_is_written_once(wheel: zipfile.ZipFile) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "version" not in project
+    (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    assert f"Version: {keras_lrplateau.__version__}" in wheel.read(metadata).decode().splitlines()
+
+
+# --- what pip is told ------------------------------------------------------------------------------------------------
+
+
+def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    metadata = importlib.metadata.PathDistribution(zipfile.Path(wheel, f"{name.partition('/')[0]}/")).metadata
+    assert metadata["Requires-Python"] == ">=3.11"
+    for version in ("3.11", "3.12", "3.13"):
+        assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
+    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "examples", "test"}
+    requirements = metadata.get_all("Requires-Dist", [])
+    base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
+    assert base == {"keras", "numpy", "tensorboard"}, "a backend is the user's choice"
