@@ -37,7 +37,9 @@ def main() -> None:
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.SGD(10.0, momentum=0.9), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(10.0, momentum=0.9), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     adapt = AdaptLROnPlateau(factor=0.3, patience=4, log_dir=LOGS / "digits", verbose=1)
     history = model.fit(
         x, y, batch_size=64, epochs=80, validation_data=(x_val, y_val), callbacks=[adapt], verbose=0

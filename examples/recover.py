@@ -2,9 +2,9 @@
 
     python examples/recover.py
 
-Some of these rates end in NaN, some leave a network that is dead but whose loss looks like any other. Both callbacks get
-the same settings, data, initial weights and batches. `logs/recover/` then holds the runs of AdaptLROnPlateau. It runs on
-every Keras backend (KERAS_BACKEND).
+Some of these rates end in NaN, some leave a network that is dead but whose loss looks like any other. Both callbacks
+get the same settings, data, initial weights and batches. `logs/recover/` then holds the runs of AdaptLROnPlateau. It
+runs on every Keras backend (KERAS_BACKEND).
 """
 
 import os

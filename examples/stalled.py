@@ -2,10 +2,12 @@
 
     python examples/stalled.py
 
-A network of several sigmoid layers learns nothing for some epochs before it finds a way down. A plateau callback cannot
-know that: it cuts, and at the lower rates the network never gets away. Both callbacks get the same settings, data,
-initial weights and batches, for each of several seeds; nothing is chosen after the fact, and the losses are printed as
-well as the wins. `logs/stalled/` then holds the runs side by side. It runs on every Keras backend (KERAS_BACKEND).
+The monitor is the accuracy on 100 validation images, as people have it who have few. It moves in steps of 1 %, so it
+often stands still for three epochs while the network still learns. Each time a plateau callback cuts the rate, and soon
+it is so low that the network does stand still. Both callbacks get the same settings, data, initial weights and batches,
+for each of several seeds; the seeds are not chosen, and losses would be printed as well as wins.
+
+`logs/stalled/` then holds the runs side by side. It runs on every Keras backend (KERAS_BACKEND).
 """
 
 import os
@@ -24,8 +26,8 @@ from keras_lrplateau import AdaptLROnPlateau
 
 LOGS = Path(__file__).resolve().parents[1] / "logs"
 SEEDS = range(5)
-SETTINGS = {"factor": 0.2, "patience": 5}
-"""Those of the example in Keras' documentation of ReduceLROnPlateau, but for its min_lr."""
+SETTINGS = {"monitor": "val_accuracy", "patience": 3}
+"""The factor is the default of both, 0.1."""
 
 
 def train(seed: int, callback: keras.callbacks.Callback) -> float:
@@ -33,15 +35,16 @@ def train(seed: int, callback: keras.callbacks.Callback) -> float:
     images, digits = load_digits(return_X_y=True)
     x, x_test, y, y_test = train_test_split(images / 16, digits, test_size=500, random_state=0, stratify=digits)
     keras.utils.set_random_seed(seed)
-    hidden = [keras.layers.Dense(32, activation="sigmoid") for _ in range(4)]
-    model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10, activation="softmax")])
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=64, epochs=100, validation_split=0.2, callbacks=[callback], verbose=0)
+    hidden = keras.layers.Dense(64, activation="relu")
+    model = keras.Sequential([keras.Input((64,)), hidden, keras.layers.Dense(10, activation="softmax")])
+    model.compile(keras.optimizers.SGD(0.02), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    validation = x[:100], y[:100]
+    model.fit(x[100:], y[100:], batch_size=64, epochs=100, validation_data=validation, callbacks=[callback], verbose=0)
     return float(model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"])
 
 
 def main() -> None:
-    """Train with both callbacks and every seed, and print what came of it."""
+    """Train with both callbacks from every seed, and print what came of it."""
     table = Table("seed", "ReduceLROnPlateau", "AdaptLROnPlateau", "raises", "kept", title="Test accuracy")
     # With raising and recovery off it is ReduceLROnPlateau, and writes the same event files as the other.
     plain = [

@@ -28,7 +28,7 @@ The rules:
    a. in an excursion: cut towards the rate before the raise. At a plateau there, still without a new best, the
       excursion has failed: everything goes back to the snapshot taken at the raise. The next raise is later, since the
       fruitless cuts are counted anew, and larger;
-   b. stalled, and the training loss was once far above that before training: the first rate did lasting damage. Start
+   b. stalled, and the training loss once rose far above that before training: the first rate did lasting damage. Start
       over. What was reached is put aside with its snapshot; if starting over stalls without beating it, it comes back;
    c. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times;
    d. otherwise: cut, down to `min_lr`.
@@ -95,9 +95,13 @@ the first batch, even with batches of 8 and 16, while three in four of the ruine
 """
 
 UNSTABLE = 3.0
-"""A training loss that once was above this multiple makes a later stall suspect: the rate was too high from the start.
+"""A training loss that once was above this multiple makes a later stall suspect: the first rate was too high."""
 
-Networks that have come through that are often dead or saturated, with a loss that looks like slow learning.
+DEAD = (1.5, 0.9)
+"""So does one that once was above the first of these multiples and never below the second.
+
+A network that has come through such a start is often dead: its loss is that of a constant answer, and looks like slow
+learning. A rate far too low gives no such rise, and is left to the raises.
 """
 
 STATE_VERSION = 1
@@ -200,7 +204,8 @@ class State:
         loss_before: The training loss before the first update; None when it is not known.
         far_worse: The training loss at the last divergence since the last new best, if it was finite and far worse than
             `loss_before`; else None.
-        unstable: Whether the training loss rose above `UNSTABLE` times that since training started, or started over.
+        highest_loss: The highest training loss since training started, or started over; None when it is not known.
+        lowest_loss: The lowest one.
         aside: The state from before training started over, until its best is beaten; else None.
         exhausted: Whether nothing is left to try.
     """
@@ -221,7 +226,8 @@ class State:
     recoveries: int = 0
     loss_before: float | None = None
     far_worse: float | None = None
-    unstable: bool = False
+    highest_loss: float | None = None
+    lowest_loss: float | None = None
     aside: State | None = None
     exhausted: bool = False
 
@@ -373,8 +379,11 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     cooldown = max(state.cooldown - 1, 0)
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    unstable = state.unstable or (config.recover and _exceeds(state, loss, UNSTABLE))
-    state = replace(state, observations=observations, cooldown=cooldown, wait=wait, unstable=unstable)
+    state = replace(state, observations=observations, cooldown=cooldown, wait=wait)
+    if config.recover and loss is not None and math.isfinite(loss):
+        highest = loss if state.highest_loss is None else max(loss, state.highest_loss)
+        lowest = loss if state.lowest_loss is None else min(loss, state.lowest_loss)
+        state = replace(state, highest_loss=highest, lowest_loss=lowest)
     if improved:
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
@@ -462,6 +471,14 @@ def _exceeds(state: State, loss: float | None, multiple: float) -> bool:
     return loss is not None and state.loss_before is not None and 0 < multiple * state.loss_before < loss
 
 
+def _was_damaged(state: State) -> bool:
+    """Whether the training loss says that the rate was too high from the start."""
+    rose, fell = DEAD
+    return _exceeds(state, state.highest_loss, UNSTABLE) or (
+        _exceeds(state, state.highest_loss, rose) and _exceeds(state, state.lowest_loss, fell)
+    )
+
+
 def _new_best(config: Config, state: State, value: float) -> Step:
     beaten = state.aside is None or _improves(config, state.aside.best, value)
     after = replace(
@@ -495,7 +512,8 @@ def _plateau(config: Config, state: State, value: float) -> Step:
         return _end_excursion(config, state, value, "rollback", reason)
 
     # A raise drops the snapshot of the start: after one there is no way back to it.
-    suspect = state.unstable and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
+    may_start_over = config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
+    suspect = may_start_over and _was_damaged(state)
     at_floor = state.rate <= config.min_lr
     is_stalled = (state.cuts >= config.raise_after or at_floor) and not state.exhausted
     stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
@@ -503,7 +521,7 @@ def _plateau(config: Config, state: State, value: float) -> Step:
         return _start_over(config, state, value, f"{waited} of another unstable start")
     if is_stalled and suspect:
         return _start_over(
-            config, state, value, f"{stalled}; the training loss had been far above that before training"
+            config, state, value, f"{stalled}; the training loss once rose far above that before training"
         )
     if is_stalled and state.aside is not None:
         return _take_back(config, state, state.aside, value, f"starting over brought no new best; {stalled}")
@@ -604,7 +622,7 @@ def _recover(config: Config, state: State, value: float, loss: float | None, rea
     rate = _hard_cut(config, state.rate)
     after = replace(after, rate=rate, recoveries=state.recoveries + 1)
     if from_start:
-        after = replace(after, start_rate=rate, best=None, unstable=False)
+        after = replace(after, start_rate=rate, best=None, highest_loss=None, lowest_loss=None)
     return _decide(state, after, "diverged", value, reason, restore=restore)
 
 
@@ -627,7 +645,8 @@ def _start_over(config: Config, state: State, value: float, reason: str) -> Step
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step:
     """Starting over was no better: back to the best from before, and on from there."""
-    after = replace(aside, observations=state.observations, wait=0, recoveries=state.recoveries, unstable=False)
+    after = replace(aside, observations=state.observations, wait=0, recoveries=state.recoveries)
+    after = replace(after, highest_loss=None, lowest_loss=None)  # What they had to say has been tried.
     return _decide(state, after, "rollback", value, reason, restore="best")
 
 
@@ -686,7 +705,7 @@ def _check_field(name: str, annotation: str, value: object) -> None:
     try:
         if annotation == "int":
             _check_integer(name, value, minimum=0)
-        elif name in ("best", "loss_before"):
+        elif name in ("best", "loss_before", "far_worse", "highest_loss", "lowest_loss"):
             _check_number(name, value, "a finite number", lambda x: True)
         else:
             _check_number(name, value, "a finite number >= 0", lambda x: x >= 0)

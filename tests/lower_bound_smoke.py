@@ -26,8 +26,10 @@ from keras_lrplateau import AdaptLROnPlateau
 STEPS = 2
 """Batches in an epoch."""
 
+ARGUMENTS = {"factor": 0.5, "patience": 1, "raise_factor": 2.0, "raise_after": 2, "max_raises": 1}
+
 CUT_RAISE_ROLLBACK = [1.0, 0.5, *[2.0] * 7]
-"""With a patience of 1: two bests, two cuts, a raise, three cuts back to where it came from, a rollback."""
+"""Two bests, two cuts, a raise, three cuts back to where it came from, a rollback."""
 
 RATES = [0.1, 0.1, 0.1, 0.05, 0.025, 0.2, 0.1, 0.05, 0.025]
 """What these epochs are trained with."""
@@ -63,7 +65,7 @@ def train(optimizer: Any, values: Sequence[float], **arguments: Any) -> tuple[Ad
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
     model.compile(optimizer=optimizer, loss=lambda y_true, y_pred: keras.ops.mean(y_pred))
     script = Script(values)
-    adapt = AdaptLROnPlateau(**{"factor": 0.5, "patience": 1, "max_raises": 1, **arguments})
+    adapt = AdaptLROnPlateau(**{**ARGUMENTS, **arguments})
     x = np.ones((STEPS, 1), "float32")
     history = model.fit(x, x, batch_size=1, epochs=len(values), verbose=0, callbacks=[script, adapt])
     return adapt, script, history.history["learning_rate"]

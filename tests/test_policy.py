@@ -296,8 +296,20 @@ def test_a_stall_after_an_unstable_start_starts_over_with_a_far_lower_rate():
     assert state.aside.best == 2.3
 
 
+def test_a_network_that_never_gets_below_the_loss_it_rose_from_is_taken_for_dead():
+    _, line, _ = run(FULL, [2.3] * 7, losses=[4.0] + [1.9] * 6, loss_before=2.0)
+    assert line[-1] == "diverged 0.03"
+    _, line, _ = run(FULL, [2.3] * 7, losses=[4.0] + [1.7] * 6, loss_before=2.0)
+    assert line[-1] == "raise 2"
+
+
+def test_a_rate_far_too_low_is_not_taken_for_one_too_high():
+    _, line, _ = run(FULL, [2.3] * 7, losses=[2.1] + [2.0] * 6, loss_before=2.0)
+    assert line[-1] == "raise 2"
+
+
 def test_after_a_stable_start_a_stall_raises():
-    _, line, _ = run(FULL, [2.3] * 7, losses=[5.9] + [2.3] * 6, loss_before=2.0)
+    _, line, _ = run(FULL, [2.3] * 7, losses=[5.9] + [1.7] * 6, loss_before=2.0)
     assert line[-1] == "raise 2"
 
 

@@ -19,9 +19,10 @@ The defaults are chosen on TUNING alone. REPORTING has other data or another tar
 given with a ratio is the standard error over the cells (a task with an optimizer), since the lanes of one cell are
 far from independent; with so few cells it is itself rough.
 
-Run it, some minutes on two cores:
+Run it, about ten minutes on two cores; the second line prints what the constants in policy.py rest on:
 
     python examples/benchmarks/raise_defaults.py
+    python examples/benchmarks/raise_defaults.py --constants
 
 It needs jax, numpy and scikit-learn.
 """
@@ -46,7 +47,7 @@ from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has
 from keras_lrplateau import policy
 
 EPOCHS = 120
-SEEDS = 5
+SEEDS = 3
 SETTINGS: tuple[dict[str, Any], ...] = ({"factor": 0.1, "patience": 10}, {"factor": 0.5, "patience": 5})
 """The plateau arguments that people use most; every policy is run with each of them."""
 
@@ -71,7 +72,7 @@ class Task:
     train: int
     validate: int
     batch: int
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     label_noise: float = 0.0
 
     def split(self) -> tuple[Arrays, Arrays, Arrays]:
@@ -117,11 +118,16 @@ TUNING = (
     Task("digits, 20 % wrong labels", _digits, (32,), train=480, validate=300, batch=32, label_noise=0.2),
     Task("diabetes", _diabetes, (16, 16), train=192, validate=100, batch=16),
     Task("wine, deep", _wine, (16, 16, 16, 16), train=80, validate=40, batch=8, activation="tanh"),
+    # Sigmoid layers learn nothing for many epochs before they find a way: plateaus that are no end.
+    Task("digits, deep sigmoid", _digits, (32, 32, 32), train=480, validate=300, batch=32, activation="sigmoid"),
+    Task("wine, deep sigmoid", _wine, (16, 16, 16), train=80, validate=40, batch=8, activation="sigmoid"),
 )
 REPORTING = (
     Task("cancer", _cancer, (16,), train=192, validate=120, batch=16, activation="tanh"),
     Task("cancer, deep", _cancer, (16, 16, 16, 16), train=192, validate=120, batch=16),
     Task("lower half of digits from upper", _digit_halves, (32,), train=480, validate=300, batch=32),
+    Task("cancer, deep sigmoid", _cancer, (16, 16, 16), train=192, validate=120, batch=16, activation="sigmoid"),
+    Task("halves, deep sigmoid", _digit_halves, (32, 32, 32), train=480, validate=300, batch=32, activation="sigmoid"),
 )
 
 RATES = {
@@ -147,7 +153,7 @@ def initial_weights(key: jax.Array, sizes: Sequence[int]) -> Tree:
 
 def loss_of(activation: str, weights: Tree, x: jax.Array, y: jax.Array) -> jax.Array:
     """Mean cross-entropy for whole-number targets, mean squared error for real ones."""
-    squash = {"relu": jax.nn.relu, "tanh": jnp.tanh}[activation]
+    squash = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}[activation]
     *hidden, (last_w, last_b) = weights
     for w, b in hidden:
         x = squash(x @ w + b)
@@ -485,11 +491,40 @@ def print_raises(title: str, results: list[Result]) -> None:
     table(title, ("cell", "raised lanes", "raises", "successes", "2 % better", "2 % worse", "ratio"), rows)
 
 
+def print_constants(seeds: int) -> None:
+    """On the tuning tasks: how far the training loss rises, and what a divergence had better cut by."""
+    peaks, scores = [], []
+    for result in (train(task, opt, list(compared()), seeds) for task in TUNING for opt in RATES):
+        fixed = [i for i, method in enumerate(result.methods) if method.name == "fixed"]
+        losses = np.nan_to_num(result.losses[:, fixed], nan=np.inf)
+        peaks.append((losses.max(axis=0) / result.loss_before[fixed]).ravel())
+        scores.append(regrets(result)[fixed].ravel())
+    peak, score = np.concatenate(peaks), np.concatenate(scores)
+    rows = []
+    for name, chosen in (("regret < 1.5", peak[score < 1.5]), ("regret > 20", peak[score > 20])):
+        shares = [f"{np.mean(chosen > bound):.0%}" for bound in (1.5, 3, 10, 30, 100)]
+        rows.append([name, str(chosen.size), f"{chosen.max():.3g}", *shares])
+    header = ("fixed rates with a", "lanes", "highest", "> 1.5", "> 3", "> 10", "> 30", "> 100")
+    table("Highest training loss of an epoch / loss on the first batch", header, rows)
+
+    rows = []
+    for hard_cut in (0.3, 0.1, policy.HARD_CUT, 0.01):
+        policy.HARD_CUT = hard_cut
+        results = [train(task, opt, compared(), seeds) for task in TUNING for opt in RATES]
+        high = [cell[:, from_best_fixed(r) >= 1] for r, cell in zip(results, pick(results, RECOVERY), strict=True)]
+        rows.append([f"{hard_cut:g}", f"{geometric_mean(np.concatenate([cell.ravel() for cell in high])):.3f}"])
+    table("Regret of recovery only from rates at least a decade too high, by HARD_CUT", ("HARD_CUT", "regret"), rows)
+
+
 def main() -> None:
     """Train everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per starting rate (default: %(default)s)")
+    parser.add_argument("--constants", action="store_true", help="print what the constants in policy.py rest on")
     arguments = parser.parse_args()
+    if arguments.constants:
+        print_constants(arguments.seeds)
+        return
     began = time.perf_counter()
 
     def train_all(tasks: Sequence[Task], methods: list[Method]) -> list[Result]:
