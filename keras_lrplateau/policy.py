@@ -28,7 +28,7 @@ The rules:
    a. in an excursion: cut towards the rate before the raise. At a plateau there, still without a new best, the
       excursion has failed: everything goes back to the snapshot taken at the raise. The next raise is later, since the
       fruitless cuts are counted anew, and larger;
-   b. stalled, and the training loss once rose far above that before training: the first rate did lasting damage. Start
+   b. else, if the training loss once rose far above that before training: the first rate did lasting damage. Start
       over. What was reached is put aside with its snapshot; if starting over stalls without beating it, it comes back;
    c. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times;
    d. otherwise: cut, down to `min_lr`.
@@ -95,7 +95,7 @@ the first batch, even with batches of 8 and 16, while three in four of the ruine
 """
 
 UNSTABLE = 3.0
-"""A training loss that once was above this multiple makes a later stall suspect: the first rate was too high."""
+"""A training loss that once was above this multiple makes the next plateau suspect: the first rate was too high."""
 
 DEAD = (1.5, 0.9)
 """So does one that once was above the first of these multiples and never below the second.
@@ -513,16 +513,11 @@ def _plateau(config: Config, state: State, value: float) -> Step:
 
     # A raise drops the snapshot of the start: after one there is no way back to it.
     may_start_over = config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
-    suspect = may_start_over and _was_damaged(state)
+    if may_start_over and _was_damaged(state):
+        return _start_over(config, state, value, f"{waited}, and the training loss once rose far above the first one")
     at_floor = state.rate <= config.min_lr
     is_stalled = (state.cuts >= config.raise_after or at_floor) and not state.exhausted
     stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
-    if suspect and state.aside is not None:
-        return _start_over(config, state, value, f"{waited} of another unstable start")
-    if is_stalled and suspect:
-        return _start_over(
-            config, state, value, f"{stalled}; the training loss once rose far above that before training"
-        )
     if is_stalled and state.aside is not None:
         return _take_back(config, state, state.aside, value, f"starting over brought no new best; {stalled}")
     if is_stalled and config.max_raises > 0:
