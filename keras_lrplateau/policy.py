@@ -97,7 +97,7 @@ the first batch, even with batches of 8 and 16, while three in four of the ruine
 UNSTABLE = 3.0
 """A training loss that once was above this multiple makes the next plateau suspect: the first rate was too high."""
 
-DEAD = (1.5, 0.9)
+DEAD = (1.1, 0.9)
 """So does one that once was above the first of these multiples and never below the second.
 
 A network that has come through such a start is often dead: its loss is that of a constant answer, and looks like slow

@@ -297,9 +297,9 @@ def test_a_plateau_after_an_unstable_start_starts_over_with_a_far_lower_rate():
 
 
 def test_a_network_that_never_gets_below_the_loss_it_rose_from_is_taken_for_dead():
-    _, line, _ = run(FULL, [2.3] * 3, losses=[4.0, 1.9, 1.9], loss_before=2.0)
+    _, line, _ = run(FULL, [2.3] * 3, losses=[2.3, 1.9, 1.9], loss_before=2.0)
     assert line[-1] == "diverged 0.03"
-    _, line, _ = run(FULL, [2.3] * 7, losses=[4.0] + [1.7] * 6, loss_before=2.0)
+    _, line, _ = run(FULL, [2.3] * 7, losses=[2.3] + [1.7] * 6, loss_before=2.0)
     assert line[-1] == "raise 2"
 
 
