@@ -45,7 +45,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         factor: Each cut multiplies the rate by this. In (0, 1).
         patience: Observations without improvement before a cut. Integer >= 0. An epoch in which the metric was not
             computed (`validation_freq`) is no observation.
-        verbose: 0 for silence, 1 for a line at each decision, printed as Keras prints.
+        verbose: 0 for silence, else a line at each decision, printed as Keras prints.
         mode: "min", "max", or "auto" to infer the direction from the metric.
         min_delta: By how much an observation must beat the best to count as an improvement. Its sign is ignored.
         cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
@@ -57,12 +57,13 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         max_raises: How many raises a training may make. Integer >= 0; 0 turns raising off.
         recover: Whether to go back to earlier weights and a far lower rate when training diverges or never gets going.
         rollback: Whether copies of the training state may be kept for going back: at most two, in host memory, each of
-            the size of the weights and the optimizer state (with Adam three times the weights). False keeps none.
+            the size of the weights and the optimizer state (with Adam three times the weights). False keeps none. Going
+            back includes the optimizer's count of iterations, and so the position in a schedule.
         rollback_on_cut: Whether an ordinary cut, too, goes back to the best state. Off, since the best of many noisy
             observations is partly the luckiest.
         stop_when_exhausted: Whether to stop training when nothing is left to try.
         reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to call `fit` repeatedly
-            for parts of one training.
+            for parts of one training, and call `finish` after the last one.
         log_dir: Where to write TensorBoard event files: into a run of its own, `lr_plateau`, below this directory. The
             same directory may be given to `keras.callbacks.TensorBoard`. None writes nothing.
 
@@ -72,8 +73,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     Raises:
         TypeError: An argument is of the wrong type; or, when training begins, the model has no Keras optimizer.
-        ValueError: An argument is out of its range; or, when training begins, `max_lr` is below the optimizer's rate,
-            or the direction of the metric cannot be inferred.
+        ValueError: An argument is out of its range; or, when training begins, `max_lr` is below the optimizer's rate;
+            or, when the metric first appears, `mode="auto"` cannot tell its direction.
     """
 
     def __init__(
@@ -106,16 +107,16 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise ValueError(f"mode must be one of 'auto', 'min', 'max'. Received: mode={mode!r}")
         if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
             raise TypeError(f"log_dir must be None or the path of a directory. Received: log_dir={log_dir!r}")
-        if verbose not in (0, 1):
-            raise ValueError(f"verbose must be 0 or 1. Received: verbose={verbose!r}")
+        if not isinstance(verbose, (int, np.integer)) or verbose < 0:
+            raise ValueError(f"verbose must be an integer >= 0. Received: verbose={verbose!r}")
         min_delta = _plain(min_delta)
         self._config = Config(
             mode="min" if mode == "auto" else mode,
             factor=_plain(factor),
-            patience=_plain(patience),
+            patience=_plain_integer(patience),
             min_delta=abs(min_delta) if isinstance(min_delta, (int, float)) else min_delta,
             threshold_mode=threshold_mode,
-            cooldown=_plain(cooldown),
+            cooldown=_plain_integer(cooldown),
             min_lr=_plain(min_lr),
             max_lr=_plain(max_lr),
             raise_factor=_plain(raise_factor),
@@ -147,6 +148,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._resumes = False
         self._writer: EventWriter | None = None
         self._unwritten: list[tuple[int, dict[str, float], list[Decision]]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: an open file stays with the original, and a copy writes to a run of its own."""
+        return {**self.__dict__, "_writer": None, "_run_dir": None}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal callback."""
@@ -190,13 +195,15 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         if self.reset_on_train_begin or self._control is None or self._control.optimizer is not optimizer:
             self._control = RateControl(optimizer, self._config.min_lr, self._config.max_lr)
+            self._snapshots = {}  # Of another optimizer, if any.
         if self.reset_on_train_begin:
             self.state = None
             self.decisions = []
-            self._snapshots = {}
             self._next_epoch = 0
             self._warned = set()
             self._close_writer()
+        self._forget_first_loss()
+        self._direction_known = self.mode != "auto"
         self._find_direction(required=False)
         if self.state is None:
             self._start()  # For its error, if the bounds do not fit the rate.
@@ -213,10 +220,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         is_last = epoch + 1 == (self.params or {}).get("epochs")
         epoch += self._epoch_offset
         self._next_epoch = epoch + 1
-        self.__dict__.pop("on_train_batch_end", None)
         if self._first_loss is not None:
             self.state = replace(self._state, loss_before=self._first_loss)
-            self._first_loss = None
+        self._forget_first_loss()
 
         self._notice_override(epoch)
         logs = {} if logs is None else logs
@@ -227,9 +233,11 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         value = self._observe(logs)
         if value is not None:
             self._carry_out(epoch, policy.step(self._policy_config(), self._state, value, numbers.get("loss")))
-        if is_last or self.model.stop_training:
+        if self.stop_when_exhausted and self._state.exhausted:
+            self.model.stop_training = True
+        if self.reset_on_train_begin and (is_last or self.model.stop_training):
             # Not in on_train_end: by then Keras has put its average of weights into the model, EarlyStopping its best.
-            self._finish(epoch)
+            self._take_back_open_trial(epoch)
         self._write()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -237,13 +245,24 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             return
         if self.state.observations == 0:
             self._warn_of_no_validation()
-        if self._finish(self._next_epoch - 1):
-            # A callback behind us in the list has stopped the training, and Keras has finalized the raised weights.
+        if self.reset_on_train_begin:
+            # There is an open trial only if a callback behind us in the list has stopped the training.
+            self.finish()
+
+    def finish(self) -> None:
+        """End a training made of several fits (`reset_on_train_begin=False`): take back what has not proved itself.
+
+        That is, an excursion or a restart that has brought no new best. With `reset_on_train_begin=True` Keras' end of
+        training does it. Calling it twice, or before any training, does nothing.
+        """
+        if self.state is None:
+            return
+        if self._take_back_open_trial(self._next_epoch - 1):
+            # Keras has put its averages of the weights that are now gone into the model.
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         self._write()
-        if self.reset_on_train_begin:
-            self._close_writer()
-            self._snapshots = {}
+        self._close_writer()
+        self._snapshots = {}
 
     # --- before the first step ---------------------------------------------------------------------------------------
 
@@ -252,18 +271,20 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._begun = True
         self._epochs_without_validation = 0
         if self.state is None:
+            self._run_dir = None
+            self._resumes = epoch > 0
             self._rates.adopt()
             self.state = self._start()
             if "start" in policy.needed_snapshots(self._config, self.state) and self.model.built:
                 self._snapshots["start"] = take_snapshot(self.model)
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self._next_epoch if epoch == 0 else 0
-        if self._config.recover and self.state.observations == 0:
-            # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
+        model = self.model
+        is_new = self.state.observations == 0 and epoch == 0 and not int(to_float(model.optimizer.iterations))
+        if self._config.recover and is_new and getattr(model, "steps_per_execution", 1) == 1:
+            # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch. Not
+            # for a model that was trained before: its loss on one batch is too small and too random a yardstick.
             self.on_train_batch_end = self._read_first_loss
-        if self._writer is None:
-            self._run_dir = None
-            self._resumes = epoch > 0
 
     def _start(self) -> State:
         # The bounds limit what is decided about a schedule, not the schedule itself.
@@ -271,12 +292,16 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return policy.start(config, self._rates.rate)
 
     def _read_first_loss(self, batch: int, logs: Any = None) -> None:
-        """The loss of the first batch is that of the weights before training; not so with `steps_per_execution` > 1."""
+        """The loss of the first batch is that of the weights before training."""
         if batch == 0:  # Asynchronous dispatch may call out of order.
             self.__dict__.pop("on_train_batch_end", None)
             loss = _number((logs or {}).get("loss"))
             if loss is not None and math.isfinite(loss):
                 self._first_loss = loss
+
+    def _forget_first_loss(self) -> None:
+        self.__dict__.pop("on_train_batch_end", None)
+        self._first_loss = None
 
     def _find_direction(self, required: bool) -> None:
         """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them."""
@@ -356,10 +381,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         min_lr, max_lr = self._rates.bounds()
         return replace(self._config, min_lr=min_lr, max_lr=max_lr) if self._rates.is_scheduled else self._config
 
-    def _finish(self, epoch: int) -> bool:
-        """Roll back what nobody could judge; not between the fits of one training. Whether there was anything."""
-        if not self.reset_on_train_begin:
-            return False
+    def _take_back_open_trial(self, epoch: int) -> bool:
+        """Whether there was one."""
         step = policy.finish(self._policy_config(), self._state)
         self._carry_out(epoch, step)
         return step.decision.is_action
@@ -367,14 +390,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     def _carry_out(self, epoch: int, step: policy.Step) -> None:
         decision = replace(step.decision, epoch=epoch)
         self.state = step.state
-        if decision.save is not None:
-            self._snapshots[decision.save] = take_snapshot(self.model)
         if decision.restore is not None:
             self._restore(decision.restore)
         if decision.restore is not None or decision.rate != decision.rate_before:
             self._rates.write(decision.rate)
         needed = policy.needed_snapshots(self._config, step.state)
-        self._snapshots = {name: snapshot for name, snapshot in self._snapshots.items() if name in needed}
+        # The old one of the same name goes before the new one comes, so that there are never three.
+        self._snapshots = {
+            name: kept for name, kept in self._snapshots.items() if name in needed and name != decision.save
+        }
+        if decision.save is not None:
+            self._snapshots[decision.save] = take_snapshot(self.model)
         if not decision.is_action:
             return
         self.decisions.append(decision)
@@ -382,19 +408,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._unwritten.append((epoch, {}, []))
         self._unwritten[-1][2].append(decision)
         if self.verbose:
-            quantity = "multiplier of the schedule" if self._rates.is_scheduled else "learning rate"
-            io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(quantity)}")
-        if decision.kind == "exhausted" and self.stop_when_exhausted:
-            self.model.stop_training = True
+            io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(self._rates.quantity)}")
 
     def _restore(self, name: Snapshot) -> None:
         if name in self._snapshots:
             restore_snapshot(self.model, self._snapshots[name])
         else:
             self._warn_once(
-                "unbuilt",
-                "AdaptLROnPlateau cannot go back to the weights from before training: the model was not built yet when "
-                "training began. Give it an Input or call model.build before model.fit.",
+                "no copy",
+                f"AdaptLROnPlateau has no copy of the weights to go back to ({name}). Either the model was not built "
+                "when training began: give it an Input, or call model.build before model.fit. Or it was compiled anew "
+                "since.",
             )
 
     # --- reports -----------------------------------------------------------------------------------------------------
@@ -413,7 +437,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                     self._writer = self._open_writer(self._run_dir, epoch, numbers)
                 self._writer.scalars(epoch, numbers)
                 for decision in decisions:
-                    self._writer.decision(epoch, decision)
+                    self._writer.decision(epoch, decision, self._rates.quantity)
                 # Only now: a new file voids what an earlier one holds of its first epoch.
                 self._unwritten.pop(0)
         except OSError as error:
@@ -427,7 +451,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     def _open_writer(self, run_dir: Path, epoch: int, numbers: dict[str, float]) -> EventWriter:
         writer = EventWriter(run_dir, first_step=epoch)
         weakref.finalize(self, writer.close)  # An interrupted fit does not reach on_train_end.
-        writer.layout(self.monitor, sorted(numbers))
+        # With validation_freq the first epoch may lack what later ones have.
+        writer.layout(self.monitor, sorted({*numbers, self.monitor, "val_loss"}))
         writer.hparams({name: value for name, value in self.get_config().items() if value is not None})
         return writer
 
@@ -466,6 +491,12 @@ def _number(value: Any) -> float | None:
         return to_float(value)
     except (TypeError, ValueError):
         return None
+
+
+def _plain_integer(value: Any) -> Any:
+    """As `_plain`, and 5.0 as 5, since Keras takes it."""
+    value = _plain(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _plain(value: Any) -> Any:

@@ -90,6 +90,11 @@ class RateControl:
         return self._is_scheduled
 
     @property
+    def quantity(self) -> str:
+        """What `rate` is, in words."""
+        return "multiplier of the schedule" if self._is_scheduled else "learning rate"
+
+    @property
     def changed_outside(self) -> bool:
         """Whether somebody else has set a rate since it was last written or adopted."""
         return any(rate.read() != rate.written for rate in self._rates)

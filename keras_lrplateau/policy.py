@@ -16,7 +16,8 @@ The words, used everywhere in this sense:
     excursion       the time from a raise until it is judged
     rollback        weights, optimizer state and rate go back to a snapshot
     diverged        a non-finite metric or training loss, or a training loss far worse than before training
-    start over      back to the weights from before training, with a far lower rate
+    restart         back to the weights from before training, with a far lower rate
+    trial           an excursion or a restart, which may be taken back
     exhausted       no excursion helped; nothing is left to try
 
 The rules:
@@ -28,12 +29,13 @@ The rules:
    a. in an excursion: cut towards the rate before the raise. At a plateau there, still without a new best, the
       excursion has failed: everything goes back to the snapshot taken at the raise. The next raise is later, since the
       fruitless cuts are counted anew, and larger;
-   b. else, if the training loss once rose far above that before training: the first rate did lasting damage. Start
-      over. What was reached is put aside with its snapshot; if starting over stalls without beating it, it comes back;
+   b. else, if the training loss once rose far above that before training and has not come down well since: the first
+      rate did lasting damage. Restart. What was reached is put aside with its snapshot; if the restart stalls without
+      beating it, it comes back, and there is no other restart;
    c. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times;
    d. otherwise: cut, down to `min_lr`.
-4. Exhausted: a stall that no raise is left for. From then on there are only cuts, until a new best.
-5. When training ends (`finish`), a trial that nobody could judge any more is taken back.
+4. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
+5. When training ends (`finish`), a trial that has brought no new best is taken back.
 
 With `max_raises=0` and `recover=False` the rate is that of `keras.callbacks.ReduceLROnPlateau`, observation by
 observation, but for these deviations:
@@ -60,17 +62,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["hold", "best", "cut", "raise", "success", "rollback", "diverged", "exhausted", "override"]
+Kind = Literal["hold", "best", "cut", "raise", "success", "rollback", "diverged", "restart", "exhausted", "override"]
 """What a decision is; all but "hold" and "best" change something or end something.
 
 hold        nothing to do yet
 best        a new best
 cut         the rate goes down at a plateau
 raise       the rate goes up after a stall; an excursion begins
-success     a new best ended an excursion: its rate stays
+success     a new best ended a trial: what it changed stays
 rollback    a trial failed or was left open: back to where it began
-diverged    training broke, or never got going: back to earlier weights, far lower rate
-exhausted   nothing is left to try
+diverged    training broke: back to earlier weights, far lower rate
+restart     training was damaged from the start: back to the first weights, far lower rate
+exhausted   nothing is left to try, but cuts
 override    somebody else changed the rate; the policy goes on from what it found
 """
 
@@ -94,11 +97,9 @@ On the tuning tasks of examples/benchmarks/raise_defaults.py no run that trained
 the first batch, even with batches of 8 and 16, while three in four of the ruined ones went above 10.
 """
 
-UNSTABLE = 3.0
-"""A training loss that once was above this multiple makes the next plateau suspect: the first rate was too high."""
-
-DEAD = (1.1, 0.9)
-"""So does one that once was above the first of these multiples and never below the second.
+DAMAGED = ((3.0, 0.5), (1.1, 0.9))
+"""A training loss that once rose above the first of such a pair of multiples, and never came below the second, shows a
+first rate so high that it did lasting damage.
 
 A network that has come through such a start is often dead: its loss is that of a constant answer, and looks like slow
 learning. A rate far too low gives no such rise, and is left to the raises.
@@ -189,8 +190,7 @@ class State:
     Attributes:
         rate: The rate in force. >= 0.
         rate_at_best: The rate in force when the metric last improved; before that, the first rate.
-        start_rate: The rate with which training started, or started over.
-        first_rate: The rate with which training started at first.
+        start_rate: The rate with which training started, or restarted.
         best: The best observation, or None before the first finite one.
         observations: How many values were seen.
         wait: Observations since the last improvement, change of rate or cooldown.
@@ -200,20 +200,20 @@ class State:
         failed_raises: Excursions that failed since the last new best.
         rate_before_raise: The rate to which an open excursion returns if it fails; None when none is open.
         rate_too_high: The lowest rate at which training diverged; None if it never did.
-        recoveries: Divergences since the last new best.
+        recoveries: Divergences and restarts since the last new best.
+        rate_before_recoveries: The rate before the first of them, or None when there was none.
         loss_before: The training loss before the first update; None when it is not known.
         far_worse: The training loss at the last divergence since the last new best, if it was finite and far worse than
             `loss_before`; else None.
-        highest_loss: The highest training loss since training started, or started over; None when it is not known.
+        highest_loss: The highest training loss since training started, or restarted; None when it is not known.
         lowest_loss: The lowest one.
-        aside: The state from before training started over, until its best is beaten; else None.
+        aside: The state from before a restart, until its best is beaten; else None.
         exhausted: Whether nothing is left to try.
     """
 
     rate: float
     rate_at_best: float
     start_rate: float
-    first_rate: float
     best: float | None = None
     observations: int = 0
     wait: int = 0
@@ -224,6 +224,7 @@ class State:
     rate_before_raise: float | None = None
     rate_too_high: float | None = None
     recoveries: int = 0
+    rate_before_recoveries: float | None = None
     loss_before: float | None = None
     far_worse: float | None = None
     highest_loss: float | None = None
@@ -256,7 +257,7 @@ class State:
             missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
             raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
         for field in dataclasses.fields(cls):
-            if field.name == "aside" and fields["aside"] is not None:
+            if field.name == "aside" and isinstance(fields["aside"], Mapping):
                 fields["aside"] = cls.from_dict({"version": version, **fields["aside"]})
             else:
                 _check_field(field.name, str(field.type), fields[field.name])
@@ -275,7 +276,7 @@ class Decision:
         best: The best observation, this one included; None before the first finite one.
         rate_before: The rate in force during the observation.
         rate: The rate from now on.
-        save: The snapshot to take now, of what is now in the model, before anything is restored.
+        save: The snapshot to take now. No decision both saves and restores.
         restore: The snapshot to go back to.
         epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
     """
@@ -355,7 +356,7 @@ def start(config: Config, rate: float) -> State:
             f"and a learning rate of {rate!r}; raise max_lr or start lower"
         )
     rate = float(rate)
-    return State(rate=rate, rate_at_best=rate, start_rate=rate, first_rate=rate)
+    return State(rate=rate, rate_at_best=rate, start_rate=rate)
 
 
 def step(config: Config, state: State, value: float, loss: float | None = None) -> Step:
@@ -404,7 +405,7 @@ def finish(config: Config, state: State) -> Step:
     if state.in_excursion:
         return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
     if state.aside is not None:
-        return _take_back(config, state, state.aside, None, "training ended before starting over brought a new best")
+        return _take_back(config, state, state.aside, None, "training ended before the restart brought a new best")
     return Step(state, _hold(state, None))
 
 
@@ -421,7 +422,8 @@ def override(config: Config, state: State, rate: float) -> Step:
         ValueError: `rate` is negative or not finite.
     """
     _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-    after = replace(state, rate=float(rate), exhausted=False)
+    back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
+    after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
     return _decide(state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set")
 
 
@@ -472,10 +474,9 @@ def _exceeds(state: State, loss: float | None, multiple: float) -> bool:
 
 
 def _was_damaged(state: State) -> bool:
-    """Whether the training loss says that the rate was too high from the start."""
-    rose, fell = DEAD
-    return _exceeds(state, state.highest_loss, UNSTABLE) or (
-        _exceeds(state, state.highest_loss, rose) and _exceeds(state, state.lowest_loss, fell)
+    """Whether the training loss says that the first rate did lasting damage."""
+    return any(
+        _exceeds(state, state.highest_loss, rose) and _exceeds(state, state.lowest_loss, fell) for rose, fell in DAMAGED
     )
 
 
@@ -489,6 +490,7 @@ def _new_best(config: Config, state: State, value: float) -> Step:
         failed_raises=0,
         rate_before_raise=None,
         recoveries=0 if beaten else state.recoveries,
+        rate_before_recoveries=None if beaten else state.rate_before_recoveries,
         far_worse=None,
         aside=None if beaten else state.aside,
         exhausted=False,
@@ -497,7 +499,7 @@ def _new_best(config: Config, state: State, value: float) -> Step:
     if state.in_excursion:
         return _decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
     if state.aside is not None and beaten:
-        return _decide(state, after, "success", value, f"starting over brought a new best, {value:.6g}", save=save)
+        return _decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
     return _decide(state, after, "best", value, "", save=save)
 
 
@@ -512,24 +514,21 @@ def _plateau(config: Config, state: State, value: float) -> Step:
         return _end_excursion(config, state, value, "rollback", reason)
 
     # A raise drops the snapshot of the start: after one there is no way back to it.
-    may_start_over = config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
-    if may_start_over and _was_damaged(state):
-        return _start_over(config, state, value, f"{waited}, and the training loss once rose far above the first one")
+    may_restart = config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
+    if may_restart and _was_damaged(state):
+        return _restart(config, state, value, f"{waited}, and the training loss once rose far above the first one")
     at_floor = state.rate <= config.min_lr
-    is_stalled = (state.cuts >= config.raise_after or at_floor) and not state.exhausted
-    stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
-    if is_stalled and state.aside is not None:
-        return _take_back(config, state, state.aside, value, f"starting over brought no new best; {stalled}")
-    if is_stalled and config.max_raises > 0:
+    if (state.cuts >= config.raise_after or at_floor) and not state.exhausted:
+        stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
+        if state.aside is not None:
+            return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
         return _raise(config, state, value, stalled)
-    if not at_floor:
-        return _cut(config, state, value, config.min_lr, waited)
-    if state.exhausted:
+    if at_floor:
         return Step(state, _hold(state, value))
-    return _decide(state, replace(state, exhausted=True), "exhausted", value, stalled)
+    return _cut(config, state, value, config.min_lr, waited)
 
 
-def _cut(config: Config, state: State, value: float, floor: float, reason: str) -> Step:
+def _cut(config: Config, state: State, value: float, floor: float, reason: str, kind: Kind = "cut") -> Step:
     after = replace(
         state,
         rate=max(state.rate * config.factor, floor),
@@ -539,7 +538,7 @@ def _cut(config: Config, state: State, value: float, floor: float, reason: str) 
         cuts=state.cuts if state.in_excursion else state.cuts + 1,
     )
     back = config.rollback_on_cut and not state.in_excursion and state.aside is None and state.best is not None
-    return _decide(state, after, "cut", value, reason, restore="best" if back else None)
+    return _decide(state, after, kind, value, reason, restore="best" if back else None)
 
 
 def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
@@ -555,7 +554,9 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
         # The last improvement may have been at a rate that was cut too early. Training was sound where it started.
         target = max(target, state.start_rate)
     target = min(target, ceiling)
-    if state.raises == config.max_raises:
+    if config.max_raises == 0:
+        reason = stalled
+    elif state.raises == config.max_raises:
         reason = f"{stalled}; all {config.max_raises} raises are used up"
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
@@ -572,7 +573,10 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
         )
         save: Snapshot | None = "raise" if config.rollback else None
         return _decide(state, after, "raise", value, stalled, save=save)
-    return _decide(state, replace(state, exhausted=True), "exhausted", value, reason)
+    exhausted = replace(state, exhausted=True)
+    if state.rate <= config.min_lr:
+        return _decide(state, exhausted, "exhausted", value, reason)
+    return _cut(config, exhausted, value, config.min_lr, reason, kind="exhausted")
 
 
 def _end_excursion(config: Config, state: State, value: float | None, kind: Kind, reason: str) -> Step:
@@ -599,49 +603,53 @@ def _recover(config: Config, state: State, value: float, loss: float | None, rea
     from_start = state.best is None or state.aside is not None
     restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
     far_worse = loss if math.isfinite(value) and loss is not None and math.isfinite(loss) else None
-    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, far_worse=far_worse, rate_too_high=too_high)
+    before = state.rate if state.rate_before_recoveries is None else state.rate_before_recoveries
+    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, far_worse=far_worse)
 
     if state.far_worse is not None and far_worse is not None and far_worse > state.far_worse / 2:
         # A far lower rate made no difference, so it was not the rate: the first batch was an easy one, no yardstick.
-        after = replace(after, rate=state.first_rate, start_rate=state.first_rate, rate_too_high=None)
-        after = replace(after, loss_before=None, far_worse=None, recoveries=0)
-        reason += ", but also at a far lower rate: the first batch was no yardstick, so back to the first rate"
-        return _decide(state, after, "diverged", value, reason, restore=restore)
+        after = replace(after, rate=before, loss_before=None, far_worse=None, rate_too_high=None)
+        after = replace(after, recoveries=0, rate_before_recoveries=None)
+        reason += ", but so it is at a far lower rate: the first batch was no yardstick"
+        return _decide(state, after, "rollback", value, reason, restore=restore)
 
     if state.recoveries == MAX_RECOVERIES:
-        # Even now every divergence goes back to sound weights, so that the run ends with some.
         reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+        if state.aside is not None:
+            return _take_back(config, state, state.aside, value, reason)
+        # Even now every divergence goes back to sound weights, so that the run ends with some.
         kind: Kind = "diverged" if state.exhausted else "exhausted"
         return _decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
 
     rate = _hard_cut(config, state.rate)
-    after = replace(after, rate=rate, recoveries=state.recoveries + 1)
+    after = replace(after, rate=rate, recoveries=state.recoveries + 1, rate_before_recoveries=before)
+    after = replace(after, rate_too_high=too_high)
     if from_start:
         after = replace(after, start_rate=rate, best=None, highest_loss=None, lowest_loss=None)
     return _decide(state, after, "diverged", value, reason, restore=restore)
 
 
-def _start_over(config: Config, state: State, value: float, reason: str) -> Step:
+def _restart(config: Config, state: State, value: float, reason: str) -> Step:
     """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
-    rate = _hard_cut(config, state.start_rate)
+    known = state.start_rate if state.rate_too_high is None else min(state.start_rate, state.rate_too_high)
+    rate = _hard_cut(config, known)
     after = State(
         rate=rate,
         rate_at_best=rate,
         start_rate=rate,
-        first_rate=state.first_rate,
         observations=state.observations,
         rate_too_high=state.rate_too_high,
         recoveries=state.recoveries + 1,
         loss_before=state.loss_before,
         aside=replace(state, aside=None) if state.aside is None else state.aside,
     )
-    return _decide(state, after, "diverged", value, reason, restore="start")
+    return _decide(state, after, "restart", value, reason, restore="start")
 
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step:
-    """Starting over was no better: back to the best from before, and on from there."""
-    after = replace(aside, observations=state.observations, wait=0, recoveries=state.recoveries)
-    after = replace(after, highest_loss=None, lowest_loss=None)  # What they had to say has been tried.
+    """The restart was no better: back to the best from before, and on from there."""
+    # No yardstick any more: what it had to say has been tried.
+    after = replace(aside, observations=state.observations, wait=0, loss_before=None, rate_too_high=state.rate_too_high)
     return _decide(state, after, "rollback", value, reason, restore="best")
 
 
@@ -678,7 +686,11 @@ def _decide(
 def _check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
-    if not (math.isfinite(value) and accepts(value)):
+    try:
+        accepted = math.isfinite(value) and accepts(value)
+    except OverflowError:  # An integer too long for a float.
+        accepted = False
+    if not accepted:
         raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
 
 
@@ -693,6 +705,8 @@ def _check_field(name: str, annotation: str, value: object) -> None:
     """One stored field of a State, by its annotation."""
     if value is None and annotation.endswith("| None"):
         return
+    if name == "aside":
+        raise ValueError(f"state field aside must be a state or null. Received: {value!r}")
     if annotation == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"state field {name} must be true or false. Received: {value!r}")

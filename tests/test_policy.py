@@ -263,7 +263,7 @@ def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
 def test_a_first_batch_that_was_no_yardstick_gives_the_first_rate_back():
     # The training loss is no lower at the far lower rate: what was far worse was not the rate's doing.
     state, line, decisions = run(FULL, [5] * 4, losses=[1.0, 0.9, 1.0, 1.0], loss_before=0.01)
-    assert line == ["diverged 0.03", "diverged 1", "1", "1"]
+    assert line == ["diverged 0.03", "rollback 1", "1", "1"]
     assert "no yardstick" in decisions[1].reason
     assert state.best == 5
 
@@ -279,7 +279,7 @@ def test_without_recovery_a_nan_is_only_no_improvement():
     assert decisions[-1].best == 4
 
 
-# --- starting over ---------------------------------------------------------------------------------------------------
+# --- restarts --------------------------------------------------------------------------------------------------------
 
 
 def plateau_after_an_unstable_start(config=FULL):
@@ -287,9 +287,9 @@ def plateau_after_an_unstable_start(config=FULL):
     return run(config, [2.3] * 3, losses=[10.0, 2.3, 2.3], loss_before=2.0)
 
 
-def test_a_plateau_after_an_unstable_start_starts_over_with_a_far_lower_rate():
+def test_a_plateau_after_an_unstable_start_restarts_with_a_far_lower_rate():
     state, line, decisions = plateau_after_an_unstable_start()
-    assert line == ["1", "1", "diverged 0.03"]
+    assert line == ["1", "1", "restart 0.03"]
     assert decisions[-1].restore == "start"
     assert state.best is None
     assert state.aside is not None
@@ -298,7 +298,7 @@ def test_a_plateau_after_an_unstable_start_starts_over_with_a_far_lower_rate():
 
 def test_a_network_that_never_gets_below_the_loss_it_rose_from_is_taken_for_dead():
     _, line, _ = run(FULL, [2.3] * 3, losses=[2.3, 1.9, 1.9], loss_before=2.0)
-    assert line[-1] == "diverged 0.03"
+    assert line[-1] == "restart 0.03"
     _, line, _ = run(FULL, [2.3] * 7, losses=[2.3] + [1.7] * 6, loss_before=2.0)
     assert line[-1] == "raise 2"
 
@@ -313,7 +313,7 @@ def test_after_a_stable_start_a_plateau_cuts_and_a_stall_raises():
     assert [text for text in line if " " in text] == ["cut 0.5", "cut 0.25", "raise 2"]
 
 
-def test_starting_over_succeeds_when_it_beats_what_was_put_aside():
+def test_a_restart_succeeds_when_it_beats_what_was_put_aside():
     state, *_ = plateau_after_an_unstable_start()
     kinds, saves = [], []
     for value in (3.0, 2.5, 2.2):
@@ -325,17 +325,17 @@ def test_starting_over_succeeds_when_it_beats_what_was_put_aside():
     assert state.aside is None
 
 
-def test_starting_over_that_is_unstable_again_starts_over_again_at_the_first_plateau():
+def test_a_restart_that_is_unstable_again_restarts_again_at_the_first_plateau():
     state, *_ = plateau_after_an_unstable_start()
     line = []
     for _ in range(3):
         state, decision = step(FULL, state, 2.4, 10.0)
         line.append(f"{decision.kind} {decision.rate:g}")
-    assert line == ["best 0.03", "hold 0.03", "diverged 0.0009"]
+    assert line == ["best 0.03", "hold 0.03", "restart 0.0009"]
     assert state.aside.best == 2.3
 
 
-def test_starting_over_that_stalls_without_a_new_best_is_taken_back_and_then_cuts():
+def test_a_restart_that_stalls_without_a_new_best_is_taken_back_for_good():
     state, *_ = plateau_after_an_unstable_start()
     line, restores = [], []
     for _ in range(9):
@@ -348,14 +348,41 @@ def test_starting_over_that_stalls_without_a_new_best_is_taken_back_and_then_cut
     assert state.best == 2.3
 
 
-def test_a_divergence_after_starting_over_goes_back_to_the_start():
+def test_a_restart_below_the_rate_that_diverged_is_cut_from_that_rate():
+    values, losses = [5, 5, NAN, 6, 6], [8.0, 2.0, 2.0, 2.0, 2.0]
+    _, line, _ = run(FULL, values, losses=losses, loss_before=1.0)
+    assert line[2:] == ["diverged 0.03", "0.03", "restart 0.03"]
+
+
+def test_giving_up_brings_back_what_was_put_aside():
+    state, *_ = plateau_after_an_unstable_start()
+    for _ in range(policy.MAX_RECOVERIES):
+        state, decision = step(FULL, state, NAN)
+    assert (decision.kind, decision.restore, state.best) == ("rollback", "best", 2.3)
+
+
+def test_a_rate_that_diverged_in_a_restart_is_not_raised_to_when_that_is_taken_back():
+    state, *_ = plateau_after_an_unstable_start()
+    state, _ = step(FULL, state, NAN)
+    state, decision = finish(FULL, state)
+    assert decision.kind == "rollback"
+    assert state.rate_too_high == 0.03
+
+
+def test_a_first_batch_that_was_no_yardstick_gives_back_the_rate_from_before_not_the_first_one():
+    values, losses = [5, 5, 5, 6, 6], [1.0, 1.0, 1.0, 30.0, 20.0]
+    _, line, _ = run(FULL, values, losses=losses, loss_before=1.0)
+    assert line == ["1", "1", "cut 0.5", "diverged 0.015", "rollback 0.5"]
+
+
+def test_a_divergence_after_a_restart_goes_back_to_the_start():
     state, *_ = plateau_after_an_unstable_start()
     state, _ = step(FULL, state, 3.0, 2.0)
     _, decision = step(FULL, state, NAN, 2.0)
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
-def test_without_snapshots_nothing_is_restored_and_nothing_starts_over():
+def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
     config = replace(FULL, rollback=False)
     _, line, decisions = plateau_after_an_unstable_start(config)
     assert line[-1] == "cut 0.5"
@@ -374,7 +401,7 @@ def test_an_excursion_still_open_at_the_end_is_taken_back():
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "raise", 0.25)
 
 
-def test_starting_over_still_open_at_the_end_is_taken_back():
+def test_a_restart_still_open_at_the_end_is_taken_back():
     state, *_ = plateau_after_an_unstable_start()
     after, decision = finish(FULL, state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 1.0)
@@ -392,6 +419,13 @@ def test_a_rate_set_by_others_is_gone_on_from():
     state, decision = override(KERAS, state, 0.8)
     assert (decision.kind, decision.rate_before, decision.rate) == ("override", 1.0, 0.8)
     assert step(KERAS, state, 5).decision.rate == 0.4
+
+
+def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
+    state, line, _ = run(FULL, [5] * 7)
+    assert line[-1] == "raise 2"
+    state, _ = override(FULL, state, 0.001)
+    assert timeline_from(FULL, state, [5, 5])[-1] == "rollback 0.001"
 
 
 # --- state -----------------------------------------------------------------------------------------------------------
@@ -417,6 +451,8 @@ def test_a_state_survives_json():
         {"best": INF},
         {"speed": 1},
         {"aside": {"rate": 1.0}},
+        {"aside": 3},
+        {"rate": 10**400},
     ],
 )
 def test_a_damaged_state_is_refused(change):
@@ -530,25 +566,30 @@ def trace(config, state, values):
 def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(config, loss_before, values):
     state = replace(start(config, 1.0), loss_before=loss_before)
     stored = {"start"} & needed_snapshots(config, state)
-    raises = 0
+    raises, overridden = 0, False
     for value, loss in values:
+        if value == 3.0:  # Now and then somebody sets the rate.
+            state, overridden = override(config, state, 1.0).state, True
         state, decision = step(config, state, value, loss)
         assert config.min_lr <= state.rate <= (config.max_lr or math.inf)
         assert math.isfinite(state.rate)
         assert state.best is None or math.isfinite(state.best)
         assert decision.rate == state.rate
         assert bool(decision.reason) == decision.is_action
-        if decision.save is not None:
-            stored.add(decision.save)
         if decision.restore is not None:
             assert decision.restore in stored
         stored &= needed_snapshots(config, state)
+        if decision.save is not None:
+            stored.add(decision.save)
         assert len(stored) <= 2
         assert needed_snapshots(config, state) <= stored
         raises += decision.kind == "raise"
+        if decision.kind == "raise" and state.rate_too_high is not None and not overridden:
+            assert state.rate < state.rate_too_high
     assert raises <= config.max_raises
     if (restore := finish(config, state).decision.restore) is not None:
         assert restore in stored
+    assert not finish(config, state).state.in_excursion
 
 
 @settings(max_examples=300, deadline=None)

@@ -99,7 +99,7 @@ class EventWriter:
         about.data_class = DATA_CLASS_SCALAR
         self._write_values(step, *(_value(PREFIX + name, about, _float_tensor(x)) for name, x in values.items()))
 
-    def decision(self, step: int, decision: Decision) -> None:
+    def decision(self, step: int, decision: Decision, quantity: str = "learning rate") -> None:
         """Write a decision, for our own tab and, in words, for the Text tab.
 
         Several decisions in the same epoch are kept; see `metadata`.
@@ -107,13 +107,14 @@ class EventWriter:
         Args:
             step: The epoch, from 0.
             decision: The decision.
+            quantity: What its rate is, in words; see `RateControl.quantity`.
 
         Raises:
             OSError: The file cannot be written, or is closed.
         """
         earlier = self._decided.decisions if step == self._decided.epoch else ()
         self._decided = metadata.Record(int(step), (*earlier, decision))
-        self._write_decided("\n\n".join(map(_markdown, self._decided.decisions)))
+        self._write_decided("\n\n".join(_markdown(each, quantity) for each in self._decided.decisions))
 
     def layout(self, monitor: str, tags: Sequence[str]) -> None:
         """Put the learning rate and the metrics side by side, in the Custom Scalars tab.
@@ -251,11 +252,11 @@ def _chart(title: str, names: Sequence[str]) -> Chart:
     return Chart(title=title, multiline=MultilineChartContent(tag=patterns))
 
 
-def _markdown(decision: Decision) -> str:
+def _markdown(decision: Decision, quantity: str) -> str:
     before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
     parts = [
         f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"learning rate {before}{decision.rate:.6g}",
+        f"{quantity} {before}{decision.rate:.6g}",
     ]
     if decision.value is not None:
         parts.append(f"metric {decision.value:.6g}")
