@@ -779,7 +779,7 @@ def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
         ({"monitor": ""}, TypeError, ["monitor", "val_loss"]),
         ({"monitor": 3}, TypeError, ["monitor=3"]),
         ({"mode": "up"}, ValueError, ["'auto', 'min', 'max'", "mode='up'"]),
-        ({"verbose": 2}, ValueError, ["verbose", "0 or 1", "verbose=2"]),
+        ({"verbose": -1}, ValueError, ["verbose", ">= 0", "verbose=-1"]),
         ({"factor": 1.0}, ValueError, ["factor", "between 0 and 1", "factor=1.0"]),
         ({"factor": 0}, ValueError, ["factor=0"]),
         ({"factor": "0.5"}, TypeError, ["factor='0.5'", "str"]),
@@ -835,3 +835,67 @@ def test_the_weight_moves_by_the_logged_rate_through_an_excursion() -> None:
     assert np.diff(moved[:7]).tolist() == rates[:6]
     assert moved[7] == moved[4], "rolled back"
     assert moved[8] - moved[7] == rates[7]
+
+
+# --- a model that is not new -----------------------------------------------------------------------------------------
+
+
+def test_a_model_trained_before_has_no_loss_before_training() -> None:
+    # Its loss on one batch is far below its mean: taken for a yardstick, it would make sound training look damaged.
+    model = tiny_model()
+    adapt = AdaptLROnPlateau(monitor="loss")
+    fit(model, adapt, epochs=2)
+    assert adapt.state.loss_before is not None
+    fit(model, adapt, epochs=2)
+    assert adapt.state.loss_before is None
+    resumed = AdaptLROnPlateau(monitor="loss")
+    fit(tiny_model(), resumed, initial_epoch=3, epochs=5)
+    assert resumed.state.loss_before is None
+
+
+def test_a_model_compiled_anew_between_the_parts_of_a_training_goes_on_without_a_copy() -> None:
+    model = tiny_model(SGD(0.1))
+    adapt = AdaptLROnPlateau(reset_on_train_begin=False)
+    fit(model, scripted(1.0, 0.9), adapt, epochs=2)
+    compile_model(model, Adam(0.1), loss="mse")
+    with pytest.warns(UserWarning, match="no copy of the weights"):
+        fit(model, scripted(math.nan), adapt, initial_epoch=2, epochs=3)
+    assert kinds(adapt)[-1] == "diverged"
+
+
+def test_a_training_in_parts_is_finished_on_request() -> None:
+    model = tiny_model()
+    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
+    fit(model, scripted(*FAILS[:4]), adapt, epochs=4)
+    assert adapt.state.in_excursion
+    adapt.finish()
+    adapt.finish()
+    assert kinds(adapt)[-2:] == ["raise", "rollback"]
+    assert not adapt.state.in_excursion
+
+
+def test_a_callback_with_an_open_event_file_can_be_copied(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(monitor="loss", reset_on_train_begin=False, log_dir=tmp_path)
+    fit(tiny_model(), adapt, epochs=1)
+    other = copy.deepcopy(adapt)
+    fit(tiny_model(), other, epochs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2"]
+
+
+def test_validation_that_comes_late_is_in_the_layout(tmp_path: Path) -> None:
+    x, y = data()
+    adapt = AdaptLROnPlateau(log_dir=tmp_path)
+    fit(tiny_model(), adapt, epochs=2, validation_data=(x, y), validation_freq=2)
+    assert b"val_loss" in b"".join(path.read_bytes() for path in tmp_path.rglob("*tfevents*")).partition(b"step")[0]
+
+
+def test_no_third_snapshot_is_ever_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    take = callback_module.take_snapshot
+    adapt = AdaptLROnPlateau(**(EXCURSION | {"recover": True}))
+    monkeypatch.setattr(
+        callback_module, "take_snapshot", lambda model: held.append(len(adapt._snapshots)) or take(model)
+    )
+    fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    assert len(held) >= 4
+    assert max(held) <= 1

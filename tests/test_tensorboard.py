@@ -390,7 +390,7 @@ def test_no_reason_has_markup(reason: str) -> None:
 
     if not reason or reason.isspace() or not any(char.isprintable() and char != " " for char in reason):
         reason = "x" + reason
-    text = writer_module._markdown(dataclasses.replace(CUT, reason=reason))
+    text = writer_module._markdown(dataclasses.replace(CUT, reason=reason), "learning rate")
     assert_shows_literally(plugin_util.markdown_to_safe_html(text), reason)
     # With markdown switched off, the tab shows the asterisks of the bold word, and the reason as it is.
     unmarked = Shown(plugin_util.safe_html(text))
