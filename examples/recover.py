@@ -48,8 +48,8 @@ def main() -> None:
         plain_loss, plain_accuracy = train(rate, keras.callbacks.ReduceLROnPlateau(**SETTINGS))
         adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"recover/{rate:g}")
         loss, accuracy = train(rate, adapt)
-        diverged = [decision for decision in adapt.decisions if decision.kind == "diverged"]
-        how = "\n".join(f"epoch {d.epoch + 1}: {d.rate_before:g} -> {d.rate:g}" for d in diverged)
+        recoveries = [decision for decision in adapt.decisions if decision.kind in ("diverged", "restart")]
+        how = "\n".join(f"{d.kind}: {d.rate_before:g} -> {d.rate:g}" for d in recoveries)
         table.add_row(f"{rate:g}", f"{plain_loss:.3g}  {plain_accuracy:.1%}", f"{loss:.3g}  {accuracy:.1%}", how)
     console = Console()
     console.print(table)

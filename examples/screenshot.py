@@ -1,4 +1,4 @@
-"""Take the picture of TensorBoard that README shows, of the run that examples/digits.py has written.
+"""Take the picture of TensorBoard that README shows, of a run that examples/stalled.py has written.
 
     pip install playwright && python examples/screenshot.py --browser /usr/bin/chromium
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).resolve().parent
-RUN = HERE.parent / "logs" / "digits"
+RUN = HERE.parent / "logs" / "stalled" / "adapt_0"
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--browser", help="path of Chromium or Chrome (default: the one that Playwright has installed)")
     arguments = parser.parse_args()
     if not RUN.is_dir():
-        parser.error(f"there is no {RUN}; run examples/digits.py first")
+        parser.error(f"there is no {RUN}; run examples/stalled.py first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -36,9 +36,11 @@ def main() -> None:
         wait_for(f"http://127.0.0.1:{port}/data/plugins_listing")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=arguments.browser, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1300, "height": 560})
+            page = browser.new_page(viewport={"width": 1420, "height": 480})
             page.goto(f"http://127.0.0.1:{port}/#custom_scalars")
             page.get_by_text("learning rate", exact=True).first.wait_for()
+            for button in page.locator("[title='Toggle y-axis log scale']").all()[:2]:
+                button.click()  # The learning rate and the loss; an accuracy needs no logarithm.
             page.wait_for_timeout(3000)  # The lines are drawn some time after their titles.
             page.screenshot(path=HERE / "tensorboard.png")
             browser.close()
