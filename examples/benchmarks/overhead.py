@@ -14,6 +14,9 @@ the median of a variant's epochs, which is compared with the empty callback's in
 median over the rounds and a 95 % bootstrap interval of it, for the time on the clock and for the processor time of all
 threads. On a busy machine the latter says more; OMP_NUM_THREADS=1 keeps PyTorch from waiting for threads that do not
 get their turn.
+
+The last table needs no comparison, and so tells small costs apart even there: the time spent inside the hooks of each
+callback. It leaves out what a hook costs elsewhere, as when it makes Keras wait for the device.
 """
 
 from __future__ import annotations
@@ -215,6 +218,41 @@ def judge(seconds: dict[str, np.ndarray], console: Console) -> None:
             console.print(f"{clock} with log_dir: {text} ms more than TensorBoard's, target {verdict(interval, 0)}")
 
 
+def print_own_time(size: Size, epoch: float, names: list[str], console: Console) -> None:
+    """Print the milliseconds that each callback spends in its own hooks, median over the epochs but the first."""
+    trainee = Trainee(size)
+    trainee.fit([])
+    table = Table(title=f"{size.name} model: time in the callback's own hooks")
+    for heading in ("callback", "ms per epoch", "share of the epoch"):
+        table.add_column(heading, justify="left" if heading == "callback" else "right")
+    for name in names:
+        with tempfile.TemporaryDirectory() as log_dir:
+            callbacks = VARIANTS[name](log_dir)
+            spent: list[float] = [0.0]
+            for callback in callbacks:
+                for hook in [hook for hook in dir(callback) if hook.startswith("on_")]:
+                    method = getattr(callback, hook)
+                    if not getattr(method, "_is_default", False):  # Wrapped, those would end asynchronous dispatch.
+                        setattr(callback, hook, timed(method, spent))
+            new_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_, spent=spent: spent.append(0.0))
+            trainee.fit([new_epoch, *callbacks])
+        if callbacks:
+            own = float(np.median(spent[2:]))
+            table.add_row(name, f"{1e3 * own:.2f}", f"{own / epoch:.2%}")
+    console.print(table)
+
+
+def timed(method: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """The method, which adds its seconds to the last number in `spent`."""
+
+    def call(*args: Any, **kwargs: Any) -> None:
+        began = time.perf_counter()
+        method(*args, **kwargs)
+        spent[-1] += time.perf_counter() - began
+
+    return call
+
+
 def verdict(interval: tuple[float, float, float], limit: float) -> str:
     _, low, high = interval
     return f"<= {limit}: " + ("met" if high <= limit else "missed" if low > limit else "not decided by these rounds")
@@ -236,6 +274,7 @@ def main() -> None:
         report(size, seconds, improved, console)
         if size is SIZES[0]:  # The targets are for epochs of a usual length.
             judge(seconds, console)
+            print_own_time(size, float(np.median(seconds[EMPTY][:, CLOCK])), names, console)
 
 
 if __name__ == "__main__":
