@@ -97,7 +97,7 @@ def check_divergence() -> None:
 
 def check_schedule() -> None:
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2 * STEPS - 1], [0.1, 0.04])
-    adapt, script, rates = train(keras.optimizers.SGD(schedule), [1.0, 0.5, 2.0, 2.0, 2.0], max_raises=0)
+    adapt, script, rates = train(keras.optimizers.SGD(schedule), [1.0, 0.5, 2.0, 2.0, 2.0], max_raises=0, raise_after=5)
     assert kinds(adapt) == ["cut", "cut", "cut"], kinds(adapt)
     script.check_steps([0.1, 0.1, 0.04, 0.02, 0.01])
     np.testing.assert_allclose(rates[2:], [0.04, 0.02, 0.01], rtol=1e-6)
