@@ -401,7 +401,7 @@ def finish(config: Config, state: State) -> Step:
         state: The state after the last observation.
 
     Returns:
-        A "rollback" when an excursion or a recovery was under way that has brought no new best; else a "hold".
+        A "rollback" when a trial was under way that has brought no new best; else a "hold".
     """
     if state.in_excursion:
         return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
@@ -432,7 +432,9 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
     """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
     needed: set[Snapshot] = set()
     if config.rollback:
-        if config.recover and state.raises == 0:
+        # Once there is a best, only a restart goes back further: before any raise, and by the loss before training.
+        may_go_to_start = state.best is None or state.aside is not None or state.loss_before is not None
+        if config.recover and state.raises == 0 and may_go_to_start:
             needed.add("start")
         if (config.recover or config.rollback_on_cut) and (state.best is not None or state.aside is not None):
             needed.add("best")

@@ -382,6 +382,15 @@ def test_a_divergence_after_a_restart_goes_back_to_the_start():
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
+def test_the_snapshot_of_the_start_is_kept_only_while_a_restart_is_possible():
+    def kept(**kwargs):
+        state, *_ = run(FULL, [5, 4], **kwargs)
+        return needed_snapshots(FULL, state)
+
+    assert kept(loss_before=2.0) == {"start", "best"}
+    assert kept(loss_before=None) == {"best"}
+
+
 def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
     config = replace(FULL, rollback=False)
     _, line, decisions = plateau_after_an_unstable_start(config)
