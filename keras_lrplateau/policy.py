@@ -60,9 +60,23 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
-Kind = Literal["hold", "best", "cut", "raise", "success", "rollback", "diverged", "restart", "exhausted", "override"]
+Kind = Literal[
+    "hold",
+    "best",
+    "cut",
+    "raise",
+    "success",
+    "rollback",
+    "diverged",
+    "restart",
+    "exhausted",
+    "override",
+    "search",
+    "settle",
+    "anneal",
+]
 """What a decision is; all but "hold" and "best" change something or end something.
 
 hold        nothing to do yet
@@ -75,6 +89,12 @@ diverged    training broke: back to earlier weights, far lower rate
 restart     training was damaged from the start: back to the first weights, far lower rate
 exhausted   nothing is left to try, but cuts
 override    somebody else changed the rate; the policy goes on from what it found
+
+Only in auto mode (`keras_lrplateau.auto`):
+
+search      another rate is tried from the first weights
+settle      the search is over
+anneal      the rate goes down a step towards zero, over the last observations
 """
 
 Snapshot = Literal["start", "best", "raise"]
@@ -106,6 +126,25 @@ learning. A rate far too low gives no such rise, and is left to the raises.
 """
 
 STATE_VERSION = 1
+
+
+class AnyState(Protocol):
+    """What every rule's state has: `State` here, and `keras_lrplateau.auto.State`."""
+
+    @property
+    def rate(self) -> float:
+        """The rate in force."""
+
+    @property
+    def best(self) -> float | None:
+        """The best observation, or None before the first finite one."""
+
+    @property
+    def observations(self) -> int:
+        """How many values were seen."""
+
+
+StateT = TypeVar("StateT", bound=AnyState)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,20 +199,20 @@ class Config:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
-        _check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
-        _check_integer("patience", self.patience, minimum=0)
-        _check_number("min_delta", self.min_delta, "a finite number >= 0", lambda x: x >= 0)
-        _check_integer("cooldown", self.cooldown, minimum=0)
-        _check_number("min_lr", self.min_lr, "a finite number >= 0", lambda x: x >= 0)
+        check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
+        check_integer("patience", self.patience, minimum=0)
+        check_number("min_delta", self.min_delta, "a finite number >= 0", lambda x: x >= 0)
+        check_integer("cooldown", self.cooldown, minimum=0)
+        check_number("min_lr", self.min_lr, "a finite number >= 0", lambda x: x >= 0)
         if self.max_lr is not None:
-            _check_number("max_lr", self.max_lr, "None or a finite number > 0", lambda x: x > 0)
+            check_number("max_lr", self.max_lr, "None or a finite number > 0", lambda x: x > 0)
             if self.max_lr < self.min_lr:
                 raise ValueError(
                     f"max_lr must not be below min_lr. Received: max_lr={self.max_lr!r}, min_lr={self.min_lr!r}"
                 )
-        _check_number("raise_factor", self.raise_factor, "a finite number > 1", lambda x: x > 1)
-        _check_integer("raise_after", self.raise_after, minimum=1)
-        _check_integer("max_raises", self.max_raises, minimum=0)
+        check_number("raise_factor", self.raise_factor, "a finite number > 1", lambda x: x > 1)
+        check_integer("raise_after", self.raise_after, minimum=1)
+        check_integer("max_raises", self.max_raises, minimum=0)
         for name in ("recover", "rollback", "rollback_on_cut"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
@@ -277,8 +316,8 @@ class Decision:
         best: The best observation, this one included; None before the first finite one.
         rate_before: The rate in force during the observation.
         rate: The rate from now on.
-        save: The snapshot to take now. No decision both saves and restores.
-        restore: The snapshot to go back to.
+        save: The snapshot to take now.
+        restore: The snapshot to go back to; after the save, if there are both.
         epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
     """
 
@@ -321,10 +360,10 @@ class Decision:
         return f"{self.kind}: {what}{back[self.restore]} ({self.reason})"
 
 
-class Step(NamedTuple):
+class Step(NamedTuple, Generic[StateT]):
     """The state after an observation, and the decision about it."""
 
-    state: State
+    state: StateT
     decision: Decision
 
 
@@ -350,7 +389,7 @@ def start(config: Config, rate: float) -> State:
         >>> decision.reason
         'no improvement on 0.9 in 2 observations'
     """
-    _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+    check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
     if config.max_lr is not None and rate > config.max_lr:
         raise ValueError(
             f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r} "
@@ -360,7 +399,7 @@ def start(config: Config, rate: float) -> State:
     return State(rate=rate, rate_at_best=rate, start_rate=rate)
 
 
-def step(config: Config, state: State, value: float, loss: float | None = None) -> Step:
+def step(config: Config, state: State, value: float, loss: float | None = None) -> Step[State]:
     """Take one observation.
 
     Args:
@@ -374,7 +413,8 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
         The state after it, and the decision.
     """
     improved = _improves(config, state.best, value)
-    if config.recover and (broken := _divergence(state, value, loss, improved)):
+    vouched = improved and state.best is not None
+    if config.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
         return _recover(config, replace(state, observations=state.observations + 1), value, loss, broken)
 
     observations = state.observations + 1
@@ -389,11 +429,11 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     if improved:
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
-        return Step(state, _hold(state, value))
+        return hold(state, value)
     return _plateau(config, state, value)
 
 
-def finish(config: Config, state: State) -> Step:
+def finish(config: Config, state: State) -> Step[State]:
     """Training ends: give back what a trial, still unjudged, has done to the weights.
 
     Args:
@@ -407,10 +447,10 @@ def finish(config: Config, state: State) -> Step:
         return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
     if state.aside is not None:
         return _take_back(config, state, state.aside, None, "training ended before the restart brought a new best")
-    return Step(state, _hold(state, None))
+    return hold(state, None)
 
 
-def override(config: Config, state: State, rate: float) -> Step:
+def override(config: Config, state: State, rate: float) -> Step[State]:
     """Somebody else set the rate: go on from the one that was found.
 
     Args:
@@ -422,10 +462,10 @@ def override(config: Config, state: State, rate: float) -> Step:
         TypeError: `rate` is not a number.
         ValueError: `rate` is negative or not finite.
     """
-    _check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+    check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
     back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
     after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
-    return _decide(state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set")
+    return decide(state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set")
 
 
 def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
@@ -456,34 +496,41 @@ def _improves(config: Config, best: float | None, value: float) -> bool:
     return value + delta < best if config.mode == "min" else value - delta > best
 
 
-def _divergence(state: State, value: float, loss: float | None, improved: bool) -> str:
-    """Why this observation means that training broke; empty if it does not."""
+def divergence(value: float, loss: float | None, loss_before: float | None, vouched: bool) -> str:
+    """Why this observation means that training broke; empty if it does not.
+
+    Args:
+        value: The metric.
+        loss: The training loss over the same time; None when it is not known.
+        loss_before: The training loss before the first update; None when it is not known.
+        vouched: Whether the metric is better than ever. That vouches for the weights, whatever one batch did to the
+            mean of the training loss. The first observation cannot vouch: it is better than nothing.
+    """
     if not math.isfinite(value):
         return f"the metric is {value}"
-    # A better metric than ever vouches for the weights, whatever one batch did to the mean of the training loss. The
-    # first observation cannot vouch: it is better than nothing.
-    if loss is None or (improved and state.best is not None):
+    if loss is None or vouched:
         return ""
     if not math.isfinite(loss):
         return f"the training loss is {loss}"
-    if _exceeds(state, loss, FAR_WORSE):
-        return f"the training loss is {loss:.6g}, far worse than before training ({state.loss_before:.6g})"
+    if exceeds(loss, loss_before, FAR_WORSE):
+        return f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
     return ""
 
 
-def _exceeds(state: State, loss: float | None, multiple: float) -> bool:
+def exceeds(loss: float | None, loss_before: float | None, multiple: float) -> bool:
     """Whether a training loss is above a multiple of that before training. A loss that may be negative has none."""
-    return loss is not None and state.loss_before is not None and 0 < multiple * state.loss_before < loss
+    return loss is not None and loss_before is not None and 0 < multiple * loss_before < loss
 
 
 def _was_damaged(state: State) -> bool:
     """Whether the training loss says that the first rate did lasting damage."""
     return any(
-        _exceeds(state, state.highest_loss, rose) and _exceeds(state, state.lowest_loss, fell) for rose, fell in DAMAGED
+        exceeds(state.highest_loss, state.loss_before, rose) and exceeds(state.lowest_loss, state.loss_before, fell)
+        for rose, fell in DAMAGED
     )
 
 
-def _new_best(config: Config, state: State, value: float) -> Step:
+def _new_best(config: Config, state: State, value: float) -> Step[State]:
     beaten = state.aside is None or _improves(config, state.aside.best, value)
     after = replace(
         state,
@@ -500,13 +547,13 @@ def _new_best(config: Config, state: State, value: float) -> Step:
     )
     save: Snapshot | None = "best" if beaten and "best" in needed_snapshots(config, after) else None
     if state.in_excursion:
-        return _decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
+        return decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
     if state.aside is not None and beaten:
-        return _decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
-    return _decide(state, after, "best", value, "", save=save)
+        return decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
+    return decide(state, after, "best", value, "", save=save)
 
 
-def _plateau(config: Config, state: State, value: float) -> Step:
+def _plateau(config: Config, state: State, value: float) -> Step[State]:
     best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
 
@@ -527,11 +574,11 @@ def _plateau(config: Config, state: State, value: float) -> Step:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
         return _raise(config, state, value, stalled)
     if at_floor:
-        return Step(state, _hold(state, value))
+        return hold(state, value)
     return _cut(config, state, value, config.min_lr, waited)
 
 
-def _cut(config: Config, state: State, value: float, floor: float, reason: str, kind: Kind = "cut") -> Step:
+def _cut(config: Config, state: State, value: float, floor: float, reason: str, kind: Kind = "cut") -> Step[State]:
     after = replace(
         state,
         rate=max(state.rate * config.factor, floor),
@@ -541,10 +588,10 @@ def _cut(config: Config, state: State, value: float, floor: float, reason: str, 
         cuts=state.cuts if state.in_excursion else state.cuts + 1,
     )
     back = config.rollback_on_cut and not state.in_excursion and state.aside is None and state.best is not None
-    return _decide(state, after, kind, value, reason, restore="best" if back else None)
+    return decide(state, after, kind, value, reason, restore="best" if back else None)
 
 
-def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
+def _raise(config: Config, state: State, value: float, stalled: str) -> Step[State]:
     ceiling = math.inf if config.max_lr is None else config.max_lr
     if state.rate_too_high is not None:
         # Back to a rate that broke training would only break it again.
@@ -575,14 +622,14 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step:
             cooldown=config.cooldown,
         )
         save: Snapshot | None = "raise" if config.rollback else None
-        return _decide(state, after, "raise", value, stalled, save=save)
+        return decide(state, after, "raise", value, stalled, save=save)
     exhausted = replace(state, exhausted=True)
     if state.rate <= config.min_lr:
-        return _decide(state, exhausted, "exhausted", value, reason)
+        return decide(state, exhausted, "exhausted", value, reason)
     return _cut(config, exhausted, value, config.min_lr, reason, kind="exhausted")
 
 
-def _end_excursion(config: Config, state: State, value: float | None, kind: Kind, reason: str) -> Step:
+def _end_excursion(config: Config, state: State, value: float | None, kind: Kind, reason: str) -> Step[State]:
     assert state.rate_before_raise is not None
     after = replace(
         state,
@@ -593,10 +640,10 @@ def _end_excursion(config: Config, state: State, value: float | None, kind: Kind
         wait=0,
         cooldown=config.cooldown,
     )
-    return _decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
+    return decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
-def _recover(config: Config, state: State, value: float, loss: float | None, reason: str) -> Step:
+def _recover(config: Config, state: State, value: float, loss: float | None, reason: str) -> Step[State]:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
     if state.in_excursion:
@@ -614,7 +661,7 @@ def _recover(config: Config, state: State, value: float, loss: float | None, rea
         after = replace(after, rate=before, loss_before=None, far_worse=None, rate_too_high=None)
         after = replace(after, recoveries=0, rate_before_recoveries=None)
         reason += ", but so it is at a far lower rate: the first batch was no yardstick"
-        return _decide(state, after, "rollback", value, reason, restore=restore)
+        return decide(state, after, "rollback", value, reason, restore=restore)
 
     if state.recoveries == MAX_RECOVERIES:
         reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
@@ -622,17 +669,17 @@ def _recover(config: Config, state: State, value: float, loss: float | None, rea
             return _take_back(config, state, state.aside, value, reason)
         # Even now every divergence goes back to sound weights, so that the run ends with some.
         kind: Kind = "diverged" if state.exhausted else "exhausted"
-        return _decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
+        return decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
 
     rate = _hard_cut(config, state.rate)
     after = replace(after, rate=rate, recoveries=state.recoveries + 1, rate_before_recoveries=before)
     after = replace(after, rate_too_high=too_high)
     if from_start:
         after = replace(after, start_rate=rate, best=None, highest_loss=None, lowest_loss=None)
-    return _decide(state, after, "diverged", value, reason, restore=restore)
+    return decide(state, after, "diverged", value, reason, restore=restore)
 
 
-def _restart(config: Config, state: State, value: float, reason: str) -> Step:
+def _restart(config: Config, state: State, value: float, reason: str) -> Step[State]:
     """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
     known = state.start_rate if state.rate_too_high is None else min(state.start_rate, state.rate_too_high)
     rate = _hard_cut(config, known)
@@ -646,14 +693,14 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step:
         loss_before=state.loss_before,
         aside=replace(state, aside=None) if state.aside is None else state.aside,
     )
-    return _decide(state, after, "restart", value, reason, restore="start")
+    return decide(state, after, "restart", value, reason, restore="start")
 
 
-def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step:
+def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
     """The restart was no better: back to the best from before, and on from there."""
     # No yardstick any more: what it had to say has been tried.
     after = replace(aside, observations=state.observations, wait=0, loss_before=None, rate_too_high=state.rate_too_high)
-    return _decide(state, after, "rollback", value, reason, restore="best")
+    return decide(state, after, "rollback", value, reason, restore="best")
 
 
 def _hard_cut(config: Config, rate: float) -> float:
@@ -664,19 +711,21 @@ def _hard_cut(config: Config, rate: float) -> float:
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def _hold(state: State, value: float | None) -> Decision:
-    return Decision("hold", "", state.observations, value, state.best, state.rate, state.rate)
+def hold(state: StateT, value: float | None, kind: Literal["hold", "best"] = "hold") -> Step[StateT]:
+    """Nothing to do."""
+    return decide(state, state, kind, value, "")
 
 
-def _decide(
-    before: State,
-    after: State,
+def decide(
+    before: AnyState,
+    after: StateT,
     kind: Kind,
     value: float | None,
     reason: str,
     save: Snapshot | None = None,
     restore: Snapshot | None = None,
-) -> Step:
+) -> Step[StateT]:
+    """The state after a decision, and the record of it."""
     decision = Decision(
         kind, reason, after.observations, value, after.best, before.rate, after.rate, save=save, restore=restore
     )
@@ -686,7 +735,7 @@ def _decide(
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
+def check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
     try:
@@ -697,7 +746,7 @@ def _check_number(name: str, value: object, expected: str, accepts: Callable[[fl
         raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
 
 
-def _check_integer(name: str, value: object, minimum: int) -> None:
+def check_integer(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
     if value < minimum:
@@ -716,10 +765,10 @@ def _check_field(name: str, annotation: str, value: object) -> None:
         return
     try:
         if annotation == "int":
-            _check_integer(name, value, minimum=0)
+            check_integer(name, value, minimum=0)
         elif name in ("best", "loss_before", "far_worse", "highest_loss", "lowest_loss"):
-            _check_number(name, value, "a finite number", lambda x: True)
+            check_number(name, value, "a finite number", lambda x: True)
         else:
-            _check_number(name, value, "a finite number >= 0", lambda x: x >= 0)
+            check_number(name, value, "a finite number >= 0", lambda x: x >= 0)
     except TypeError as error:
         raise ValueError(str(error)) from None
