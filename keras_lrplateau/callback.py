@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 import weakref
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 from keras.src.utils import io_utils
 
+from keras_lrplateau import auto as auto_mode
 from keras_lrplateau import policy
 from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot, to_float
 from keras_lrplateau.policy import Config, Decision, Snapshot, State
@@ -26,6 +28,8 @@ EPOCHS_WITHOUT_VALIDATION = 3
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
     """Cuts the learning rate on a plateau, raises it when progress stays stalled, recovers when training breaks.
+
+    For those who do not want to choose a learning rate there is `AdaptLROnPlateau.auto`.
 
     The arguments that `keras.callbacks.ReduceLROnPlateau` has come first, with its names, order and defaults. With
     `max_raises=0, recover=False` the rate is what ReduceLROnPlateau would make it. The rule itself, its terms and its
@@ -110,7 +114,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if not isinstance(verbose, (int, np.integer)) or verbose < 0:
             raise ValueError(f"verbose must be an integer >= 0. Received: verbose={verbose!r}")
         min_delta = _plain(min_delta)
-        self._config = Config(
+        self._config: Config | auto_mode.Config = Config(
             mode="min" if mode == "auto" else mode,
             factor=_plain(factor),
             patience=_plain_integer(patience),
@@ -133,13 +137,14 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self.reset_on_train_begin = bool(reset_on_train_begin)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.decisions: list[Decision] = []
-        self.state: State | None = None
+        self.state: State | auto_mode.State | None = None
 
         self._control: RateControl | None = None
         self._direction_known = mode != "auto"
         self._snapshots: dict[Snapshot, list[np.ndarray[Any, Any]]] = {}
         self._begun = False
         self._first_loss: float | None = None
+        self._first_epoch = 0
         self._next_epoch = 0
         self._epoch_offset = 0
         self._epochs_without_validation = 0
@@ -149,6 +154,57 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._writer: EventWriter | None = None
         self._unwritten: list[tuple[int, dict[str, float], list[Decision]]] = []
 
+    @classmethod
+    def auto(
+        cls,
+        monitor: str = "val_loss",
+        mode: Literal["auto", "min", "max"] = "auto",
+        *,
+        min_lr: float = 0.0,
+        max_lr: float | None = None,
+        budget: float = auto_mode.Config.budget,
+        log_dir: str | os.PathLike[str] | None = None,
+        verbose: int = 0,
+    ) -> AdaptLROnPlateau:
+        """A callback that needs no good learning rate: it searches for one, raises and cuts it, and anneals at the end.
+
+        The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs other rates are tried,
+        each from the first weights; the rule is in `keras_lrplateau.auto`. `fit` should run for the number of epochs
+        that it was given: the last part of them is for annealing. The weights that it ends with are about the best
+        ones: where the last epochs are significantly worse, the best ones are put back.
+
+        Example:
+
+        ```python
+        adapt = AdaptLROnPlateau.auto(verbose=1)
+        model.fit(x, y, validation_split=0.2, epochs=100, callbacks=[adapt])
+        ```
+
+        Args:
+            monitor: Name of the metric in `logs` to watch.
+            mode: "min", "max", or "auto" to infer the direction from the metric.
+            min_lr: No rate below this is tried or cut to. >= 0.
+            max_lr: No rate above this is tried. None for no bound. It protects a pretrained model, whose weights a high
+                rate would spoil.
+            budget: The share of all epochs that may go into trials which are taken back. In [0, 1]. With 0 the given
+                rate is used, cut and annealed.
+            log_dir: Where to write TensorBoard event files, as for `AdaptLROnPlateau`.
+            verbose: 0 for silence, else a line at each decision, printed as Keras prints.
+
+        Returns:
+            The callback. It keeps at most three copies of the weights and the optimizer state in host memory. Its
+            `state` is a `keras_lrplateau.auto.State`.
+
+        Raises:
+            TypeError, ValueError: As `AdaptLROnPlateau`; and when training begins, the optimizer's rate is 0.
+        """
+        callback = cls(monitor, verbose=verbose, mode=mode, min_lr=min_lr, max_lr=max_lr, log_dir=log_dir)
+        config = callback._config
+        callback._config = auto_mode.Config(
+            mode=config.mode, min_lr=config.min_lr, max_lr=config.max_lr, budget=_plain(budget)
+        )
+        return callback
+
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: an open file stays with the original, and a copy writes to a run of its own."""
         return {**self.__dict__, "_writer": None, "_run_dir": None}
@@ -156,6 +212,16 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal callback."""
         config = self._config
+        if isinstance(config, auto_mode.Config):
+            return {
+                "monitor": self.monitor,
+                "mode": self.mode,
+                "min_lr": config.min_lr,
+                "max_lr": config.max_lr,
+                "budget": config.budget,
+                "log_dir": self.log_dir,
+                "verbose": self.verbose,
+            }
         return {
             "monitor": self.monitor,
             "factor": config.factor,
@@ -181,7 +247,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdaptLROnPlateau:
         """A callback from what `get_config` returned."""
-        return cls(**config)
+        return cls.auto(**config) if "budget" in config else cls(**config)
 
     # --- Keras' hooks ------------------------------------------------------------------------------------------------
 
@@ -232,7 +298,15 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._unwritten.append((epoch, numbers, []))
         value = self._observe(logs)
         if value is not None:
-            self._carry_out(epoch, policy.step(self._policy_config(), self._state, value, numbers.get("loss")))
+            config = self._rule_config(self._state.observations + 1)
+            loss = numbers.get("loss")
+            searches = isinstance(self.state, auto_mode.State) and self.state.phase == "search"
+            if searches and (self.params or {}).get("steps") == 1:
+                # The loss of a single batch is that before its update: of the first weights, whatever the rate.
+                loss = None
+                if isinstance(config, auto_mode.Config) and not self.monitor.startswith("val_"):
+                    config = replace(config, budget=0.0)
+            self._carry_out(epoch, self._rule.step(config, self._state, value, loss))
         if self.stop_when_exhausted and self._state.exhausted:
             self.model.stop_training = True
         if self.reset_on_train_begin and (is_last or self.model.stop_training):
@@ -271,25 +345,28 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._begun = True
         self._epochs_without_validation = 0
         if self.state is None:
+            self._first_epoch = epoch
             self._run_dir = None
             self._resumes = epoch > 0
             self._rates.adopt()
             self.state = self._start()
-            if "start" in policy.needed_snapshots(self._config, self.state) and self.model.built:
+            if "start" in self._rule.needed_snapshots(self._rule_config(0), self.state) and self.model.built:
                 self._snapshots["start"] = take_snapshot(self.model)
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self._next_epoch if epoch == 0 else 0
         model = self.model
         is_new = self.state.observations == 0 and epoch == 0 and not int(to_float(model.optimizer.iterations))
-        if self._config.recover and is_new and getattr(model, "steps_per_execution", 1) == 1:
+        recovers = isinstance(self._config, auto_mode.Config) or self._config.recover
+        if recovers and is_new and getattr(model, "steps_per_execution", 1) == 1:
             # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch. Not
             # for a model that was trained before: its loss on one batch is too small and too random a yardstick.
             self.on_train_batch_end = self._read_first_loss
 
-    def _start(self) -> State:
+    def _start(self) -> State | auto_mode.State:
         # The bounds limit what is decided about a schedule, not the schedule itself.
-        config = replace(self._config, max_lr=None) if self._rates.is_scheduled else self._config
-        return policy.start(config, self._rates.rate)
+        config = replace(self._config, min_lr=0.0, max_lr=None) if self._rates.is_scheduled else self._config
+        state: State | auto_mode.State = self._rule.start(config, self._rates.rate)
+        return state
 
     def _read_first_loss(self, batch: int, logs: Any = None) -> None:
         """The loss of the first batch is that of the weights before training."""
@@ -354,7 +431,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self._rates.changed_outside:
             self._rates.adopt()
         if self._rates.rate != self._state.rate:
-            self._carry_out(epoch, policy.override(self._policy_config(), self._state, self._rates.rate))
+            self._carry_out(epoch, self._rule.override(self._rule_config(), self._state, self._rates.rate))
             self._warn_once(
                 "override",
                 f"AdaptLROnPlateau: {self.decisions[-1].reason}, in epoch {epoch + 1}. Something else sets the "
@@ -372,43 +449,65 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return self._control
 
     @property
-    def _state(self) -> State:
+    def _rule(self) -> Any:
+        """The module with the rule."""
+        return auto_mode if isinstance(self._config, auto_mode.Config) else policy
+
+    @property
+    def _state(self) -> State | auto_mode.State:
         assert self.state is not None
         return self.state
 
-    def _policy_config(self) -> Config:
-        """The configuration with its bounds in the unit of the policy's rate."""
-        min_lr, max_lr = self._rates.bounds()
-        return replace(self._config, min_lr=min_lr, max_lr=max_lr) if self._rates.is_scheduled else self._config
+    def _rule_config(self, observations: int | None = None) -> Config | auto_mode.Config:
+        """The configuration with its bounds in the unit of the rule's rate, and with the length of this training.
+
+        Args:
+            observations: How many there have been in the epochs so far, if that is not what the state says.
+        """
+        config = self._config
+        if self._rates.is_scheduled:
+            min_lr, max_lr = self._rates.bounds()
+            config = replace(config, min_lr=min_lr, max_lr=max_lr)
+        epochs = (self.params or {}).get("epochs")
+        if isinstance(config, auto_mode.Config) and epochs is not None:
+            seen = self._state.observations if observations is None else observations
+            # With validation_freq there are fewer than epochs; how many fewer shows.
+            interval = max(self._next_epoch - self._first_epoch, 1) / max(seen, 1)
+            config = replace(config, observations=max(seen + int((epochs - self._next_epoch) / interval), 1))
+        return config
 
     def _take_back_open_trial(self, epoch: int) -> bool:
         """Whether there was one."""
-        step = policy.finish(self._policy_config(), self._state)
+        step = self._rule.finish(self._rule_config(), self._state)
         self._carry_out(epoch, step)
-        return step.decision.is_action
+        return bool(step.decision.is_action)
 
-    def _carry_out(self, epoch: int, step: policy.Step) -> None:
+    def _carry_out(self, epoch: int, step: policy.Step[State] | policy.Step[auto_mode.State]) -> None:
         decision = replace(step.decision, epoch=epoch)
         self.state = step.state
+        needed = self._rule.needed_snapshots(self._rule_config(), step.state)
+        if decision.save is not None:
+            # What is not needed goes before the new one comes, and so does the old one of the same name.
+            self._drop_snapshots(keep=(needed | {decision.restore}) - {decision.save})
+            self._snapshots[decision.save] = take_snapshot(self.model)
         if decision.restore is not None:
             self._restore(decision.restore)
+        self._drop_snapshots(keep=needed)
         if decision.restore is not None or decision.rate != decision.rate_before:
             self._rates.write(decision.rate)
-        needed = policy.needed_snapshots(self._config, step.state)
-        # The old one of the same name goes before the new one comes, so that there are never three.
-        self._snapshots = {
-            name: kept for name, kept in self._snapshots.items() if name in needed and name != decision.save
-        }
-        if decision.save is not None:
-            self._snapshots[decision.save] = take_snapshot(self.model)
         if not decision.is_action:
             return
+        # Annealing is a decision at every epoch, but news only once.
+        is_news = decision.kind != "anneal" or not self.decisions or self.decisions[-1].kind != "anneal"
         self.decisions.append(decision)
         if not self._unwritten:
             self._unwritten.append((epoch, {}, []))
         self._unwritten[-1][2].append(decision)
-        if self.verbose:
+        if self.verbose and is_news:
             io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(self._rates.quantity)}")
+
+    def _drop_snapshots(self, keep: Collection[Snapshot | None]) -> None:
+        self._snapshots = {name: kept for name, kept in self._snapshots.items() if name in keep}
 
     def _restore(self, name: Snapshot) -> None:
         if name in self._snapshots:

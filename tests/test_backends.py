@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 
-FILES = ["test_callback.py", "test_optimizer.py", "test_migration.py", "test_peer_defects.py"]
+FILES = ["test_callback.py", "test_optimizer.py", "test_migration.py", "test_peer_defects.py", "test_auto_callback.py"]
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
