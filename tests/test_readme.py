@@ -6,7 +6,9 @@ import io
 import re
 from pathlib import Path
 
-from keras_lrplateau import AdaptLROnPlateau
+import pytest
+
+from keras_lrplateau import AdaptLROnPlateau  # noqa: F401 - a parameter of the test names it
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,9 +32,11 @@ def test_the_first_example_prints_what_is_said(tmp_path, monkeypatch):
     assert list(tmp_path.glob("logs/readme/lr_plateau/*tfevents*"))
 
 
-def test_the_arguments_are_those_of_the_callback():
-    shown = eval(blocks("python")[1].replace("AdaptLROnPlateau", "dict"))
-    parameters = dict(inspect.signature(AdaptLROnPlateau).parameters)
+@pytest.mark.parametrize("call", ["AdaptLROnPlateau", "AdaptLROnPlateau.auto"])
+def test_the_arguments_are_those_of_the_callback(call):
+    (block,) = (block for block in blocks("python") if block.startswith(f"{call}(\n"))
+    shown = eval(block.replace(call, "dict"))
+    parameters = dict(inspect.signature(eval(call)).parameters)
     assert shown == {name: parameter.default for name, parameter in parameters.items()}
     assert list(shown) == list(parameters)
 
