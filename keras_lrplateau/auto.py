@@ -239,14 +239,7 @@ class State:
         Raises:
             ValueError: Another version, or a missing or unknown field.
         """
-        fields = dict(data)
-        version = fields.pop("version", None)
-        if version != STATE_VERSION:
-            raise ValueError(f"state has version {version!r}; this release reads version {STATE_VERSION}")
-        known = {field.name for field in dataclasses.fields(cls)}
-        if fields.keys() != known:
-            missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
-            raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
+        fields = policy.stored_fields(cls, data, STATE_VERSION)
         fields["trials"] = tuple((at, math.inf if score is None else score) for at, score in fields["trials"])
         fields["window"] = tuple(fields["window"])
         fields["last"] = math.inf if fields["last"] is None else fields["last"]
@@ -298,7 +291,8 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
         broken = policy.divergence(value, loss, None, vouched=False)
         metric = value if config.mode == "min" else -value
         score = math.inf if broken else metric if loss is None else loss
-        return _search(config, state, value, score, broken)
+        brought = f"a metric of {value:.6g}" if loss is None else f"a training loss of {loss:.6g}"
+        return _search(config, state, value, score, broken or f"{state.rate:.3g} has brought {brought}")
     vouched = state.best is not None and cost < _best_cost(config, state)
     broken = policy.divergence(value, loss, state.loss_before, vouched)
     if broken:
@@ -387,7 +381,7 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
 # --- the search ------------------------------------------------------------------------------------------------------
 
 
-def _search(config: Config, state: State, value: float, score: float, broken: str) -> Step[State]:
+def _search(config: Config, state: State, value: float, score: float, tried: str) -> Step[State]:
     trials = {**dict(state.trials), state.at: score}
     after = replace(state, trials=tuple(sorted(trials.items())))
     choice = _choice(after)
@@ -396,7 +390,6 @@ def _search(config: Config, state: State, value: float, score: float, broken: st
         save = "best"
         after = replace(after, saved=choice, best=value, rate_at_best=state.rate)
 
-    tried = broken or f"{state.rate:.3g} has brought {score:.6g} in one observation"
     following = _next_trial(config, after)
     if following is not None:
         rate = _trial_rate(config, state, following)

@@ -288,17 +288,10 @@ class State:
         Raises:
             ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
-        fields = dict(data)
-        version = fields.pop("version", None)
-        if version != STATE_VERSION:
-            raise ValueError(f"state has version {version!r}; this release reads version {STATE_VERSION}")
-        known = {field.name for field in dataclasses.fields(cls)}
-        if fields.keys() != known:
-            missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
-            raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
+        fields = stored_fields(cls, data, STATE_VERSION)
         for field in dataclasses.fields(cls):
             if field.name == "aside" and isinstance(fields["aside"], Mapping):
-                fields["aside"] = cls.from_dict({"version": version, **fields["aside"]})
+                fields["aside"] = cls.from_dict({"version": STATE_VERSION, **fields["aside"]})
             else:
                 _check_field(field.name, str(field.type), fields[field.name])
         return cls(**fields)
@@ -751,6 +744,19 @@ def check_integer(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
+
+
+def stored_fields(state: type[Any], data: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """The fields of a stored state, if all are there and no others, and if it has this version."""
+    fields = dict(data)
+    found = fields.pop("version", None)
+    if found != version:
+        raise ValueError(f"state has version {found!r}; this release reads version {version}")
+    known = {field.name for field in dataclasses.fields(state)}
+    if fields.keys() != known:
+        missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
+        raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
+    return fields
 
 
 def _check_field(name: str, annotation: str, value: object) -> None:

@@ -263,6 +263,13 @@ def test_a_rate_whose_loss_breaks_behind_a_better_metric_is_broken_all_the_same(
     assert state.rate_too_high == pytest.approx(1.0)
 
 
+def test_the_search_says_by_what_it_went():
+    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75)
+    assert decision.reason == "0.1 has brought a metric of 0.75"
+    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75, 1.5)
+    assert decision.reason == "0.1 has brought a training loss of 1.5"
+
+
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
     """Its loss is 0.05; training goes from 1 to 0.6 in an epoch at the best rate."""
     state = replace(start(LONG, 0.01), loss_before=0.05)
