@@ -66,6 +66,12 @@ AS_GOOD = 0.98
 ENOUGH = 0.7
 """The search takes the lowest rate that makes this share of the best one's progress, at most a decade below it."""
 
+HOPELESS = 2.0
+"""Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.
+
+Only a rate too high does that. An epoch far too short, or a first batch that was an easy one, stays below.
+"""
+
 WINDOW = 10
 """A trend is that of at most so many observations."""
 
@@ -102,8 +108,6 @@ SHORTEST_ATTEMPT = 16
 
 HARD_CUT = 0.1
 """A divergence cuts by this."""
-
-MAX_RECOVERIES = policy.MAX_RECOVERIES
 
 TAIL = 0.3
 """The share of all observations over which the rate is annealed."""
@@ -392,20 +396,20 @@ def _search(config: Config, state: State, value: float, score: float, tried: str
 
     following = _next_trial(config, after)
     if following is not None:
-        rate = _trial_rate(config, state, following)
+        rate = _trial_rate(state, following)
         after = replace(after, at=following, rate=rate, held=0, spent=state.spent + 1)
         return decide(state, after, "search", value, tried, save=save, restore="start")
 
     if choice is None:
-        rate = _lower(config, _trial_rate(config, state, min(trials)), HARD_CUT)
+        rate = _lower(config, _trial_rate(state, min(trials)), HARD_CUT)
         reason = "all broke, so a tenth of the lowest one"
     else:
-        rate = _trial_rate(config, state, choice)
+        rate = _trial_rate(state, choice)
         reason = (
             "the lowest one that makes most of the best one's progress" if len(trials) > 1 else "no other was tried"
         )
     unbroken = _scores(after)
-    too_high = min((_trial_rate(config, state, at) for at in trials if at not in unbroken), default=None)
+    too_high = min((_trial_rate(state, at) for at in trials if at not in unbroken), default=None)
     after = replace(after, phase="hold", rate=rate, rate_too_high=too_high, attempt_rate=rate, held=0)
     after = replace(after, attempt_start=state.observations - 1)
     if unbroken and state.loss_before is not None and min(unbroken.values()) >= state.loss_before:
@@ -418,7 +422,7 @@ def _search(config: Config, state: State, value: float, score: float, tried: str
     else:
         after = replace(after, saved=None, best=None, rate_at_best=None)
         restore = "start"
-    reason += f"; {_list_of_trials(config, after)}"
+    reason += f"; {_list_of_trials(after)}"
     return decide(state, after, "settle", value, reason, save=save, restore=restore)
 
 
@@ -433,13 +437,16 @@ def _next_trial(config: Config, state: State) -> int | None:
         candidates = [lowest - 2]
     else:
         best = _best(share)
-        candidates = [highest + 2] if highest == best else []
+        before = _score_before(state)
+        # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
+        hopeless = policy.exceeds(min(_scores(state).values()), before, HOPELESS)
+        candidates = [highest + 2] if highest == best and not hopeless else []
         # By itself, the one below the best is no proof of the score without training.
-        only_one_below = _score_before(state) is None and lowest == best - 2
-        down = [lowest - 2] if share.get(lowest, 0) >= AS_GOOD or only_one_below else []
+        only_one_below = before is None and lowest == best - 2
+        down = [lowest - 2] if hopeless or share.get(lowest, 0) >= AS_GOOD or only_one_below else []
         up = [highest + 2] if share.get(highest, 0) >= AS_GOOD else []
         # By turns: rates far too low may be all alike, and those far too high, too.
-        candidates += down + up if highest > -lowest else up + down
+        candidates += down + up if hopeless or highest > -lowest else up + down
         candidates += [at for at in (best + 1, best - 1) if at > lowest]
     for at in candidates:
         if at not in trials and _can_try(config, state, at):
@@ -499,19 +506,19 @@ def _score_before(state: State) -> float | None:
     return before
 
 
-def _trial_rate(config: Config, state: State, at: int) -> float:
+def _trial_rate(state: State, at: int) -> float:
     return state.start_rate * 10 ** (at / 2)
 
 
 def _can_try(config: Config, state: State, at: int) -> bool:
     try:
-        rate = _trial_rate(config, state, at)
+        rate = _trial_rate(state, at)
     except OverflowError:
         return False
     return 0 < rate < math.inf and config.min_lr <= rate <= _ceiling(config)
 
 
-def _list_of_trials(config: Config, state: State) -> str:
+def _list_of_trials(state: State) -> str:
     """Such as "0.01: 30%, 0.1: 100%, 1: worse than none, 10: broken"."""
     share = _shares(state)
 
@@ -520,7 +527,7 @@ def _list_of_trials(config: Config, state: State) -> str:
             return "broken"
         return f"{share[at]:.0%}" if share[at] >= 0 else "worse than none"
 
-    return ", ".join(f"{_trial_rate(config, state, at):.3g}: {result(at)}" for at, _ in state.trials)
+    return ", ".join(f"{_trial_rate(state, at):.3g}: {result(at)}" for at, _ in state.trials)
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------
@@ -723,10 +730,12 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
         return _fail(config, state, value, broken, kind="diverged")
     restore: Snapshot = "start" if state.best is None else "best"
     after = replace(state, behind=False, last=_best_cost(config, state))
-    if state.recoveries == MAX_RECOVERIES:
+    if state.recoveries == policy.MAX_RECOVERIES:
         # Even now every divergence goes back to sound weights, so that the run ends with some.
         kind: Kind = "diverged" if state.exhausted else "exhausted"
-        reason = f"{broken}; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+        reason = (
+            f"{broken}; {policy.MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
+        )
         return decide(state, replace(after, exhausted=True, window=(), held=0), kind, value, reason, restore=restore)
     after = replace(_changed(after, _lower(config, state.rate, HARD_CUT)), recoveries=state.recoveries + 1)
     if state.anneal_rate is not None:

@@ -704,9 +704,9 @@ def _hard_cut(config: Config, rate: float) -> float:
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def hold(state: StateT, value: float | None, kind: Literal["hold", "best"] = "hold") -> Step[StateT]:
+def hold(state: StateT, value: float | None) -> Step[StateT]:
     """Nothing to do."""
-    return decide(state, state, kind, value, "")
+    return decide(state, state, "hold", value, "")
 
 
 def decide(
@@ -729,6 +729,7 @@ def decide(
 
 
 def check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
+    """Refuse what is not a finite number that `accepts` takes; `expected` says what one would be."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
     try:
@@ -740,6 +741,7 @@ def check_number(name: str, value: object, expected: str, accepts: Callable[[flo
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:
+    """Refuse what is not an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
     if value < minimum:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from keras_lrplateau import auto
+from keras_lrplateau import auto, policy
 from keras_lrplateau.auto import Config, State, finish, needed_snapshots, override, start, step
 
 NAN, INF = math.nan, math.inf
@@ -165,8 +165,23 @@ def test_from_rates_that_are_all_alike_it_goes_either_way_by_turns(rate, loss_be
         return 1.0 if rate < 2e-3 or rate > 0.2 else score_of(rate)
 
     tried, _, decision = search(LONG, rate, alike, loss_before, loss_before is not None)
-    assert tried[:4] == pytest.approx([rate, 10 * rate, rate / 10, 100 * rate])
+    assert sorted(tried[:3]) == pytest.approx([rate / 10, rate, 10 * rate])
+    assert {10**i for i in range(-1, 2)} & {round(tried_rate, 6) for tried_rate in tried}, "on both sides it goes on"
     assert decision.rate == pytest.approx(0.1)
+
+
+def test_rates_that_are_all_worse_than_no_training_are_not_compared():
+    """Dead networks: which of them is least bad is chance. Seen from 10 on PyTorch: 100 looked best, and was taken."""
+    dead = {10: 13.86, 32: 14.07, 100: 13.58, 316: 13.87, 1000: 13.78}
+
+    def loss(rate):
+        return dead.get(round(rate), 14.0) if rate > 2 else 2.96 if rate > 0.5 else best_at(0.1)(rate)
+
+    assert loss(100.0) < min(loss(10.0), loss(1000.0)), "100 is between worse ones"
+    assert loss(100.0) > auto.HOPELESS * 2.39
+    tried, _, decision = search(LONG, 10.0, loss, loss_before=2.39, with_loss=True)
+    assert max(tried) == 10.0
+    assert 0.03 < decision.rate < 0.2
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 1e3])
@@ -725,9 +740,9 @@ def test_a_training_loss_far_worse_than_before_training_has_diverged():
 
 
 def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
-    state, line_, decisions = go_on(NO_RAISE, held(), [NAN] * (auto.MAX_RECOVERIES + 3))
+    state, line_, decisions = go_on(NO_RAISE, held(), [NAN] * (policy.MAX_RECOVERIES + 3))
     kinds = [decision.kind for decision in decisions]
-    assert kinds == ["diverged"] * auto.MAX_RECOVERIES + ["exhausted"] + ["diverged"] * 2
+    assert kinds == ["diverged"] * policy.MAX_RECOVERIES + ["exhausted"] + ["diverged"] * 2
     assert {decision.restore for decision in decisions} == {"best"}
     assert state.exhausted
     assert len(set(line_[-3:])) <= 2
@@ -852,7 +867,7 @@ def test_a_rate_set_in_the_search_is_the_first_one_of_the_attempt():
 
 
 def test_an_override_ends_exhaustion():
-    state, *_ = go_on(NO_RAISE, held(), [NAN] * (auto.MAX_RECOVERIES + 1))
+    state, *_ = go_on(NO_RAISE, held(), [NAN] * (policy.MAX_RECOVERIES + 1))
     assert state.exhausted
     assert not override(NO_RAISE, state, 0.1).state.exhausted
 
