@@ -10,9 +10,8 @@ from typing import NamedTuple
 OUTLIER = 3.0
 """An observation so many times the noise away from the line is pulled back to that distance.
 
-One spike in twelve observations would otherwise hide any trend.
+One spike among a dozen observations would otherwise hide most trends.
 """
-
 
 ROUNDS = 5
 """How often the line is drawn anew; each time it leaves an outlier farther behind."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_lrplateau import AdaptLROnPlateau  # noqa: F401 - a parameter of the test names it
+from keras_lrplateau import AdaptLROnPlateau
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,11 +32,12 @@ def test_the_first_example_prints_what_is_said(tmp_path, monkeypatch):
     assert list(tmp_path.glob("logs/readme/lr_plateau/*tfevents*"))
 
 
-@pytest.mark.parametrize("call", ["AdaptLROnPlateau", "AdaptLROnPlateau.auto"])
+@pytest.mark.parametrize("call", [AdaptLROnPlateau, AdaptLROnPlateau.auto])
 def test_the_arguments_are_those_of_the_callback(call):
+    parameters = dict(inspect.signature(call).parameters)
+    call = call.__qualname__
     (block,) = (block for block in blocks("python") if block.startswith(f"{call}(\n"))
     shown = eval(block.replace(call, "dict"))
-    parameters = dict(inspect.signature(eval(call)).parameters)
     assert shown == {name: parameter.default for name, parameter in parameters.items()}
     assert list(shown) == list(parameters)
 
