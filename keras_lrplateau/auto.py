@@ -54,7 +54,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from keras_lrplateau import policy
-from keras_lrplateau.policy import Kind, Snapshot, Step, decide, hold
+from keras_lrplateau.policy import Kind, Snapshot, Status, Step, decide, hold
 from keras_lrplateau.trend import Trend, trend
 
 MOST_TRIALS = 10
@@ -228,6 +228,17 @@ class State:
     def in_excursion(self) -> bool:
         """Whether a raise is still to be judged."""
         return self.phase == "excursion"
+
+    @property
+    def status(self) -> Status:
+        """What the rule is about."""
+        if self.phase != "hold":
+            # Also after exhaustion: what is tried, or goes on, all the same.
+            phases: dict[Phase, Status] = {"search": "searching", "excursion": "in excursion", "anneal": "annealing"}
+            return phases[self.phase]
+        if self.behind:
+            return "in restart"
+        return "exhausted" if self.exhausted else "holding"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and a version, as plain values that JSON can hold; an infinite score or `last` as null."""
@@ -539,26 +550,30 @@ def _hold(config: Config, state: State, value: float, new_best: bool) -> Step[St
     after = _keep(state, value) if new_best else state
     if len(state.window) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)
-
     now = trend(state.window)
-    stuck, certain = now.t >= FLAT, abs(now.t) > SIGNIFICANT
-    words = _in_words(config, now)
-    if stuck and after.fruitless and not after.behind and _can_restart(config, state):
-        return _restart(config, state, value, words)
-    if stuck and after.fruitless and after.behind:
-        return _take_back(config, state, value, words)
-    if stuck and certain and not new_best and now.end > _goal(config, state) + 2 * now.noise:
-        return _set_back(config, state, value, words)
-    if stuck and (after.fruitless or not _can_raise(config, after, state.failed_raise)):
-        reason = f"{words}; {'the last cut was fruitless, too' if after.fruitless else 'no raise is left to try'}"
-        rate = _lower(config, state.rate, CUT)
-        cut = replace(after, rate=rate, window=(), held=0, fruitless=after.fruitless + 1)
-        if rate == state.rate:
-            return _go_on(state, after, value, new_best)
-        return decide(state, cut, "cut", value, reason, save="best" if new_best else None)
-    if stuck or (certain and state.held >= state.patience and _can_raise(config, after, None)):
-        return _raise(state, after, value, now, words, new_best)
+    if now.t >= FLAT:
+        return policy.on_plateau(_plateau(config, state, after, value, now, new_best), now.size)
+    if now.t < -SIGNIFICANT and state.held >= state.patience and _can_raise(config, after, None):
+        return _raise(state, after, value, now, _in_words(config, now), new_best)
     return _go_on(state, after, value, new_best)
+
+
+def _plateau(config: Config, state: State, after: State, value: float, now: Trend, new_best: bool) -> Step[State]:
+    words = _in_words(config, now)
+    if after.fruitless and not after.behind and _can_restart(config, state):
+        return _restart(config, state, value, words)
+    if after.fruitless and after.behind:
+        return _take_back(config, state, value, words)
+    if now.t > SIGNIFICANT and not new_best and now.end > _goal(config, state) + 2 * now.noise:
+        return _set_back(config, state, value, words)
+    if not after.fruitless and _can_raise(config, after, state.failed_raise):
+        return _raise(state, after, value, now, words, new_best)
+    reason = f"{words}; {'the last cut was fruitless, too' if after.fruitless else 'no raise is left to try'}"
+    rate = _lower(config, state.rate, CUT)
+    cut = replace(after, rate=rate, window=(), held=0, fruitless=after.fruitless + 1)
+    if rate == state.rate:
+        return _go_on(state, after, value, new_best)
+    return decide(state, cut, "cut", value, reason, save="best" if new_best else None)
 
 
 def _keep(state: State, value: float) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import time
 import warnings
 import weakref
 from collections.abc import Collection
@@ -20,6 +21,7 @@ from keras_lrplateau import auto as auto_mode
 from keras_lrplateau import policy
 from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot, to_float
 from keras_lrplateau.policy import Config, Decision, Snapshot, State
+from keras_lrplateau.run import Axis, Curve, Observation, Record, Run, best_of
 from keras_lrplateau.tensorboard.writer import EventWriter, next_run_dir
 
 EPOCHS_WITHOUT_VALIDATION = 3
@@ -149,10 +151,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._epoch_offset = 0
         self._epochs_without_validation = 0
         self._warned: set[str] = set()
+
+        self._run = Run("", {}, [])
+        self._observed: list[int] = []
+        self._best: Observation | None = None
+        self._decided: list[Decision] = []
+        self._steps = 0
+        self._iterations = 0
         self._run_dir: Path | None = None
         self._resumes = False
         self._writer: EventWriter | None = None
-        self._unwritten: list[tuple[int, dict[str, float], list[Decision]]] = []
+        self._unwritten: list[tuple[int, float, dict[str, float], Record | None]] = []
 
     @classmethod
     def auto(
@@ -286,6 +295,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         is_last = epoch + 1 == (self.params or {}).get("epochs")
         epoch += self._epoch_offset
         self._next_epoch = epoch + 1
+        self._decided = []
+        self._steps += max(self._iterations_done() - self._iterations, 0)
         if self._first_loss is not None:
             self.state = replace(self._state, loss_before=self._first_loss)
         self._forget_first_loss()
@@ -295,9 +306,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         # As Keras does: the rate that was used, before anything is decided.
         logs.update(self._rates.in_force())
         numbers = {name: number for name, value in logs.items() if (number := _number(value)) is not None}
-        self._unwritten.append((epoch, numbers, []))
+        self._take_down(epoch, numbers)
         value = self._observe(logs)
         if value is not None:
+            self._observed.append(epoch)
+            found = Observation(epoch, value)
+            self._best = best_of([found] if self._best is None else [self._best, found], self._config.mode)
             config = self._rule_config(self._state.observations + 1)
             loss = numbers.get("loss")
             searches = isinstance(self.state, auto_mode.State) and self.state.phase == "search"
@@ -312,7 +326,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self.reset_on_train_begin and (is_last or self.model.stop_training):
             # Not in on_train_end: by then Keras has put its average of weights into the model, EarlyStopping its best.
             self._take_back_open_trial(epoch)
-        self._write()
+        self._report(is_last or self.model.stop_training)
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.state is None:
@@ -334,7 +348,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self._take_back_open_trial(self._next_epoch - 1):
             # Keras has put its averages of the weights that are now gone into the model.
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self._write()
+        self._report(is_last=True)
         self._close_writer()
         self._snapshots = {}
 
@@ -346,16 +360,27 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._epochs_without_validation = 0
         if self.state is None:
             self._first_epoch = epoch
+            self._run = Run(os.path.basename(self.log_dir or "") or "training", {}, [])
+            self._observed = []
+            self._best = None
+            # A model that was trained before begins at 0 like any other; a training that goes on does not.
+            self._steps = self._iterations_done() if epoch > 0 else 0
             self._run_dir = None
+            self._unwritten = []  # Of another training, whose run is not this one's.
             self._resumes = epoch > 0
             self._rates.adopt()
             self.state = self._start()
             if "start" in self._rule.needed_snapshots(self._rule_config(0), self.state) and self.model.built:
                 self._snapshots["start"] = take_snapshot(self.model)
+        elif 0 < epoch < self._next_epoch:
+            # Somebody has gone back, and begins again at this epoch.
+            self._run.forget(epoch)
+            self._close_writer()
+        self._iterations = self._iterations_done()
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self._next_epoch if epoch == 0 else 0
         model = self.model
-        is_new = self.state.observations == 0 and epoch == 0 and not int(to_float(model.optimizer.iterations))
+        is_new = self.state.observations == 0 and epoch == 0 and not self._iterations
         recovers = isinstance(self._config, auto_mode.Config) or self._config.recover
         if recovers and is_new and getattr(model, "steps_per_execution", 1) == 1:
             # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch. Not
@@ -483,7 +508,11 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return bool(step.decision.is_action)
 
     def _carry_out(self, epoch: int, step: policy.Step[State] | policy.Step[auto_mode.State]) -> None:
-        decision = replace(step.decision, epoch=epoch)
+        since = step.decision.since
+        # The state of a training that was resumed may have seen observations that this callback has not.
+        missed = step.state.observations - len(self._observed)
+        since_epoch = None if since is None else self._observed[max(since - 1 - missed, 0)]
+        decision = replace(step.decision, epoch=epoch, since_epoch=since_epoch)
         self.state = step.state
         needed = self._rule.needed_snapshots(self._rule_config(), step.state)
         if decision.save is not None:
@@ -500,9 +529,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         # Annealing is a decision at every epoch, but news only once.
         is_news = decision.kind != "anneal" or not self.decisions or self.decisions[-1].kind != "anneal"
         self.decisions.append(decision)
-        if not self._unwritten:
-            self._unwritten.append((epoch, {}, []))
-        self._unwritten[-1][2].append(decision)
+        self._decided.append(decision)
         if self.verbose and is_news:
             io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(self._rates.quantity)}")
 
@@ -522,6 +549,74 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     # --- reports -----------------------------------------------------------------------------------------------------
 
+    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+        """The curves, the learning rate and the decisions of this training so far, as a plotly figure.
+
+        A notebook shows it; `figure.write_html("figure.html")` makes a page of it. The training may still be running.
+
+        Args:
+            axis: What is to the right: "epoch", "step" (optimizer steps taken) or "time".
+            dark: Whether the background is dark.
+
+        Returns:
+            A `plotly.graph_objects.Figure`.
+
+        Raises:
+            ValueError: `axis` is none of these.
+            RuntimeError: There was no training yet, or its first epoch is not over.
+            ImportError: plotly is not installed.
+        """
+        from keras_lrplateau.figure import draw, to_plotly
+
+        if not self._run.records:
+            raise RuntimeError("there is nothing to draw before the first epoch of a training is over")
+        return to_plotly(draw([self._run], axis, dark=dark))
+
+    def _iterations_done(self) -> int:
+        return int(to_float(self.model.optimizer.iterations))
+
+    def _take_down(self, epoch: int, numbers: dict[str, float]) -> None:
+        """The numbers of an epoch, for the figure and for the event file."""
+        now = time.time()
+        for name, number in numbers.items():
+            self._run.curves.setdefault(name, Curve()).append(epoch, number, now)
+        self._unwritten.append((epoch, now, numbers, None))
+
+    def _report(self, is_last: bool) -> None:
+        """What was decided in the epoch that is over, if that is news, and where things stand."""
+        if not self._run.curves:
+            return  # Interrupted in the first epoch.
+        epoch, records = self._next_epoch - 1, self._run.records
+        self._iterations = self._iterations_done()  # After going back there are fewer.
+        status = self._state.status
+        told = len(records[-1].decisions) if records and records[-1].epoch == epoch else None
+        if (
+            not records
+            or (self._unwritten and self._writer is None and self.log_dir is not None)  # A file begins with a record.
+            or status != records[-1].status
+            or len(self._decided) > (told or 0)
+            or (is_last and told is None)
+        ):
+            record = Record(
+                epoch,
+                tuple(self._decided),
+                status,
+                self._steps,
+                self.monitor,
+                self._config.mode if self._direction_known else None,
+                self._rates.quantity,
+                self._best,
+                time.time(),
+            )
+            if records and records[-1].epoch == epoch:
+                records.pop()
+            records.append(record)
+            numbers: dict[str, float] = {}
+            if self._unwritten and self._unwritten[-1][0] == epoch:
+                _, _, numbers, _ = self._unwritten.pop()
+            self._unwritten.append((epoch, record.time, numbers, record))
+        self._write()
+
     def _write(self) -> None:
         """Write what is not written yet. What fails is tried again at the next epoch; training goes on."""
         if self.log_dir is None:
@@ -531,12 +626,13 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             if self._run_dir is None:
                 self._run_dir = next_run_dir(self.log_dir, resume=self._resumes)
             while self._unwritten:
-                epoch, numbers, decisions = self._unwritten[0]
+                epoch, wall_time, numbers, record = self._unwritten[0]
                 if self._writer is None:
                     self._writer = self._open_writer(self._run_dir, epoch, numbers)
-                self._writer.scalars(epoch, numbers)
-                for decision in decisions:
-                    self._writer.decision(epoch, decision, self._rates.quantity)
+                if record is not None:
+                    self._writer.record(record)
+                if numbers:
+                    self._writer.scalars(epoch, numbers, wall_time)
                 # Only now: a new file voids what an earlier one holds of its first epoch.
                 self._unwritten.pop(0)
         except OSError as error:

@@ -125,6 +125,9 @@ A network that has come through such a start is often dead: its loss is that of 
 learning. A rate far too low gives no such rise, and is left to the raises.
 """
 
+Status = Literal["searching", "holding", "in excursion", "in restart", "annealing", "exhausted"]
+"""What the rule is about, between decisions; "searching" and "annealing" are auto mode's."""
+
 STATE_VERSION = 1
 
 
@@ -142,6 +145,10 @@ class AnyState(Protocol):
     @property
     def observations(self) -> int:
         """How many values were seen."""
+
+    @property
+    def status(self) -> Status:
+        """What the rule is about."""
 
 
 StateT = TypeVar("StateT", bound=AnyState)
@@ -277,6 +284,15 @@ class State:
         """Whether a raise is still to be judged."""
         return self.rate_before_raise is not None
 
+    @property
+    def status(self) -> Status:
+        """What the rule is about."""
+        if self.exhausted:
+            return "exhausted"
+        if self.in_excursion:
+            return "in excursion"
+        return "holding" if self.aside is None else "in restart"
+
     def to_dict(self) -> dict[str, Any]:
         """All fields and a version, as plain values that JSON can hold."""
         return {"version": STATE_VERSION, **dataclasses.asdict(self)}
@@ -311,7 +327,9 @@ class Decision:
         rate: The rate from now on.
         save: The snapshot to take now.
         restore: The snapshot to go back to; after the save, if there are both.
+        since: The number of the first observation of the plateau that caused it; None if none did.
         epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
+        since_epoch: The 0-based epoch of the observation `since`; likewise.
     """
 
     kind: Kind
@@ -323,7 +341,9 @@ class Decision:
     rate: float
     save: Snapshot | None = None
     restore: Snapshot | None = None
+    since: int | None = None
     epoch: int | None = None
+    since_epoch: int | None = None
 
     @property
     def is_action(self) -> bool:
@@ -423,7 +443,7 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
         return hold(state, value)
-    return _plateau(config, state, value)
+    return on_plateau(_plateau(config, state, value), wait)
 
 
 def finish(config: Config, state: State) -> Step[State]:
@@ -723,6 +743,13 @@ def decide(
         kind, reason, after.observations, value, after.best, before.rate, after.rate, save=save, restore=restore
     )
     return Step(after, decision)
+
+
+def on_plateau(step: Step[StateT], length: int) -> Step[StateT]:
+    """The same step, whose decision tells of the plateau of so many observations that caused it."""
+    if not step.decision.is_action:
+        return step
+    return step._replace(decision=replace(step.decision, since=step.decision.observation - length + 1))
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------

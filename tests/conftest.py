@@ -4,13 +4,18 @@ Keras is imported in the functions: tests of the policy and of the event files s
 """
 
 import os
+import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from keras_lrplateau.policy import Decision
+from keras_lrplateau.run import Curve, Observation, Record, Run, best_of
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
@@ -157,11 +162,10 @@ def timeline(adapt: Any) -> list[tuple[int, str, float]]:
     return [(decision.epoch, decision.kind, decision.rate) for decision in adapt.decisions]
 
 
-def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
-    """The scalars of an event file by tag and step, without TensorBoard's loaders, which import TensorFlow."""
+def read_values(run_dir: Path, plugin: str) -> Iterator[tuple[Any, Any]]:
+    """All values of a plugin, each with its event, as written; no loader of TensorBoard, which imports TensorFlow."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    found: dict[str, dict[int, float]] = {}
     for path in sorted(run_dir.glob("*tfevents*")):
         content = path.read_bytes()
         while content:
@@ -169,9 +173,88 @@ def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
             event = Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
             for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    found.setdefault(value.tag, {})[event.step] = value.tensor.float_val[0]
+                if value.metadata.plugin_data.plugin_name == plugin:
+                    yield event, value
+
+
+def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
+    """The scalars of a run by tag and step."""
+    found: dict[str, dict[int, float]] = {}
+    for event, value in read_values(run_dir, "scalars"):
+        found.setdefault(value.tag, {})[event.step] = value.tensor.float_val[0]
     return found
+
+
+def read_records(run_dir: Path) -> list[Any]:
+    """The records of a run, all that were written."""
+    from keras_lrplateau.tensorboard import metadata
+
+    values = read_values(run_dir, metadata.PLUGIN_NAME)
+    return [metadata.decode(value.tensor.string_val[0], event.wall_time) for event, value in values]
+
+
+# --- trainings to be shown -------------------------------------------------------------------------------------------
+
+STEPS = 10
+"""Optimizer steps in each epoch of `make_run`."""
+
+
+def time_of(epoch: int) -> float:
+    """When an epoch of `make_run` was over."""
+    return 1.5e9 + 60.0 * epoch
+
+
+def make_decision(kind: str, epoch: int, rate_before: float, rate: float, reason: str = "why", **others: Any) -> Any:
+    """A decision at the end of an epoch, each of which has an observation; `value` is 1.0 if not given."""
+    fields = {"observation": epoch + 1, "value": 1.0, "best": 1.0, "epoch": epoch, **others}
+    return Decision(kind, reason, rate_before=rate_before, rate=rate, **fields)  # type: ignore[arg-type]  # any kind
+
+
+def make_curve(*values: float | None) -> Any:
+    """One value an epoch; None leaves the epoch out."""
+    curve = Curve()
+    for epoch, value in enumerate(values):
+        if value is not None:
+            curve.append(epoch, value, time_of(epoch))
+    return curve
+
+
+def make_run(
+    curves: dict[str, Any],
+    *decisions: Any,
+    name: str = "run1/lr_plateau",
+    monitor: str = "val_loss",
+    mode: Any = "min",
+    quantity: str = "learning rate",
+    statuses: dict[int, str] | None = None,
+) -> Any:
+    """A training with the records that the callback would make: of the first, of the last, and of eventful epochs.
+
+    Args:
+        curves: By name, each a list for `make_curve`.
+        decisions: In order.
+        statuses: By epoch, from which on they hold; "holding" before. Their epochs are eventful.
+    """
+    drawn = {each: make_curve(*values) for each, values in curves.items()}
+    observed = drawn.get(monitor, Curve())
+    statuses = {0: "holding", **(statuses or {})}
+    last = max([len(values) - 1 for values in curves.values()] + [decision.epoch for decision in decisions] + [0])
+    records = []
+    for epoch in sorted({0, last, *statuses, *(decision.epoch for decision in decisions)}):
+        pairs = zip(observed.epochs, observed.values, strict=True)
+        record = Record(
+            epoch,
+            tuple(decision for decision in decisions if decision.epoch == epoch),
+            statuses[max(each for each in statuses if each <= epoch)],  # type: ignore[arg-type]  # any status
+            STEPS * (epoch + 1),
+            monitor,
+            mode,
+            quantity,
+            best_of([Observation(*pair) for pair in pairs if pair[0] <= epoch], mode or "min"),
+            time_of(epoch),
+        )
+        records.append(record)
+    return Run(name, drawn, records)
 
 
 @pytest.fixture
@@ -182,3 +265,29 @@ def floatx() -> Any:
     before = keras.config.floatx()
     yield keras.config.set_floatx
     keras.config.set_floatx(before)
+
+
+# --- the browser -----------------------------------------------------------------------------------------------------
+
+
+def browser_path() -> str | None:
+    """Of an installed Chromium or Chrome."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser; without one, tests that need it are skipped, unless BROWSER_TESTS=required."""
+    missing = pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip
+    try:
+        from playwright import sync_api
+    except ImportError:
+        missing("there is no Playwright: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            # Without a path it is Playwright's own.
+            launched = playwright.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        except sync_api.Error as error:
+            missing(f"there is no browser: install Chromium, or run playwright install chromium. {error}")
+        yield launched
+        launched.close()

@@ -110,12 +110,23 @@ def check_event_file() -> None:
         rates = events.Tensors("lr_plateau/learning_rate")
         np.testing.assert_allclose([tensor_util.make_ndarray(x.tensor_proto).item() for x in rates], RATES, rtol=1e-6)
         assert [x.step for x in events.Tensors("lr_plateau/decision")] == [2, 3, 4, 5, 6, 7, 8]
+        assert [x.step for x in events.Tensors("lr_plateau/decisions")] == [0, 2, 3, 4, 5, 6, 7, 8]
         tags = set(events.Tags()["tensors"])
         assert tags >= {"lr_plateau/val_loss", "lr_plateau/decisions", "custom_scalars__config__"}, tags
 
 
+def check_figure() -> None:
+    adapt, _, _ = train(keras.optimizers.SGD(0.1), CUT_RAISE_ROLLBACK)
+    for axis in ("epoch", "step", "time"):
+        figure = adapt.figure(axis, dark=axis == "step")
+        marks = [trace for trace in figure.data if trace.mode == "markers" and trace.yaxis == "y2"]
+        assert sorted(trace.name for trace in marks for _ in trace.x) == sorted(kinds(adapt))
+        assert "plotly" in figure.to_html(include_plotlyjs="cdn")
+    assert adapt._run.positions("step", [0, 9]) == [0, 9 * STEPS]
+
+
 def main() -> None:
-    names = ("keras", "numpy", "tensorboard", keras.backend.backend())
+    names = ("keras", "numpy", "plotly", "tensorboard", keras.backend.backend())
     print(*(f"{name} {importlib.metadata.version(name)}" for name in names), sep=", ")
     checks = {
         "SGD": lambda: check_cut_raise_rollback(keras.optimizers.SGD(0.1)),
@@ -125,6 +136,7 @@ def main() -> None:
         "divergence": check_divergence,
         "LearningRateSchedule": check_schedule,
         "event file": check_event_file,
+        "figure": check_figure,
     }
     for name, check in checks.items():
         check()

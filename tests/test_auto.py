@@ -821,6 +821,111 @@ def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
     assert twice(config, state)[1].restore == "best"
 
 
+# --- what a decision tells of its plateau, and what the rule is about ------------------------------------------------
+
+
+def plateaus(decisions):
+    """What was done at each plateau, and its first and its last observation."""
+    return [(d.kind, d.since, d.observation) for d in decisions if d.since is not None]
+
+
+def test_a_plateau_is_the_window_on_which_the_trend_was_found_flat():
+    _, _, decisions = go_on(NO_RAISE, held(), [1.1] * 20)
+    # The first one begins with the observation of the search.
+    assert plateaus(decisions) == [("cut", 1, 6), ("cut", 7, 12), ("cut", 13, 18)]
+
+
+def test_a_plateau_after_long_progress_is_no_longer_than_the_window():
+    values = [1.0 - 0.01 * i for i in range(1, 20)]
+    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * auto.WINDOW])
+    first = decisions[: decisions.index(next(d for d in decisions if d.kind == "cut")) + 1]
+    ((kind, since, last),) = plateaus(first)
+    assert kind == "cut"
+    assert last > auto.WINDOW
+    assert last - since + 1 == auto.WINDOW
+
+
+def test_a_raise_on_a_flat_trend_tells_its_plateau_and_one_on_a_good_trend_has_none():
+    _, flat_raise, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
+    assert flat_raise.observation - flat_raise.since + 1 == auto.SHORTEST_WINDOW == count + 1
+    _, good_raise = in_excursion()
+    assert good_raise.since is None
+
+
+def test_a_restart_tells_its_plateau_and_so_does_giving_it_up():
+    state, decision = restarted()
+    assert decision.observation - decision.since + 1 == auto.SHORTEST_WINDOW
+    _, _, decisions = go_on(RESTARTS, state, [1.5] * 12)
+    first = decision.observation + 1
+    assert plateaus(decisions) == [("cut", first, first + 5), ("rollback", first + 6, first + 11)]
+
+
+def test_a_rising_trend_is_a_plateau_too():
+    _, decision, _ = until(NO_RAISE, held(), "cut", line(1.1, 0.1))
+    assert decision.restore == "best"
+    assert (decision.since, decision.observation) == (1, 6)
+
+
+def test_searching_judging_a_raise_annealing_and_diverging_tell_of_no_plateau():
+    _, _, settle = search(LONG, 0.1, best_at(0.1))
+    state, _ = in_excursion()
+    _, failed, _ = until(LONG, state, "rollback", flat(5.0))
+    _, good, _ = until(LONG, state, "success", line(0.5, -0.1))
+    _, _, _, annealed = annealing(40)
+    ended = [override(LONG, state, 0.2), finish(LONG, state), step(LONG, state, NAN), step(LONG, settled(), NAN)]
+    decisions = [step(LONG, start(LONG, 0.1), 1.0).decision, settle, failed, good, *(step.decision for step in ended)]
+    decisions += [decision for decision in annealed if decision.is_action]
+    kinds = {decision.kind for decision in decisions}
+    assert kinds == {"search", "settle", "override", "rollback", "success", "diverged", "anneal"}
+    assert {decision.since for decision in decisions} == {None}
+
+
+def test_a_plateau_at_the_lowest_rate_is_a_plain_hold():
+    config = replace(NO_RAISE, min_lr=0.1)
+    _, _, decisions = go_on(config, held(config), [1.1] * 20)
+    assert {decision.kind for decision in decisions} == {"hold"}
+    assert plateaus(decisions) == []
+
+
+def test_the_status_is_what_the_phase_is():
+    state = start(LONG, 0.1)
+    assert state.status == "searching"
+    state, decision = step(LONG, state, 1.0)
+    assert (decision.kind, state.status) == ("search", "searching")
+    assert settled().status == "holding"
+    state, _ = in_excursion()
+    assert state.status == "in excursion"
+    assert finish(LONG, state).state.status == "holding"
+    assert override(LONG, state, 0.2).state.status == "holding"
+    state, _ = restarted()
+    assert state.status == "in restart"
+    assert step(RESTARTS, state, 1.5).state.status == "in restart"
+    assert step(RESTARTS, state, 0.9).state.status == "holding", "beaten"
+    _, state, *_ = annealing(40, until_left=6)
+    assert state.status == "annealing"
+    state, *_ = go_on(NO_RAISE, held(), [NAN] * (policy.MAX_RECOVERIES + 1))
+    assert state.status == "exhausted"
+    assert step(NO_RAISE, state, 0.5).state.status == "holding"
+    assert override(NO_RAISE, state, 0.5).state.status == "holding"
+
+
+def exhausted(config):
+    state, *_ = go_on(config, held(config), [NAN] * (policy.MAX_RECOVERIES + 1))
+    assert state.status == "exhausted"
+    return state
+
+
+def test_annealing_after_exhaustion_is_annealing():
+    config = Config(observations=40, budget=0.0)
+    state, _, _ = until(config, exhausted(config), "anneal", flat(1.1))
+    assert state.status == "annealing"
+
+
+def test_a_restart_after_exhaustion_is_a_restart():
+    state, _, _ = until(RESTARTS, exhausted(RESTARTS), "restart", flat(1.1))
+    assert state.status == "in restart"
+
+
 # --- others' changes -------------------------------------------------------------------------------------------------
 
 
@@ -994,6 +1099,46 @@ def test_min_on_x_equals_max_on_minus_x(config, loss_before, stream):
     first.append(finish(config, ours).decision)
     second.append(finish(other, theirs).decision)
     assert [(d.kind, d.rate, d.save, d.restore) for d in first] == [(d.kind, d.rate, d.save, d.restore) for d in second]
+
+
+AFTER = {
+    "search": "searching",
+    "settle": "holding",
+    "raise": "in excursion",
+    "restart": "in restart",
+    "anneal": "annealing",
+    "exhausted": "exhausted",
+}
+"""What the rule is about right after such a decision."""
+
+ON_A_PLATEAU = {"cut", "restart"}
+NEVER_ON_ONE = {"hold", "best", "success", "diverged", "override", "search", "settle", "anneal", "exhausted"}
+
+
+@settings(max_examples=300)
+@given(configs(), losses_before, streams())
+def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(config, loss_before, stream):
+    state, changed = begin(config, loss_before), 0
+    for value, loss in stream:
+        before = state.status
+        state, decision = step(config, state, value, loss)
+        if decision.kind == "exhausted" and state.phase == "anneal":
+            assert state.status == "annealing", "which goes on all the same"
+        else:
+            assert state.status == AFTER.get(decision.kind, state.status)
+        assert (state.phase == "excursion") == (state.status == "in excursion")
+        if not decision.is_action and state.status != before:
+            # An attempt that beats the one before, and sound weights after many divergences.
+            assert (decision.kind, state.status) == ("best", "holding")
+        assert decision.since is not None or decision.kind not in ON_A_PLATEAU
+        assert decision.since is None or decision.kind not in NEVER_ON_ONE
+        if decision.since is not None:
+            length = decision.observation - decision.since + 1
+            assert auto.SHORTEST_WINDOW <= length <= auto.WINDOW
+            assert decision.since >= changed, "all of it at one rate"
+        if decision.kind == "settle" or (decision.is_action and decision.rate != decision.rate_before):
+            # The search hands its best observation on to the trend.
+            changed = decision.observation + (decision.kind != "settle")
 
 
 lengths = st.sampled_from(["as configured", "unknown", "shrinking", "changing"])

@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import itertools
 import json
 import math
 import pickle
@@ -24,6 +23,7 @@ from conftest import (
     kinds,
     push,
     pushed_model,
+    read_records,
     read_scalars,
     scripted,
     tiny_model,
@@ -35,7 +35,6 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau, auto
 from keras_lrplateau import callback as callback_module
-from keras_lrplateau.tensorboard import metadata
 
 
 def linear_model(optimizer: Any) -> Any:
@@ -398,21 +397,10 @@ def test_verbose_0_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def read_decisions(run_dir: Path) -> list[Any]:
-    """All decisions of an event file: of each epoch the last record."""
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    records: dict[int, Any] = {}
-    for path in sorted(run_dir.glob("*tfevents*")):
-        content = path.read_bytes()
-        while content:
-            length = int.from_bytes(content[:8], "little")
-            event = Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
-            for value in event.summary.value:
-                if value.tag == metadata.TAG:
-                    records[event.step] = metadata.decode(value.tensor.string_val[0])
-    return list(itertools.chain.from_iterable(records[epoch].decisions for epoch in sorted(records)))
+def last_records(run_dir: Path) -> list[Any]:
+    """The records of an event file, of each epoch the last one."""
+    records = {record.epoch: record for record in read_records(run_dir)}
+    return [records[epoch] for epoch in sorted(records)]
 
 
 @pytest.mark.parametrize("kind", ["natural", "scripted"])
@@ -425,8 +413,16 @@ def test_all_decisions_are_in_the_event_file(tmp_path: Path, kind: str) -> None:
         values = [*SEARCH, *RAISE, *[1.0] * 6, math.nan, *[1.0] * 40]
         history = rehearse(tiny_model(), adapt, values, epochs=200)
         assert {"search", "settle", "raise", "rollback", "diverged", "cut"} <= set(kinds(adapt))
-    found = read_decisions(tmp_path / "lr_plateau")
-    assert list(map(repr, found)) == list(map(repr, adapt.decisions))  # repr, since nan != nan
+    found = last_records(tmp_path / "lr_plateau")
+    decisions = [decision for record in found for decision in record.decisions]
+    assert list(map(repr, decisions)) == list(map(repr, adapt.decisions))  # repr, since nan != nan
+    assert repr(found) == repr(adapt._run.records)
+    assert {"searching", "holding", "annealing" if kind == "natural" else "in excursion"} <= {x.status for x in found}
+    # Each epoch had an observation.
+    plateaus = [(each.since - 1, each.since_epoch) for each in decisions if each.since is not None]
+    assert [first for first, _ in plateaus] == [epoch for _, epoch in plateaus]
+    assert plateaus or kind == "natural"
+    assert [each.since_epoch for each in decisions if each.since is None] == [None] * (len(decisions) - len(plateaus))
     rates = read_scalars(tmp_path / "lr_plateau")["lr_plateau/learning_rate"]
     assert list(rates.values()) == pytest.approx(history["learning_rate"])
 

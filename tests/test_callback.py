@@ -7,10 +7,11 @@ import copy
 import inspect
 import json
 import math
+import pickle
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -25,7 +26,9 @@ from conftest import (
     kinds,
     push,
     pushed_model,
+    read_records,
     read_scalars,
+    read_values,
     scripted,
     timeline,
     tiny_model,
@@ -37,6 +40,8 @@ from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau import callback as callback_module
+from keras_lrplateau.run import Axis, Observation
+from keras_lrplateau.tensorboard import metadata
 
 EXCURSION = {"patience": 1, "factor": 0.5, "raise_factor": 2.0, "raise_after": 1, "max_raises": 1, "recover": False}
 """One cut, then a raise."""
@@ -645,6 +650,10 @@ def test_backup_and_restore_resumes_with_the_rate_of_its_checkpoint(first: bool,
     assert timeline(adapt) == [(4, "cut", pytest.approx(rate / 2))]
     (run,) = (tmp_path / "logs").iterdir()
     assert read_scalars(run)["lr_plateau/val_loss"] == {0: 1.0, 1: 2.0, 2: 3.0, 3: 2.0, 4: 2.5}
+    # With a record of the epoch of the resume, which takes back whatever had been decided from there on.
+    found = [(record.epoch, [decision.kind for decision in record.decisions]) for record in read_records(run)]
+    assert found == [(0, []), (1, ["cut"]), (2, []), (4, ["cut"])]
+    assert [record.steps for record in read_records(run)] == [1, 2, 3, 5]
 
 
 # --- log_dir ---------------------------------------------------------------------------------------------------------
@@ -681,6 +690,8 @@ def test_a_log_dir_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None
     assert len(user_warnings(caught)) == 1
     assert kinds(adapt) == ["cut", "cut"]
     assert read_scalars(place / "lr_plateau")["lr_plateau/val_loss"] == {0: 1.0, 1: 2.0, 2: 3.0, 3: 0.5}
+    assert steps_written(place / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 1, 2, 3]}
+    assert read_records(place / "lr_plateau") == adapt._run.records
 
 
 def test_a_log_dir_that_never_can_be_written_does_not_stop_training(tmp_path: Path) -> None:
@@ -740,6 +751,502 @@ def test_keras_tensorboard_in_the_same_directory_reads_beside_ours(first: bool, 
     assert used == pytest.approx({0: 0.1, 1: 0.1, 2: 0.05})
     assert len(multiplexer.Tensors("train", "epoch_loss")) == 3
     assert len(multiplexer.Tensors("validation", "epoch_loss")) == 3
+
+
+# --- what is recorded ------------------------------------------------------------------------------------------------
+
+
+def in_short(adapt: Any) -> list[tuple[int, list[str], str]]:
+    return [(record.epoch, [each.kind for each in record.decisions], record.status) for record in adapt._run.records]
+
+
+def steps_written(run_dir: Path) -> dict[str, list[int]]:
+    """The epochs of the records and of the metric, as often as each was written."""
+    scalars = [event.step for event, value in read_values(run_dir, "scalars") if value.tag == "lr_plateau/val_loss"]
+    return {
+        "val_loss": scalars,
+        "records": [event.step for event, _ in read_values(run_dir, metadata.PLUGIN_NAME)],
+    }
+
+
+def test_there_is_a_record_of_the_first_epoch_of_the_last_and_of_each_with_a_decision(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    values = [*SUCCEEDS, 0.6, 0.5]
+    fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
+    assert in_short(adapt) == [
+        (0, [], "holding"),
+        (2, ["cut"], "holding"),
+        (3, ["raise"], "in excursion"),
+        (4, ["success"], "holding"),
+        (7, [], "holding"),
+    ]
+    assert [each for record in adapt._run.records for each in record.decisions] == adapt.decisions
+    run = tmp_path / "lr_plateau"
+    assert read_records(run) == adapt._run.records
+    assert steps_written(run) == {"val_loss": list(range(8)), "records": [0, 2, 3, 4, 7]}
+
+
+def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anything(tmp_path: Path) -> None:
+    """Exhausted, until there is a new best."""
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, min_lr=0.05, max_raises=0, recover=False, log_dir=tmp_path)
+    fit(tiny_model(), scripted(1.0, 1.0, 1.0, 1.0, 0.5, 0.4, 0.3), adapt, epochs=7)
+    assert in_short(adapt) == [
+        (0, [], "holding"),
+        (1, ["cut"], "holding"),
+        (2, ["exhausted"], "exhausted"),
+        (4, [], "holding"),
+        (6, [], "holding"),
+    ]
+    assert read_records(tmp_path / "lr_plateau") == adapt._run.records
+
+
+def test_all_decisions_of_an_epoch_are_in_one_record(tmp_path: Path) -> None:
+    """The excursion is taken back as the training ends: a cut and a rollback in the last epoch."""
+    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FAILS[:5]), adapt, epochs=5)
+    assert in_short(adapt)[-1] == (4, ["cut", "rollback"], "holding")
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": list(range(5)), "records": [0, 2, 3, 4]}
+
+
+@pytest.mark.parametrize(("stop_after", "last"), [(4, ["cut", "rollback"]), (1, [])])
+def test_a_callback_behind_us_that_stops_the_training_ends_it_with_a_record(
+    stop_after: int, last: list[str], tmp_path: Path
+) -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == stop_after
+
+    fit(model, scripted(*FAILS), adapt, at_epoch_end(stop), epochs=8)
+    assert in_short(adapt)[-1] == (stop_after, last, "holding")
+    found = read_records(tmp_path / "lr_plateau")
+    # What was said before the training was stopped is said anew, and the last one counts.
+    assert list({record.epoch: record for record in found}.values()) == adapt._run.records
+    assert steps_written(tmp_path / "lr_plateau")["val_loss"] == list(range(stop_after + 1))
+
+
+def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epoch(tmp_path: Path) -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=5, log_dir=tmp_path)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == 2
+
+    fit(model, scripted(*SUCCEEDS), at_epoch_end(stop), adapt, epochs=6)
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2], "records": [0, 2]}
+
+
+def contents(run_dir: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(run_dir.iterdir())]
+
+
+@pytest.mark.parametrize("epochs", [4, 5])
+def test_to_finish_twice_writes_nothing_twice(epochs: int, tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FAILS[:epochs]), adapt, epochs=epochs)
+    assert adapt.state is not None
+    assert adapt.state.in_excursion
+    adapt.finish()
+    before, records = contents(tmp_path / "lr_plateau"), list(adapt._run.records)
+    assert in_short(adapt)[-1][1][-1] == "rollback"
+    adapt.finish()
+    assert contents(tmp_path / "lr_plateau") == before
+    assert adapt._run.records == records
+
+
+def test_to_finish_after_a_fit_that_was_finished_writes_nothing(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(log_dir=tmp_path)
+    fit(tiny_model(), scripted(1.0, 0.9), adapt, epochs=2)
+    before = contents(tmp_path / "lr_plateau")
+    adapt.finish()
+    assert contents(tmp_path / "lr_plateau") == before
+
+
+def test_every_event_that_is_written_has_something_to_say(tmp_path: Path) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=5, log_dir=tmp_path)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == 1
+
+    fit(model, scripted(1.0, 0.9, 0.8), adapt, at_epoch_end(stop), epochs=3)
+    (content,) = contents(tmp_path / "lr_plateau")
+    events = []
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        events.append(Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    assert [event.step for event in events if not (event.file_version or event.session_log.status)][-1] == 1
+    assert not [event for event in events if event.HasField("summary") and not event.summary.value]
+
+
+def test_a_record_tells_of_the_metric_and_of_the_best_by_the_metric_itself() -> None:
+    """0.95 and 0.9 are no improvement by min_delta, and to the rule the best stays 1; a NaN is never the best."""
+    adapt = AdaptLROnPlateau(patience=2, min_delta=0.5, max_raises=0, recover=False)
+    fit(tiny_model(), scripted(math.nan, 1.0, 0.95, 0.9, 0.97, math.inf, 0.9), adapt, epochs=7)
+    assert adapt.decisions[0].best == 1.0
+    bests = {record.epoch: record.best for record in adapt._run.records}
+    assert bests[0] is None
+    assert bests[3] == Observation(3, 0.9)
+    assert bests[6] == Observation(3, 0.9)
+    last = adapt._run.records[-1]
+    assert (last.monitor, last.mode, last.quantity) == ("val_loss", "min", "learning rate")
+    assert adapt._run.best == Observation(3, 0.9)
+
+
+def test_the_best_of_a_second_fit_is_its_own() -> None:
+    adapt, model = AdaptLROnPlateau(), tiny_model()
+    fit(model, scripted(1.0, 0.5), adapt, epochs=2)
+    fit(model, scripted(5.0, 4.0, 4.5), adapt, epochs=3)
+    assert [record.best for record in adapt._run.records] == [Observation(0, 5.0), Observation(1, 4.0)]
+
+
+def test_in_max_mode_the_best_is_the_largest() -> None:
+    adapt = AdaptLROnPlateau("val_accuracy", mode="max", patience=1, max_raises=0)
+    fit(tiny_model(), scripted(0.5, 0.7, 0.6, 0.7, name="val_accuracy"), adapt, epochs=4)
+    assert adapt._run.records[-1].best == Observation(1, 0.7)
+    assert adapt._run.records[-1].mode == "max"
+
+
+@pytest.mark.parametrize(("mode", "recorded"), [("auto", None), ("max", "max")])
+def test_the_direction_of_a_metric_that_never_came_is_left_open_if_the_user_has_left_it(
+    mode: Any, recorded: Any
+) -> None:
+    adapt = AdaptLROnPlateau("val_quality", mode=mode)
+    with pytest.warns(UserWarning, match="no validation so far"):
+        fit(tiny_model(), adapt, epochs=2)
+    assert [record.mode for record in adapt._run.records] == [recorded, recorded]
+    assert [record.best for record in adapt._run.records] == [None, None]
+
+
+def test_a_schedule_is_recorded_as_such() -> None:
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, decay_steps=1, decay_rate=0.5)
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
+    history = fit(tiny_model(SGD(schedule)), scripted(1.0, 2.0, 2.0), adapt, epochs=3)
+    assert {record.quantity for record in adapt._run.records} == {"multiplier of the schedule"}
+    assert adapt._run.curves["learning_rate"].values == pytest.approx(history["learning_rate"])
+    assert adapt._run.rate == pytest.approx(history["learning_rate"][-1])
+
+
+def test_the_curves_are_those_of_the_history() -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION)
+    history = fit(tiny_model(metrics=["mae"]), scripted(*FAILS), adapt, epochs=8)
+    curves = adapt._run.curves
+    assert curves.keys() == history.keys()
+    for name, curve in curves.items():
+        assert curve.epochs == list(range(8))
+        assert curve.values == pytest.approx(history[name])
+        assert curve.times == sorted(curve.times)
+    times = [record.time for record in adapt._run.records]
+    assert times == sorted(times)
+    assert curves["loss"].times[0] <= times[0] <= times[-1]
+
+
+# --- the plateau of a decision ---------------------------------------------------------------------------------------
+
+
+def plateaus(adapt: Any) -> list[tuple[str, int | None, int]]:
+    return [(decision.kind, decision.since_epoch, decision.epoch) for decision in adapt.decisions]
+
+
+def test_a_decision_tells_the_epoch_in_which_its_plateau_began() -> None:
+    adapt = AdaptLROnPlateau(**{**EXCURSION, "patience": 2})
+    values = [1.0, 0.9, *[1.0] * 6]
+    fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
+    assert plateaus(adapt) == [("cut", 2, 3), ("raise", 4, 5), ("cut", 6, 7), ("rollback", None, 7)]
+
+
+def test_with_validation_in_every_third_epoch_the_plateau_began_with_an_observation() -> None:
+    adapt = AdaptLROnPlateau(patience=2, max_raises=0, recover=False, min_delta=100.0)
+    x, y = data()
+    fit(tiny_model(), adapt, epochs=15, validation_data=(x, y), validation_freq=3)
+    assert plateaus(adapt) == [("cut", 5, 8), ("cut", 11, 14)]
+
+
+def test_a_plateau_may_have_begun_in_an_earlier_fit() -> None:
+    adapt = AdaptLROnPlateau(patience=3, max_raises=0, reset_on_train_begin=False)
+    model, script = tiny_model(), scripted(1.0, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    for epochs in (3, 1, 4):
+        fit(model, script, adapt, epochs=epochs)
+    assert plateaus(adapt) == [("cut", 2, 4), ("cut", 5, 7)]
+
+
+def test_a_second_fit_begins_with_plateaus_of_its_own() -> None:
+    adapt, model = AdaptLROnPlateau(patience=2, max_raises=0), tiny_model()
+    for _ in range(2):
+        fit(model, scripted(1.0, 1.0, 1.0), adapt, epochs=3)
+        assert plateaus(adapt) == [("cut", 1, 2)]
+
+
+def test_a_plateau_that_began_before_what_this_callback_has_seen_begins_with_its_first_epoch() -> None:
+    """Of a state that was brought along."""
+    adapt = AdaptLROnPlateau(patience=5, max_raises=0, reset_on_train_begin=False)
+    model = tiny_model()
+    fit(model, scripted(1.0, 1.0, 1.0), adapt, epochs=3)
+    other = AdaptLROnPlateau(patience=5, max_raises=0, reset_on_train_begin=False)
+    other.state = adapt.state
+    fit(model, scripted(1.0, 1.0, 1.0), other, epochs=6, initial_epoch=3)
+    assert plateaus(other) == [("cut", 3, 5)]
+    assert other.decisions[0].since == 2
+
+
+# --- optimizer steps -------------------------------------------------------------------------------------------------
+
+STEPS_OF_A_ROLLBACK = {0: 4, 2: 12, 3: 16, 4: 20, 5: 24, 6: 28, 7: 32}
+"""By epoch, with four batches: three epochs are rolled back after epoch 6, and count all the same."""
+
+
+def steps_recorded(optimizer: Any) -> tuple[dict[int, int], int]:
+    adapt = AdaptLROnPlateau(**EXCURSION)
+    model = tiny_model(optimizer, compiled=True)
+    fit(model, scripted(*FAILS), adapt, epochs=8, batches=4)
+    assert [each.restore for each in adapt.decisions if each.kind == "rollback"] == ["raise"]
+    iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    return {record.epoch: record.steps for record in adapt._run.records}, iterations
+
+
+def test_steps_that_were_rolled_back_count() -> None:
+    steps, iterations = steps_recorded(SGD(0.1))
+    assert steps == STEPS_OF_A_ROLLBACK
+    assert iterations == 20, "the count of the optimizer was rolled back"
+
+
+def test_the_steps_of_a_loss_scale_optimizer_are_those_of_the_one_inside() -> None:
+    steps, iterations = steps_recorded(keras.optimizers.LossScaleOptimizer(SGD(0.1)))
+    assert (steps, iterations) == (STEPS_OF_A_ROLLBACK, 20)
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="a later release of Keras")
+def test_the_steps_of_several_optimizers_are_counted_once() -> None:
+    both = keras.optimizers.OptimizerMap(SGD(0.1, name="sgd"), {".*/a/.*": Adam(0.02, name="adam")})
+    steps, iterations = steps_recorded(keras.optimizers.MultiOptimizer(both))
+    assert (steps, iterations) == (STEPS_OF_A_ROLLBACK, 20)
+
+
+def test_accumulated_gradients_make_one_step() -> None:
+    steps, iterations = steps_recorded(SGD(0.1, gradient_accumulation_steps=2))
+    assert steps == {epoch: count // 2 for epoch, count in STEPS_OF_A_ROLLBACK.items()}
+    assert iterations == 10
+
+
+def test_the_steps_of_auto_modes_trials_count() -> None:
+    """Each of them begins with the first weights, and with a count of 0."""
+    model, adapt = tiny_model(compiled=True), AdaptLROnPlateau.auto()
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == 7
+
+    fit(model, scripted(1.0, *[2.0] * 7), at_epoch_end(stop), adapt, epochs=100, batches=2)
+    assert kinds(adapt).count("search") > 1
+    steps = [(record.epoch, record.steps) for record in adapt._run.records]
+    assert steps == [(epoch, 2 * (epoch + 1)) for epoch, _ in steps]
+    assert int(keras.ops.convert_to_numpy(model.optimizer.iterations)) < steps[-1][1]
+
+
+def test_steps_go_on_through_several_fits() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=9, reset_on_train_begin=False)
+    script = scripted(*[1.0 - i / 10 for i in range(6)])
+    for epochs, batches in ((2, 4), (1, 2), (3, 1)):
+        fit(model, script, adapt, epochs=epochs, batches=batches)
+    assert [(record.epoch, record.steps) for record in adapt._run.records] == [(0, 4), (1, 8), (2, 10), (5, 13)]
+
+
+def test_steps_begin_anew_with_a_second_fit_that_starts_afresh() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau()
+    for _ in range(2):
+        fit(model, scripted(1.0, 0.9), adapt, epochs=2, batches=4)
+        assert [(record.epoch, record.steps) for record in adapt._run.records] == [(0, 4), (1, 8)]
+
+
+def test_steps_taken_between_two_fits_without_us_do_not_count() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(reset_on_train_begin=False)
+    fit(model, scripted(1.0), adapt, batches=4)
+    fit(model, batches=4)
+    fit(model, scripted(0.9), adapt, batches=4)
+    assert [record.steps for record in adapt._run.records] == [4, 8]
+
+
+def test_a_training_that_goes_on_at_a_later_epoch_has_the_steps_of_before(tmp_path: Path) -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0, log_dir=tmp_path)
+    fit(model, epochs=1, batches=16)
+    fit(model, scripted(1.0, 2.0, 0.5), adapt, initial_epoch=5, epochs=8)
+    assert in_short(adapt) == [(5, [], "holding"), (6, ["cut"], "holding"), (7, [], "holding")]
+    assert [record.steps for record in adapt._run.records] == [17, 18, 19]
+    assert adapt._run.positions("step", [0, 3, 6, 8]) == pytest.approx([0, 17 / 2, 17, 19])
+    assert plateaus(adapt) == [("cut", 6, 6)]
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [5, 6, 7], "records": [5, 6, 7]}
+    assert adapt.figure().data
+
+
+# --- the figure ------------------------------------------------------------------------------------------------------
+
+
+def marked(figure: Any) -> list[tuple[str, float]]:
+    """The decisions in a figure, with the number of epochs that were over."""
+    traces = [trace for trace in figure.data if trace.mode == "markers" and trace.yaxis == "y2"]
+    return sorted((trace.name, x) for trace in traces for x in trace.x)
+
+
+def test_there_is_no_figure_before_the_first_epoch_is_over() -> None:
+    adapt, messages = AdaptLROnPlateau(), []
+
+    class Impatient(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            with pytest.raises(RuntimeError, match="before the first epoch") as caught:
+                adapt.figure()
+            messages.append(str(caught.value))
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 0:
+                self.on_train_begin()
+
+    with pytest.raises(RuntimeError, match="before the first epoch"):
+        adapt.figure()
+    fit(tiny_model(), scripted(1.0, 0.9), adapt, Impatient(), epochs=2)
+    assert len(messages) == 2
+    assert adapt.figure().data
+
+
+def test_the_figure_shows_curves_rate_and_decisions_on_each_axis() -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION)
+    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
+    assert len(adapt.decisions) == 6
+    for axis in get_args(Axis):
+        figure = adapt.figure(axis)
+        names = {trace.name for trace in figure.data if trace.mode == "lines"}
+        assert names == {"loss", "val_loss (monitor)", "learning rate"}
+        assert [kind for kind, _ in marked(figure)] == sorted(kinds(adapt))
+    assert marked(adapt.figure()) == sorted((each.kind, each.epoch + 1) for each in adapt.decisions)
+    assert adapt.figure("step").layout.xaxis.title.text == "optimizer steps"
+    assert adapt.figure(dark=True).layout.paper_bgcolor != adapt.figure().layout.paper_bgcolor
+
+
+def test_a_wrong_axis_is_named_with_the_choices() -> None:
+    adapt = AdaptLROnPlateau()
+    fit(tiny_model(), scripted(1.0), adapt)
+    with pytest.raises(ValueError, match=r"axis must be one of 'epoch', 'step', 'time'\. Received: axis='steps'"):
+        adapt.figure("steps")  # type: ignore[arg-type]  # the mistake under test
+
+
+def test_the_figure_can_be_had_while_training_goes_on() -> None:
+    adapt, found = AdaptLROnPlateau(**EXCURSION), []
+    look = at_epoch_end(lambda epoch, logs: found.append(marked(adapt.figure())))
+    fit(tiny_model(), scripted(*FAILS), adapt, look, epochs=8)
+    assert [len(each) for each in found] == [0, 0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda adapt: pickle.loads(pickle.dumps(adapt))])
+def test_a_copy_has_the_figure_too(duplicate: Any, tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path / "run1")
+    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
+    other = duplicate(adapt)
+    assert other.figure("time") == adapt.figure("time")
+    assert other._run.name == "run1"
+
+
+def test_the_second_fit_has_a_figure_of_its_own() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=1, max_raises=0)
+    fit(model, scripted(1.0, 2.0), adapt, epochs=2)
+    assert marked(adapt.figure()) == [("cut", 2)]
+    fit(model, scripted(1.0, 0.9, 2.0), adapt, epochs=3)
+    assert marked(adapt.figure()) == [("cut", 3)]
+
+
+def interrupt(batch: int, logs: Any = None) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_training_interrupted_in_its_first_epoch_has_nothing_to_show_or_to_write(tmp_path: Path) -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(log_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, adapt, keras.callbacks.LambdaCallback(on_train_batch_end=interrupt))
+    adapt.finish()
+    adapt.finish()
+    with pytest.raises(RuntimeError, match="before the first epoch"):
+        adapt.figure()
+    assert list(tmp_path.iterdir()) == []
+    fit(model, scripted(1.0, 0.9), adapt, epochs=2)
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1], "records": [0, 1]}
+
+
+def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+
+    def interrupt(epoch: int, logs: Any = None) -> None:
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model(), scripted(*FAILS), adapt, stop, epochs=8)
+    assert in_short(adapt)[-1] == (3, ["raise"], "in excursion")
+    adapt.finish()
+    assert in_short(adapt)[-1] == (3, ["raise", "rollback"], "holding")
+    assert marked(adapt.figure()) == [("cut", 3), ("raise", 4), ("rollback", 4)]
+    assert read_records(tmp_path / "lr_plateau")[-1] == adapt._run.records[-1]
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 2, 3, 3]}
+
+
+def test_one_epoch_per_fit_makes_one_figure() -> None:
+    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
+    one_by_one(tiny_model(), adapt, scripted(*FAILS[:7]), 7)
+    adapt.finish()
+    assert adapt._run.curves["val_loss"].epochs == list(range(7))
+    assert marked(adapt.figure()) == sorted((each.kind, each.epoch + 1) for each in adapt.decisions)
+
+
+def test_a_run_without_validation_can_be_shown() -> None:
+    adapt = AdaptLROnPlateau()
+    with pytest.warns(UserWarning, match="no validation so far"):
+        fit(tiny_model(), adapt, epochs=3)
+    assert {trace.name for trace in adapt.figure().data} == {"loss", "learning rate"}
+
+
+# --- one training, one run -------------------------------------------------------------------------------------------
+
+
+def test_what_a_training_could_not_write_is_not_written_into_the_next_one(tmp_path: Path) -> None:
+    place = tmp_path / "logs"
+    place.write_text("a file where the directory should be")
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=1, max_raises=0, log_dir=place)
+    with pytest.warns(UserWarning, match="cannot write to log_dir"):
+        fit(model, scripted(1.0, 2.0, 3.0), adapt, epochs=3)
+    place.unlink()
+    fit(model, scripted(5.0, 4.0), adapt, epochs=2)
+    (run,) = place.iterdir()
+    assert steps_written(run) == {"val_loss": [0, 1], "records": [0, 1]}
+    assert read_scalars(run)["lr_plateau/val_loss"] == {0: 5.0, 1: 4.0}
+
+
+def test_the_epoch_in_which_a_training_failed_is_not_written_into_the_next_one(tmp_path: Path) -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(patience=5, log_dir=tmp_path)
+    with pytest.raises(TypeError, match="'val_loss' must be a number"):
+        fit(model, scripted(1.0, 2.0, "broken"), adapt, epochs=3)
+    fit(model, scripted(5.0, 4.0), adapt, epochs=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2"]
+    assert read_scalars(tmp_path / "lr_plateau_2")["lr_plateau/loss"].keys() == {0, 1}
+
+
+def test_the_run_of_a_copy_is_there_from_its_first_epoch_on(tmp_path: Path) -> None:
+    """A run without a record would not be in our tab at all."""
+    adapt = AdaptLROnPlateau(patience=9, reset_on_train_begin=False, log_dir=tmp_path)
+    fit(tiny_model(), scripted(1.0, 0.9), adapt, epochs=2)
+    other, found = copy.deepcopy(adapt), []
+    look = at_epoch_end(lambda epoch, logs: found.append(len(read_records(tmp_path / "lr_plateau_2"))))
+    fit(tiny_model(), scripted(0.8, 0.7, 0.6), other, look, epochs=3)
+    assert found[0] == 1
+
+
+def test_a_training_that_goes_back_to_an_earlier_epoch_is_one_line(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(patience=1, max_raises=0, reset_on_train_begin=False, log_dir=tmp_path)
+    model = tiny_model()
+    fit(model, scripted(1.0, 0.9, 0.95, 0.96, 0.97), adapt, epochs=5)
+    fit(model, scripted(0.8, 0.85), adapt, epochs=4, initial_epoch=2)
+    assert adapt._run.curves["val_loss"].epochs == [0, 1, 2, 3]
+    assert adapt._run.curves["val_loss"].values == [1.0, 0.9, 0.8, 0.85]
+    assert [record.epoch for record in adapt._run.records] == [0, 2, 3]
+    assert [decision.epoch for decision in adapt._run.decisions] == [3]
+    adapt.figure()
 
 
 # --- an unbuilt model ------------------------------------------------------------------------------------------------

@@ -437,6 +437,158 @@ def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
     assert timeline_from(FULL, state, [5, 5])[-1] == "rollback 0.001"
 
 
+# --- what a decision tells of its plateau ----------------------------------------------------------------------------
+
+
+def plateaus(decisions):
+    """What was done at each plateau, and its first and its last observation."""
+    return [(d.kind, d.since, d.observation) for d in decisions if d.since is not None]
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_plateau_of_one_observation_is_that_observation(patience):
+    _, _, decisions = run(replace(KERAS, patience=patience), [5, 5, 4, 4, 4])
+    assert plateaus(decisions) == [("cut", 2, 2), ("cut", 4, 4), ("cut", 5, 5)]
+
+
+def test_a_plateau_begins_after_the_last_improvement_and_after_the_last_change_of_rate():
+    _, _, decisions = run(replace(KERAS, patience=3), [5, 4, 4.5, 4, 3, 3, 3, 3, 3, 3, 3])
+    assert plateaus(decisions) == [("cut", 6, 8), ("cut", 9, 11)]
+
+
+def test_what_improves_by_less_than_min_delta_is_of_the_plateau():
+    _, _, decisions = run(replace(KERAS, min_delta=0.5), [5, 4.75, 4.6])
+    assert plateaus(decisions) == [("cut", 2, 3)]
+
+
+def test_a_plateau_begins_with_the_last_observation_of_the_cooldown():
+    _, line, decisions = run(replace(KERAS, cooldown=3), [5] * 7)
+    assert line == ["1", "1", "cut 0.5", "0.5", "0.5", "0.5", "cut 0.25"]
+    assert plateaus(decisions) == [("cut", 2, 3), ("cut", 6, 7)]
+
+
+def test_a_nan_that_is_not_recovered_from_is_of_the_plateau():
+    _, _, decisions = run(KERAS, [NAN, NAN, 5, NAN, INF])
+    assert plateaus(decisions) == [("cut", 1, 2), ("cut", 4, 5)]
+
+
+def test_each_cut_of_an_excursion_and_its_rollback_tell_their_own_plateau():
+    _, line, decisions = run(FULL, [5] * 15)
+    kinds = ["cut", "cut", "raise", "cut", "cut", "cut", "rollback"]
+    assert [text.split()[0] for text in line if " " in text] == kinds
+    assert plateaus(decisions) == [(kind, 2 * i + 2, 2 * i + 3) for i, kind in enumerate(kinds)]
+
+
+def test_a_restart_tells_the_plateau_before_it_and_its_rollback_the_one_after_it():
+    state, _, decisions = plateau_after_an_unstable_start()
+    assert plateaus(decisions) == [("restart", 2, 3)]
+    later = []
+    for _ in range(7):
+        state, decision = step(FULL, state, 2.4, 2.0)
+        later.append(decision)
+    assert plateaus(later) == [("cut", 5, 6), ("cut", 7, 8), ("rollback", 9, 10)]
+
+
+def test_exhaustion_at_a_stall_tells_its_plateau_and_after_many_recoveries_there_was_none():
+    _, _, decisions = run(replace(KERAS, min_lr=0.5, patience=1), [5, 5, 5])
+    assert plateaus(decisions) == [("cut", 2, 2), ("exhausted", 3, 3)]
+    _, line, decisions = run(FULL, [5] + [NAN] * (policy.MAX_RECOVERIES + 1))
+    assert line[-1].startswith("exhausted")
+    assert plateaus(decisions) == []
+
+
+def test_a_decision_that_no_plateau_caused_tells_of_none():
+    #         best          cut           cut             stalled   success    diverged
+    values = [5, 5, 5, 5, 5, 5, 5, 6, 4, NAN]
+    state, line, decisions = run(FULL, values)
+    assert [text.split()[0] for text in line if " " in text] == ["cut", "cut", "raise", "success", "diverged"]
+    assert [decision.since for decision in decisions] == [None, None, 2, None, 4, None, 6, None, None, None]
+    assert override(FULL, state, 0.5).decision.since is None
+    state, line, _ = run(FULL, [5] * 8)
+    ended = finish(FULL, state).decision
+    assert (ended.kind, ended.since) == ("rollback", None)
+    state, *_ = plateau_after_an_unstable_start()
+    ended = finish(FULL, state).decision
+    assert (ended.kind, ended.since) == ("rollback", None)
+
+
+def test_a_plateau_at_which_nothing_is_left_to_do_is_a_plain_hold():
+    state, line, _ = run(replace(KERAS, min_lr=0.5, patience=1), [5, 5, 5])
+    assert line[-1] == "exhausted 0.5"
+    _, decision = step(replace(KERAS, min_lr=0.5, patience=1), state, 5)
+    assert (decision.kind, decision.since) == ("hold", None)
+
+
+def test_a_plateau_lasts_through_what_could_not_be_cut():
+    """At `min_lr` nothing is done, until somebody raises the rate: then it is cut at once, for all of the plateau."""
+    config = replace(KERAS, min_lr=0.5, patience=1)
+    state, line, _ = run(config, [5, 5, 5, 5, 5])
+    assert line[-2:] == ["0.5", "0.5"]
+    state, _ = override(config, state, 4.0)
+    _, decision = step(config, state, 5)
+    assert (decision.kind, decision.since, decision.observation) == ("cut", 3, 6)
+
+
+def test_only_an_action_is_told_to_be_on_a_plateau():
+    state, _ = step(KERAS, start(KERAS, 1.0), 5.0)
+    quiet = policy.hold(state, 5.0)
+    assert policy.on_plateau(quiet, 1) == quiet
+    cut = policy.decide(state, replace(state, rate=0.5, observations=9), "cut", 5.0, "why")
+    assert policy.on_plateau(cut, 3) == (cut.state, replace(cut.decision, since=7))
+
+
+# --- what the rule is about ------------------------------------------------------------------------------------------
+
+
+def statuses(config, values, **kwargs):
+    """ "kind status" after each value, or only the status where nothing happened."""
+    state = replace(start(config, 1.0), loss_before=kwargs.get("loss_before"))
+    losses, line = kwargs.get("losses"), []
+    for i, value in enumerate(values):
+        state, decision = step(config, state, value, losses[i] if losses else None)
+        line.append((decision.kind + " " if decision.is_action else "") + state.status)
+    return state, line
+
+
+def test_the_status_is_holding_but_for_excursions():
+    assert start(FULL, 1.0).status == "holding"
+    state, line = statuses(FULL, [5] * 15)
+    held, raised = "holding", "in excursion"
+    assert line[:7] == [held, held, f"cut {held}", held, f"cut {held}", held, f"raise {raised}"]
+    assert line[7:] == [raised, f"cut {raised}"] * 3 + [raised, f"rollback {held}"]
+    _, line = statuses(FULL, [5] * 7 + [4])
+    assert line[-2:] == [f"raise {raised}", f"success {held}"]
+    _, line = statuses(FULL, [5] * 7 + [NAN])
+    assert line[-2:] == [f"raise {raised}", f"diverged {held}"]
+    state, _ = statuses(FULL, [5] * 8)
+    assert state.status == raised
+    assert override(FULL, state, 0.7).state.status == raised
+    assert finish(FULL, state).state.status == held
+
+
+def test_the_status_is_in_restart_until_it_has_succeeded_or_is_taken_back():
+    state, *_ = plateau_after_an_unstable_start()
+    assert state.status == "in restart"
+    assert finish(FULL, state).state.status == "holding"
+    better, _ = step(FULL, state, 3.0, 2.0)
+    assert better.status == "in restart", "it has not beaten what was put aside"
+    better, decision = step(FULL, better, 2.2, 2.0)
+    assert (decision.kind, better.status) == ("success", "holding")
+    for _ in range(7):
+        assert state.status == "in restart"
+        state, decision = step(FULL, state, 2.4, 2.0)
+    assert (decision.kind, state.status) == ("rollback", "holding")
+
+
+def test_the_status_is_exhausted_until_a_new_best_or_another_rate():
+    config = replace(KERAS, patience=1, min_lr=0.5)
+    state, line = statuses(config, [5, 5, 5, 5])
+    assert line == ["holding", "cut holding", "exhausted exhausted", "exhausted"]
+    assert override(config, state, 0.7).state.status == "holding"
+    after, decision = step(config, state, 4)
+    assert (decision.kind, after.status) == ("best", "holding")
+
+
 # --- state -----------------------------------------------------------------------------------------------------------
 
 
@@ -599,6 +751,45 @@ def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(conf
     if (restore := finish(config, state).decision.restore) is not None:
         assert restore in stored
     assert not finish(config, state).state.in_excursion
+
+
+ON_A_PLATEAU = {"cut", "raise", "restart"}
+NEVER_ON_ONE = {"hold", "best", "success", "diverged", "override"}
+
+AFTER = {"raise": "in excursion", "restart": "in restart", "exhausted": "exhausted", "success": "holding"}
+"""What the rule is about right after such a decision."""
+
+
+@settings(max_examples=500, deadline=None)
+@given(configs(), states, series)
+def test_whatever_comes_a_plateau_is_told_from_its_first_observation_on(config, loss_before, values):
+    """From the decisions alone: back over all that did nothing, as far as the cooldown of what was done before."""
+    state, quiet = replace(start(config, 1.0), loss_before=loss_before), 0
+    for value, loss in values:
+        state, decision = step(config, state, value, loss)
+        length = quiet + 1
+        # At `min_lr` to be exhausted at a plateau changes nothing, so the plateau goes on.
+        changes_nothing = decision.kind == "exhausted" and decision.since and decision.rate == decision.rate_before
+        quiet = length if (decision.kind == "hold" and not state.cooldown) or changes_nothing else 0
+        assert decision.since is not None or decision.kind not in ON_A_PLATEAU
+        assert decision.since is None or decision.kind not in NEVER_ON_ONE
+        if decision.since is not None:
+            assert decision.since == decision.observation - length + 1
+            assert length >= config.patience
+
+
+@settings(max_examples=500, deadline=None)
+@given(configs(), states, series)
+def test_whatever_comes_the_status_is_what_was_decided(config, loss_before, values):
+    state = replace(start(config, 1.0), loss_before=loss_before)
+    for value, loss in values:
+        before = state.status
+        state, decision = step(config, state, value, loss)
+        assert state.status == AFTER.get(decision.kind, state.status)
+        assert state.in_excursion == (state.status == "in excursion")
+        if not decision.is_action and state.status != before:
+            assert (decision.kind, before) == ("best", "exhausted"), "nobody has heard of it"
+    assert finish(config, state).state.status in ("holding", "exhausted")
 
 
 @settings(max_examples=300, deadline=None)

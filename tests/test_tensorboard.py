@@ -27,15 +27,15 @@ from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util
 
 import keras_lrplateau
-from keras_lrplateau.policy import Decision, Kind, Snapshot
+from keras_lrplateau.policy import Decision, Kind, Snapshot, Status
+from keras_lrplateau.run import Observation, Record
 from keras_lrplateau.tensorboard import metadata
 from keras_lrplateau.tensorboard import writer as writer_module
-from keras_lrplateau.tensorboard.metadata import Record
 from keras_lrplateau.tensorboard.writer import EventWriter, next_run_dir
 
 ROOT = Path(keras_lrplateau.__file__).parents[1]
 
-CUT = Decision("cut", "no improvement on 0.9 in 2 observations", 4, 0.93, 0.9, 0.1, 0.05)
+CUT = Decision("cut", "no improvement on 0.9 in 2 observations", 4, 0.93, 0.9, 0.1, 0.05, since=3, since_epoch=2)
 ROLLBACK = Decision("rollback", "training ended", 4, None, 0.9, 0.05, 0.1, restore="raise")
 
 HOSTILE = {
@@ -65,6 +65,24 @@ def numpy_scalar(kind: str, value: float) -> Any:
     return np.dtype(kind).type(value)
 
 
+def time_of(step: int) -> float:
+    return 1.5e9 + 60.25 * step
+
+
+def record_of(epoch: int, *decisions: Decision, **changes: Any) -> Record:
+    """What the callback would say of an epoch."""
+    fields: dict[str, Any] = {
+        "status": "holding",
+        "steps": 10 * (epoch + 1),
+        "monitor": "val_loss",
+        "mode": "min",
+        "quantity": "learning rate",
+        "best": Observation(0, 0.9),
+        "time": time_of(epoch),
+    }
+    return Record(epoch, decisions, **fields | changes)
+
+
 def loss_of(step: int) -> float:
     return 1 / (step + 1)
 
@@ -72,7 +90,19 @@ def loss_of(step: int) -> float:
 def write_losses(writer: EventWriter, steps: range, extra: float = 0.0) -> None:
     for step in steps:
         values = {"learning_rate": 0.1, "loss": loss_of(step) + extra, "val_loss": 2 * loss_of(step) + extra}
-        writer.scalars(step, values)
+        writer.scalars(step, values, time_of(step))
+
+
+PLAIN = [
+    record_of(0, best=None, mode=None),
+    record_of(5, CUT),
+    record_of(7, CUT),
+    record_of(numpy_scalar("int64", 7), CUT, ROLLBACK, status="in restart"),
+]
+
+BEFORE_THE_CRASH = [record_of(0), record_of(2, CUT), record_of(10, CUT, status="exhausted")]
+
+AFTER_IT = record_of(5)
 
 
 @pytest.fixture(scope="module")
@@ -86,20 +116,19 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"patience": 3, "factor": numpy_scalar("float32", 0.5), "mode": "min", "recover": True, "max_lr": math.inf}
     )
     write_losses(writer, range(8))
-    writer.scalars(
-        0, {"acc": 0.5, "nan": math.nan, "huge": 1e300, "numpy": numpy_scalar("float32", 0.25), "loss_scale": 1.0}
-    )
-    writer.decision(5, CUT)
-    writer.decision(7, CUT)
-    writer.decision(numpy_scalar("int64", 7), ROLLBACK)
+    others = {"acc": 0.5, "nan": math.nan, "huge": 1e300, "numpy": numpy_scalar("float32", 0.25), "loss_scale": 1.0}
+    writer.scalars(0, others, time_of(0))
+    for record in PLAIN:
+        writer.record(record)
     writer.close()
 
     writer = EventWriter(logdir / "resumed" / "lr_plateau", 0)
     write_losses(writer, range(12), extra=100.0)
-    writer.decision(2, CUT)
-    writer.decision(10, CUT)
+    for record in BEFORE_THE_CRASH:
+        writer.record(record)
     writer.close()
     writer = EventWriter(logdir / "resumed" / "lr_plateau", 5)
+    writer.record(AFTER_IT)
     write_losses(writer, range(5, 8))
     writer.close()
 
@@ -119,7 +148,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer = EventWriter(logdir / "hostile" / "lr_plateau", 0)
     write_losses(writer, range(8))
     for step, reason in enumerate(HOSTILE.values()):
-        writer.decision(step, dataclasses.replace(CUT, reason=reason))
+        writer.record(record_of(step, dataclasses.replace(CUT, reason=reason), monitor=reason))
     writer.close()
     return logdir
 
@@ -149,7 +178,8 @@ class Loaded:
         found = self.provider.read_tensors(
             **self.scope, plugin_name=metadata.PLUGIN_NAME, downsample=1000, run_tag_filter=filter_
         )
-        return [metadata.decode(datum.numpy.item()) for datum in found[f"{run}/lr_plateau"][metadata.TAG]]
+        data = found[f"{run}/lr_plateau"][metadata.TAG]
+        return [metadata.decode(datum.numpy.item(), datum.wall_time) for datum in data]
 
 
 @pytest.fixture(scope="module", params=["python loader", "data server"])
@@ -192,13 +222,22 @@ def test_scalars_come_back_as_they_were_given(loaded: Loaded) -> None:
     assert loaded.scalars("plain", "lr_plateau/huge") == {0: math.inf}  # TensorBoard's scalars are single precision
 
 
-def test_decisions_come_back_whole(loaded: Loaded) -> None:
-    assert Record(5, (CUT,)) in loaded.records("plain")
+def test_scalars_have_the_time_that_was_given(loaded: Loaded) -> None:
+    filter_ = provider_api.RunTagFilter(["plain/lr_plateau"], ["lr_plateau/loss"])
+    found = loaded.provider.read_scalars(**loaded.scope, plugin_name="scalars", downsample=1000, run_tag_filter=filter_)
+    times = {datum.step: datum.wall_time for datum in found["plain/lr_plateau"]["lr_plateau/loss"]}
+    assert times == {step: time_of(step) for step in range(8)}
+
+
+def test_records_come_back_whole(loaded: Loaded) -> None:
+    found = loaded.records("plain")
+    assert found[:2] == PLAIN[:2]
+    assert found[-1] == PLAIN[-1]
 
 
 def test_the_last_record_of_an_epoch_holds_all_its_decisions(loaded: Loaded) -> None:
     last = {record.epoch: record.decisions for record in loaded.records("plain")}
-    assert last == {5: (CUT,), 7: (CUT, ROLLBACK)}
+    assert last == {0: (), 5: (CUT,), 7: (CUT, ROLLBACK)}
 
 
 def test_a_resumed_training_shows_one_clean_line(loaded: Loaded) -> None:
@@ -209,7 +248,7 @@ def test_a_resumed_training_shows_one_clean_line(loaded: Loaded) -> None:
 
 
 def test_a_resume_voids_the_later_decisions_though_no_new_one_has_come(loaded: Loaded) -> None:
-    assert loaded.records("resumed") == [Record(2, (CUT,)), Record(5, ())]
+    assert loaded.records("resumed") == [*BEFORE_THE_CRASH[:2], AFTER_IT]
 
 
 def test_half_a_record_at_the_end_is_left_out(loaded: Loaded) -> None:
@@ -221,9 +260,9 @@ def test_half_a_record_does_not_stop_the_next_file(loaded: Loaded) -> None:
     assert line == pytest.approx({step: loss_of(step) for step in range(8)})
 
 
-def test_hostile_reasons_come_back_whole(loaded: Loaded) -> None:
-    reasons = [record.decisions[0].reason for record in loaded.records("hostile")]
-    assert reasons == list(HOSTILE.values())
+def test_hostile_texts_come_back_whole(loaded: Loaded) -> None:
+    texts = [(record.decisions[0].reason, record.monitor) for record in loaded.records("hostile")]
+    assert texts == [(text, text) for text in HOSTILE.values()]
 
 
 # --- stock TensorBoard -----------------------------------------------------------------------------------------------
@@ -315,7 +354,7 @@ def test_the_text_tab_tells_the_decisions(server: Server) -> None:
     )
     end = "<p><strong>rollback</strong>: training ended · learning rate 0.05 → 0.1 · best 0.9</p>"
     texts = server.texts("plain")
-    assert texts[0] == (5, cut)
+    assert texts[0] == (5, cut), "of the record of the first epoch, without decisions, there is nothing to tell"
     assert texts[-1] == (7, f"{cut}\n{end}")
 
 
@@ -401,27 +440,41 @@ def test_no_reason_has_markup(reason: str) -> None:
 # --- the payload -----------------------------------------------------------------------------------------------------
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
+integers = st.integers(0, 2**40)
 decisions = st.builds(
     Decision,
     kind=st.sampled_from(get_args(Kind)),
     reason=st.text(),
-    observation=st.integers(0, 2**40),
+    observation=integers,
     value=st.none() | numbers,
     best=st.none() | numbers,
     rate_before=numbers,
     rate=numbers,
     save=st.none() | st.sampled_from(get_args(Snapshot)),
     restore=st.none() | st.sampled_from(get_args(Snapshot)),
-    epoch=st.none() | st.integers(0, 2**40),
+    since=st.none() | integers,
+    epoch=st.none() | integers,
+    since_epoch=st.none() | integers,
 )
-records = st.builds(Record, epoch=st.integers(0, 2**40), decisions=st.lists(decisions, max_size=3).map(tuple))
+records = st.builds(
+    Record,
+    epoch=integers,
+    decisions=st.lists(decisions, max_size=3).map(tuple),
+    status=st.sampled_from(get_args(Status)),
+    steps=integers,
+    monitor=st.text(),
+    mode=st.sampled_from(["min", "max", None]),
+    quantity=st.text(),
+    best=st.none() | st.builds(Observation, integers, st.floats(allow_nan=False, allow_infinity=False)),
+    time=st.floats(0, 1e10),
+)
 
 
 @given(records)
 def test_a_record_comes_back_whole(record: Record) -> None:
     # By repr, since a NaN is not equal to itself.
-    assert repr(metadata.decode(metadata.encode(record))) == repr(record)
-    assert repr(metadata.decode(metadata.encode(record).encode())) == repr(record)
+    assert repr(metadata.decode(metadata.encode(record), record.time)) == repr(record)
+    assert repr(metadata.decode(metadata.encode(record).encode(), record.time)) == repr(record)
 
 
 @given(records)
@@ -433,18 +486,35 @@ def test_the_payload_is_strict_json(record: Record) -> None:
 
 
 def test_numpy_scalars_come_back_as_plain_numbers() -> None:
-    half, nan = numpy_scalar("float32", 0.5), numpy_scalar("float32", math.nan)
-    given_ = dataclasses.replace(CUT, value=nan, rate=half, observation=numpy_scalar("int64", 3))
-    (decision,) = metadata.decode(metadata.encode(Record(numpy_scalar("int64", 2), (given_,)))).decisions
+    half, nan, three = numpy_scalar("float32", 0.5), numpy_scalar("float32", math.nan), numpy_scalar("int64", 3)
+    given_ = dataclasses.replace(CUT, value=nan, rate=half, observation=three, since=three, since_epoch=three)
+    record = record_of(three, given_, steps=three, best=Observation(three, half))
+    found = metadata.decode(metadata.encode(record), numpy_scalar("float64", 1.5))
+    (decision,) = found.decisions
+    assert found.best is not None
     assert repr(decision.value) == "nan"
-    assert (type(decision.rate), type(decision.observation)) == (float, int)
+    for number in (decision.rate, found.best.value, found.time):
+        assert type(number) is float
+    for number in (decision.observation, decision.since, decision.since_epoch):
+        assert type(number) is int
+    for number in (found.epoch, found.steps, found.best.epoch):
+        assert type(number) is int
 
 
 def changed(**changes: Any) -> str:
     """A good payload, but for some fields of its one decision."""
-    data = json.loads(metadata.encode(Record(3, (CUT,))))
+    data = json.loads(metadata.encode(record_of(3, CUT)))
     data["decisions"][0] |= changes
     return json.dumps(data)
+
+
+LACKS = object()
+
+
+def altered(**changes: Any) -> str:
+    """A good payload, but for some fields of the record; LACKS takes a field away."""
+    data = json.loads(metadata.encode(record_of(3, CUT))) | changes
+    return json.dumps({name: value for name, value in data.items() if value is not LACKS})
 
 
 @pytest.mark.parametrize(
@@ -454,14 +524,34 @@ def changed(**changes: Any) -> str:
         (b"\xff", "codec can't decode"),
         ("[]", "must be a JSON object"),
         ("{}", "version None"),
-        ('{"version": 2, "epoch": 0, "decisions": []}', "version 2"),
-        ('{"version": true, "epoch": 0, "decisions": []}', "version True"),
-        ('{"version": 1, "decisions": []}', r"Missing: \['epoch'\]"),
-        ('{"version": 1, "epoch": 0, "decisions": [], "more": 1}', r"unknown: \['more'\]"),
-        ('{"version": 1, "epoch": 0.5, "decisions": []}', "epoch must be an integer"),
-        ('{"version": 1, "epoch": 0, "decisions": {}}', "must be a list"),
-        ('{"version": 1, "epoch": 0, "decisions": [{}]}', "Missing: .*'kind'"),
-        ('{"version": 1, "epoch": 0, "decisions": [1]}', "decision must be a JSON object"),
+        (altered(version=2), "version 2"),
+        (altered(version=True), "version True"),
+        (altered(epoch=LACKS), r"Missing: \['epoch'\]"),
+        (altered(status=LACKS, best=LACKS), r"Missing: \['best', 'status'\]"),
+        (altered(more=1), r"unknown: \['more'\]"),
+        (altered(time=1.0), r"unknown: \['time'\]"),
+        (altered(epoch=0.5), "epoch must be an integer"),
+        (altered(epoch=True), "epoch must be an integer"),
+        (altered(decisions={}), "must be a list"),
+        (altered(decisions=[{}]), "Missing: .*'kind'"),
+        (altered(decisions=[1]), "decision must be a JSON object"),
+        (altered(status="asleep"), "status must be one of"),
+        (altered(status=None), "status must be a string"),
+        (altered(steps=None), "steps must be an integer"),
+        (altered(steps=1.0), "steps must be an integer"),
+        (altered(monitor=None), "monitor must be a string"),
+        (altered(monitor=["val_loss"]), "monitor must be a string"),
+        (altered(mode="auto"), "mode must be one of"),
+        (altered(mode=1), "mode must be a string"),
+        (altered(quantity={}), "quantity must be a string"),
+        (altered(best=0.5), "best must be null or a pair"),
+        (altered(best=[1]), "best must be null or a pair"),
+        (altered(best=[1, 2, 3]), "best must be null or a pair"),
+        (altered(best={"epoch": 1, "value": 2}), "best must be null or a pair"),
+        (altered(best=[0.5, 1.0]), "epoch of best must be an integer"),
+        (altered(best=[1, None]), "best must be a number"),
+        (altered(best=[1, "good"]), "best must be a number"),
+        (altered(best=[1, math.inf]), "strict JSON has no Infinity"),
         (changed(more=1), r"unknown: \['more'\]"),
         (changed(kind="explode"), "kind must be one of"),
         (changed(restore="yesterday"), "restore must be one of"),
@@ -476,11 +566,25 @@ def changed(**changes: Any) -> str:
         (changed(observation=1.5), "observation must be an integer"),
         (changed(observation=None), "observation must be an integer"),
         (changed(epoch="3"), "epoch must be an integer"),
+        (changed(since=1.5), "since must be an integer"),
+        (changed(since_epoch="3"), "since_epoch must be an integer"),
+        # What would make the figure fail, or TensorBoard.
+        (altered(epoch=10**400), "epoch"),
+        (altered(epoch=-1), "epoch"),
+        (altered(steps=10**400), "steps"),
+        (altered(steps=-1), "steps"),
+        (altered(best=[10**400, 1.0]), "best"),
+        (altered(best=[1, "nan"]), "best"),
+        (changed(epoch=10**400), "epoch"),
+        (changed(since_epoch=10**400), "since_epoch"),
+        ("[" * 200_000, "deep"),
+        ('{"version":' * 200_000, "deep"),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_a_foreign_payload_is_refused(payload: str | bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        metadata.decode(payload)
+        metadata.decode(payload, 0.0)
 
 
 def test_the_plugin_content_has_a_version() -> None:
@@ -508,12 +612,14 @@ class Watch:  # so that the test holds where they are not installed, too
         assert name.split(".")[0] not in ("tensorflow", "keras"), name
 sys.meta_path.insert(0, Watch())
 from keras_lrplateau.policy import Decision
+from keras_lrplateau.run import Record
 from keras_lrplateau.tensorboard.writer import EventWriter, next_run_dir
 writer = EventWriter(next_run_dir(sys.argv[1], resume=False), 0)
 writer.layout("val_loss", ["learning_rate", "loss", "val_loss"])
 writer.hparams({"patience": 3, "mode": "min"})
-writer.scalars(0, {"loss": 1.0})
-writer.decision(0, Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.01))
+cut = Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.01)
+writer.record(Record(0, (cut,), "holding", 1, "loss", "min", "learning rate", None, 1.0))
+writer.scalars(0, {"loss": 1.0}, 1.0)
 writer.close()
 print({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras"})
 """
@@ -526,10 +632,12 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from keras_lrplateau.policy import Decision
+from keras_lrplateau.run import Record
 from keras_lrplateau.tensorboard.writer import EventWriter
 writer = EventWriter(sys.argv[1], 0)
-writer.scalars(0, {"loss": 1.0})
-writer.decision(0, Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.01))
+cut = Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.01)
+writer.record(Record(0, (cut,), "holding", 1, "loss", "min", "learning rate", None, 1.0))
+writer.scalars(0, {"loss": 1.0}, 1.0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = run_python(code, str(tmp_path / "run"))
@@ -551,13 +659,13 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
 writer, step = EventWriter(sys.argv[1], 0), 0
 try:
     while True:
-        writer.scalars(step, {"loss": 1.0})
+        writer.scalars(step, {"loss": 1.0}, 1.0)
         step += 1
 except OSError:
     pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 try:
-    writer.scalars(step, {"loss": 1.0})  # after half a record, it would be lost
+    writer.scalars(step, {"loss": 1.0}, 1.0)  # after half a record, it would be lost
 except OSError as error:
     assert "closed" in str(error)
 else:
@@ -565,7 +673,7 @@ else:
 writer.close()
 again = EventWriter(sys.argv[1], step)
 for later in range(step, step + 3):
-    again.scalars(later, {"loss": 1.0})
+    again.scalars(later, {"loss": 1.0}, 1.0)
 again.close()
 print(step, writer.path.stat().st_size)
 """
@@ -588,7 +696,7 @@ def test_a_closed_writer_says_so(tmp_path: Path) -> None:
     writer.close()
     writer.close()
     with pytest.raises(OSError, match="closed"):
-        writer.scalars(0, {"loss": 1.0})
+        writer.scalars(0, {"loss": 1.0}, 1.0)
 
 
 def test_a_new_file_sorts_after_the_earlier_ones(tmp_path: Path) -> None:
@@ -596,7 +704,7 @@ def test_a_new_file_sorts_after_the_earlier_ones(tmp_path: Path) -> None:
     paths = []
     for step in range(12):
         writer = EventWriter(tmp_path, step)
-        writer.scalars(step, {"loss": 1.0})
+        writer.scalars(step, {"loss": 1.0}, 1.0)
         writer.close()
         paths.append(writer.path)
         if step == 5:
@@ -656,6 +764,37 @@ def test_the_trial_id_is_that_of_the_directory(tmp_path: Path) -> None:
     first, other = trial(tmp_path / "a" / "lr_plateau"), trial(tmp_path / "b" / "lr_plateau")
     assert first != other, "TensorBoard would average over both"
     assert trial(tmp_path / "a" / "lr_plateau") == first
+
+
+def texts(run_dir: Path) -> dict[int, str]:
+    """What the Text tab tells of each epoch, by the Python loader."""
+    accumulator = event_accumulator.EventAccumulator(str(run_dir), size_guidance={event_accumulator.TENSORS: 0})
+    accumulator.Reload()
+    if writer_module.TEXT_TAG not in accumulator.Tags()["tensors"]:
+        return {}
+    events = accumulator.Tensors(writer_module.TEXT_TAG)
+    return {event.step: event.tensor_proto.string_val[0].decode() for event in events}
+
+
+def test_a_record_without_decisions_says_nothing_in_the_text_tab(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path, 0)
+    assert not writer.resumes
+    writer.record(record_of(0))
+    writer.record(record_of(3, status="exhausted"))
+    writer.close()
+    assert read(tmp_path)["lr_plateau/decisions"] == [0, 3]
+    assert texts(tmp_path) == {}
+
+
+def test_only_the_first_epoch_after_a_resume_is_marked_as_such_each_time_it_is_written(tmp_path: Path) -> None:
+    EventWriter(tmp_path, 0).close()
+    writer = EventWriter(tmp_path, 5)
+    assert writer.resumes
+    for record in (record_of(5), record_of(5, CUT), record_of(6, CUT)):
+        writer.record(record)
+    writer.close()
+    cut = writer_module._markdown(CUT, "learning rate")
+    assert texts(tmp_path) == {5: f"**resumed** at epoch 5\n\n{cut}", 6: cut}
 
 
 # --- the run directory -----------------------------------------------------------------------------------------------

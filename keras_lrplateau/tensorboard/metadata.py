@@ -1,11 +1,11 @@
-"""What the event file holds for our own tab: one record an epoch, with all that was decided in it.
+"""What the event file holds for our own tab: `run.Record`s, as JSON.
 
 A record holds all decisions of its epoch, rather than one decision, because TensorBoard's data server keeps only the
 last value of a tag and step, and an epoch can have several: an override and a cut, or a cut and the rollback at the end
-of training. So each further decision writes the record of its epoch anew, and *the last record of an epoch counts*. A
-record without decisions takes back what an interrupted training had decided from that epoch on.
+of training. So a further decision writes the record of its epoch anew, and *the last record of an epoch counts*. The
+first record of a training that was resumed takes back what was decided from its epoch on before the interruption.
 
-Used by the writer and by the tab, so it imports only TensorBoard's protos and the policy.
+Used by the writer and by the tab, so it imports only TensorBoard's protos, the policy and `run`.
 """
 
 from __future__ import annotations
@@ -13,33 +13,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, SummaryMetadata
 
-from keras_lrplateau.policy import Decision, Kind, Snapshot
+from keras_lrplateau.policy import Decision, Kind, Snapshot, Status
+from keras_lrplateau.run import Observation, Record
 
 PLUGIN_NAME = "lr_plateau"
 
-TAG = "lr_plateau/decisions"
+PREFIX = "lr_plateau/"
+"""Before every tag of ours; Time Series makes it the name of their group."""
+
+TAG = PREFIX + "decisions"
 """The tag of the records."""
 
 VERSION = 1
-"""Of the plugin content and of each record. A change of `Decision`'s fields needs a new one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What was decided in one epoch.
-
-    Attributes:
-        epoch: The epoch, from 0, at the end of which it was decided.
-        decisions: In the order in which they were made; empty when training was resumed at this epoch.
-    """
-
-    epoch: int
-    decisions: tuple[Decision, ...]
+"""Of the plugin content and of each record. A change of the fields of `Record` or `Decision` needs a new one."""
 
 
 def summary_metadata() -> SummaryMetadata:
@@ -73,32 +63,57 @@ def encode(record: Record) -> str:
     Returns:
         The text; `decode` gives the same record back, with plain Python numbers.
     """
-    decisions = [
-        {name: _encode_value(name, value) for name, value in decision.to_dict().items()}
-        for decision in record.decisions
-    ]
-    return json.dumps({"version": VERSION, "epoch": int(record.epoch), "decisions": decisions}, allow_nan=False)
+    fields = {
+        "epoch": int(record.epoch),
+        "decisions": [
+            {name: _encode_value(name, value) for name, value in decision.to_dict().items()}
+            for decision in record.decisions
+        ],
+        "status": str(record.status),
+        "steps": int(record.steps),
+        "monitor": str(record.monitor),
+        "mode": record.mode,
+        "quantity": str(record.quantity),
+        "best": None if record.best is None else [int(record.best.epoch), float(record.best.value)],
+    }
+    return json.dumps({"version": VERSION, **fields}, allow_nan=False)
 
 
-def decode(payload: str | bytes) -> Record:
+def decode(payload: str | bytes, time: float) -> Record:
     """The record that `encode` wrote.
 
     Args:
         payload: The text, or its UTF-8 bytes as TensorBoard hands them out.
+        time: The wall time of the event, which the payload leaves to it.
 
     Raises:
-        ValueError: It is not JSON, has another version or other fields, or a value that no decision has.
+        ValueError: It is not JSON, has another version or other fields, or a value that no record has.
     """
     data = _object("record", _parse(payload))
-    _check_version("record", data, {"version", "epoch", "decisions"})
+    _check_version("record", data, {field.name for field in dataclasses.fields(Record)} - {"time"} | {"version"})
     _require(isinstance(data["decisions"], list), "decisions", "a list", data["decisions"])
-    return Record(_integer("epoch", data["epoch"]), tuple(_decode_decision(item) for item in data["decisions"]))
+    best = data["best"]
+    _require(best is None or (isinstance(best, list) and len(best) == 2), "best", "null or a pair", best)
+    return Record(
+        epoch=_integer("epoch", data["epoch"]),
+        decisions=tuple(_decode_decision(item) for item in data["decisions"]),
+        status=_word("status", data["status"], get_args(Status)),
+        steps=_integer("steps", data["steps"]),
+        monitor=_text("monitor", data["monitor"]),
+        mode=None if data["mode"] is None else _word("mode", data["mode"], ("min", "max")),
+        quantity=_text("quantity", data["quantity"]),
+        best=None if best is None else Observation(_integer("epoch of best", best[0]), _finite("best", best[1])),
+        time=float(time),
+    )
 
+
+MOST = 2**53
+"""No integer of ours is larger; a float can hold all up to this."""
 
 _NON_FINITE = ("nan", "inf", "-inf")
 _NUMBERS = ("value", "best", "rate_before", "rate")
-_INTEGERS = ("observation", "epoch")
-_MAY_BE_NONE = ("value", "best", "save", "restore", "epoch")
+_INTEGERS = ("observation", "since", "epoch", "since_epoch")
+_MAY_BE_NONE = ("value", "best", "save", "restore", "since", "epoch", "since_epoch")
 _WORDS = {"kind": get_args(Kind), "save": get_args(Snapshot), "restore": get_args(Snapshot)}
 
 
@@ -125,10 +140,17 @@ def _decode_value(name: str, value: Any) -> Any:
         return _integer(name, value)
     if name in _NUMBERS:
         return _number(name, value)
-    words = _WORDS.get(name)
-    _require(isinstance(value, str), name, "a string", value)
-    _require(words is None or value in words, name, f"one of {words}", value)
+    return _word(name, value, _WORDS[name]) if name in _WORDS else _text(name, value)
+
+
+def _word(name: str, value: Any, words: tuple[str, ...]) -> Any:
+    _require(_text(name, value) in words, name, f"one of {words}", value)
     return value
+
+
+def _text(name: str, value: Any) -> str:
+    _require(isinstance(value, str), name, "a string", value)
+    return str(value)
 
 
 def _number(name: str, value: Any) -> float:
@@ -140,8 +162,16 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"{name} is an integer too long for a float") from None
 
 
+def _finite(name: str, value: Any) -> float:
+    number = _number(name, value)
+    _require(math.isfinite(number), name, "a finite number", value)
+    return number
+
+
 def _integer(name: str, value: Any) -> int:
     _require(isinstance(value, int) and not isinstance(value, bool), name, "an integer", value)
+    # Others are none of ours, and would make whoever draws them fail.
+    _require(0 <= value <= MOST, name, f"from 0 to {MOST}", value)
     return int(value)
 
 
@@ -149,7 +179,10 @@ def _parse(text: str | bytes) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"strict JSON has no {constant}")
 
-    return json.loads(text, parse_constant=refuse)
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def _object(what: str, data: Any) -> dict[str, Any]:
@@ -165,7 +198,10 @@ def _require(holds: bool, what: str, expected: str, received: Any) -> None:
 def _check_version(what: str, data: dict[str, Any], fields: set[str]) -> None:
     # The version first: another one is why the fields differ.
     if data.get("version") != VERSION or isinstance(data["version"], bool):
-        raise ValueError(f"{what} has version {data.get('version')!r}; this release reads version {VERSION}")
+        raise ValueError(
+            f"{what} has version {data.get('version')!r}; this release of keras-lrplateau reads version {VERSION}: "
+            "look at it with the release that wrote it"
+        )
     _check_fields(what, data, fields)
 
 

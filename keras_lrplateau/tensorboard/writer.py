@@ -33,10 +33,9 @@ from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_lrplateau.policy import Decision
+from keras_lrplateau.run import RUN_NAME, Record
 from keras_lrplateau.tensorboard import metadata
-
-PREFIX = "lr_plateau/"
-"""Before every tag of ours; Time Series makes it the name of their group."""
+from keras_lrplateau.tensorboard.metadata import PREFIX
 
 TEXT_TAG = PREFIX + "decision"
 """The tag of the decisions in the Text tab."""
@@ -56,21 +55,23 @@ class EventWriter:
     Args:
         run_dir: The run directory, made if need be; see `next_run_dir`.
         first_step: The epoch, from 0, with which the training starts or resumes. What earlier event files in `run_dir`
-            hold from this epoch on is void: a crashed training may have gone further than its last checkpoint.
+            hold from this epoch on is void: a crashed training may have gone further than its last checkpoint. The
+            data server of TensorBoard, which ignores session logs, learns it from the record of this epoch.
 
     Raises:
         OSError: The directory or the file cannot be made or written.
 
     Attributes:
         path: The event file.
+        resumes: Whether the directory held event files already.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], first_step: int) -> None:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        self._decided = metadata.Record(self._first_step, ())
         earlier = _event_files(self._run_dir)
+        self.resumes = bool(earlier)
         self.path = self._run_dir / _new_name(earlier)
         # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
         self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open for as long as the training
@@ -80,41 +81,44 @@ class EventWriter:
             Event(wall_time=time.time(), file_version="brain.Event:2"),
             Event(wall_time=time.time(), step=self._first_step, session_log=start),
         )
-        if earlier:
-            # The data server ignores the session log. It drops the later steps of a tag when a lower one comes, and
-            # scalars come soon, but the next decision may be long in coming.
-            self._write_decided(f"**resumed** at epoch {self._first_step}")
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
         """Write the values of one epoch, for Time Series and Scalars.
 
         Args:
             step: The epoch, from 0.
             values: By name, without prefix. Non-finite values are kept.
+            wall_time: Of the end of the epoch, in seconds since 1970.
 
         Raises:
             OSError: The file cannot be written, or is closed.
         """
         about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
         about.data_class = DATA_CLASS_SCALAR
-        self._write_values(step, *(_value(PREFIX + name, about, _float_tensor(x)) for name, x in values.items()))
+        tensors = (_value(PREFIX + name, about, _float_tensor(x)) for name, x in values.items())
+        self._write_values(step, *tensors, wall_time=wall_time)
 
-    def decision(self, step: int, decision: Decision, quantity: str = "learning rate") -> None:
-        """Write a decision, for our own tab and, in words, for the Text tab.
-
-        Several decisions in the same epoch are kept; see `metadata`.
+    def record(self, record: Record) -> None:
+        """Write what was decided in an epoch, for our own tab and, in words, for the Text tab.
 
         Args:
-            step: The epoch, from 0.
-            decision: The decision.
-            quantity: What its rate is, in words; see `RateControl.quantity`.
+            record: Of an epoch with a further decision, once more with all of them: the last one of an epoch counts.
 
         Raises:
             OSError: The file cannot be written, or is closed.
         """
-        earlier = self._decided.decisions if step == self._decided.epoch else ()
-        self._decided = metadata.Record(int(step), (*earlier, decision))
-        self._write_decided("\n\n".join(_markdown(each, quantity) for each in self._decided.decisions))
+        payload = metadata.encode(record).encode()
+        values = [_value(metadata.TAG, metadata.summary_metadata(), _string_tensor(payload))]
+        lines = [_markdown(decision, record.quantity) for decision in record.decisions]
+        if self.resumes and record.epoch == self._first_step:
+            # Also for the data server: it drops the later steps of a tag when a lower one comes, and the next decision
+            # may be long in coming.
+            lines.insert(0, f"**resumed** at epoch {record.epoch}")
+        if lines:
+            about = text_metadata.create_summary_metadata(display_name=None, description=None)
+            about.data_class = DATA_CLASS_TENSOR
+            values.append(_value(TEXT_TAG, about, _string_tensor("\n\n".join(lines).encode())))
+        self._write_values(record.epoch, *values, wall_time=record.time)
 
     def layout(self, monitor: str, tags: Sequence[str]) -> None:
         """Put the learning rate and the metrics side by side, in the Custom Scalars tab.
@@ -164,18 +168,9 @@ class EventWriter:
         """
         self._file.close()
 
-    def _write_decided(self, text: str) -> None:
-        about_text = text_metadata.create_summary_metadata(display_name=None, description=None)
-        about_text.data_class = DATA_CLASS_TENSOR
-        payload = metadata.encode(self._decided).encode()
-        self._write_values(
-            self._decided.epoch,
-            _value(metadata.TAG, metadata.summary_metadata(), _string_tensor(payload)),
-            _value(TEXT_TAG, about_text, _string_tensor(text.encode())),
-        )
-
-    def _write_values(self, step: int, *values: Summary.Value) -> None:
-        self._write(Event(wall_time=time.time(), step=int(step), summary=Summary(value=values)))
+    def _write_values(self, step: int, *values: Summary.Value, wall_time: float | None = None) -> None:
+        wall_time = time.time() if wall_time is None else float(wall_time)
+        self._write(Event(wall_time=wall_time, step=int(step), summary=Summary(value=values)))
 
     def _write(self, *events: Event) -> None:
         if self._file.closed:
@@ -194,7 +189,7 @@ class EventWriter:
             raise
 
 
-def next_run_dir(log_dir: str | os.PathLike[str], name: str = "lr_plateau", *, resume: bool) -> Path:
+def next_run_dir(log_dir: str | os.PathLike[str], name: str = RUN_NAME, *, resume: bool) -> Path:
     """Choose the run directory of a training, so that no two trainings are mixed up.
 
     TensorBoard's Python loader cannot read two writers in one directory, so it is never that of another callback.
