@@ -16,7 +16,7 @@ import keras_lrplateau
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_lrplateau"
-HEAVY = {"keras", "tensorflow", "jax", "torch", "tensorboard", "numpy"}
+HEAVY = {"keras", "tensorflow", "jax", "torch", "tensorboard", "numpy", "plotly", "pandas"}
 
 
 def loaded_by(code: str) -> set[str]:
@@ -44,12 +44,28 @@ def test_importing_the_package_or_its_policy_loads_no_backend(code: str) -> None
 
 
 def test_naming_the_callback_loads_keras() -> None:
-    assert loaded_by("import keras_lrplateau; keras_lrplateau.AdaptLROnPlateau") >= {"keras", "tensorboard"}
+    found = loaded_by("import keras_lrplateau; keras_lrplateau.AdaptLROnPlateau")
+    assert found >= {"keras", "tensorboard"}
+    assert "plotly" not in found, "only for a figure, and that may never be asked for"
     assert "keras" in loaded_by("from keras_lrplateau import AdaptLROnPlateau")
 
 
 def test_the_event_writer_loads_no_backend() -> None:
     assert loaded_by("import keras_lrplateau.tensorboard.writer") == {"tensorboard", "numpy"}
+
+
+def test_what_a_training_is_shown_by_loads_nothing_heavy() -> None:
+    drawing = "from keras_lrplateau import auto, run, table; from keras_lrplateau.figure import draw; draw([])"
+    assert loaded_by(drawing) == set()
+
+
+def test_what_tensorboard_loads_when_it_starts_is_as_little_as_can_be() -> None:
+    assert loaded_by("import keras_lrplateau.tensorboard.loader") <= {"tensorboard", "numpy"}
+
+
+def test_the_tab_loads_no_backend_and_no_plotly() -> None:
+    everything = "import keras_lrplateau.tensorboard.plugin, keras_lrplateau.tensorboard.reader"
+    assert loaded_by(everything) == {"tensorboard", "numpy"}
 
 
 def test_the_policy_imports_the_standard_library_only() -> None:
@@ -92,6 +108,8 @@ def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: zip
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {"keras_lrplateau/py.typed", "keras_lrplateau/tensorboard/writer.py"} <= package
+    static = {f"keras_lrplateau/tensorboard/static/{name}" for name in ("index.js", "style.css")}
+    assert static <= package, "TensorBoard's tab would be empty"
     info = f"keras_lrplateau-{keras_lrplateau.__version__}.dist-info"
     assert {name for name in names if not name.startswith(f"{info}/")} == package
     assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
@@ -121,7 +139,16 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     assert metadata["Requires-Python"] == ">=3.11"
     for version in ("3.11", "3.12", "3.13"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
-    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "examples", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "png", "examples", "test"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
-    assert base == {"keras", "numpy", "tensorboard"}, "a backend is the user's choice"
+    assert base == {"keras", "numpy", "plotly", "tensorboard"}, "a backend is the user's choice"
+
+
+def test_the_entry_points_name_what_is_there(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    entries = importlib.metadata.PathDistribution(zipfile.Path(wheel, f"{name.partition('/')[0]}/")).entry_points
+    found = {(entry.group, entry.name): entry for entry in entries}
+    assert found.keys() == {("console_scripts", "keras-lrplateau"), ("tensorboard_plugins", "lr_plateau")}
+    for entry in found.values():
+        assert callable(entry.load())

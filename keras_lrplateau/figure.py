@@ -1,0 +1,553 @@
+"""The picture of a training: its losses, the learning rate below them, and every decision with its reason.
+
+`draw` makes a plotly figure as plain data, with nothing but the standard library, so that TensorBoard need not import
+plotly for it: in the browser, plotly.js takes just that. `to_plotly` makes an object of it for notebooks and files.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import html
+import importlib.resources
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from keras_lrplateau.policy import Decision, Kind
+from keras_lrplateau.run import Axis, Curve, Run, excursions, told
+
+MOST_POINTS = 2000
+"""A line with more points is thinned out to about so many; a screen has no more columns."""
+
+FAR_OFF = 100.0
+"""Losses beyond this multiple of the first are off the chart at first: one divergence would flatten all the rest."""
+
+WIDE = 20.0
+"""A loss whose highest value in sight is more than this multiple of the lowest gets a logarithmic axis."""
+
+LOSS_DOMAIN, RATE_DOMAIN = (0.36, 1.0), (0.0, 0.29)
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
+"""Of the runs, in turn; after Okabe and Ito, whose colors people with any color vision can tell apart."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a kind of decision is drawn."""
+
+    symbol: str
+    color: str
+
+
+MARKS: Mapping[Kind, Mark] = {
+    "cut": Mark("triangle-down", "#4a86d8"),
+    "raise": Mark("triangle-up", "#2ca25f"),
+    "success": Mark("star", "#2ca25f"),
+    "rollback": Mark("triangle-left", "#c2569f"),
+    "diverged": Mark("x", "#e04545"),
+    "restart": Mark("diamond", "#ef9421"),
+    "exhausted": Mark("square", "#8a8a8a"),
+    "override": Mark("circle-open", "#8a8a8a"),
+    "search": Mark("circle", "#2fb0c2"),
+    "settle": Mark("hexagram", "#2fb0c2"),
+    "anneal": Mark("triangle-down-open", "#4a86d8"),
+}
+"""In colors that show on light and on dark ground."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What differs between light and dark."""
+
+    paper: str
+    text: str
+    grid: str
+    plateau: str
+    train: str
+    validation: str
+    other: str
+    rate: str
+
+
+THEMES = {
+    False: Theme("#ffffff", "#333333", "#e4e4e4", "rgba(110,110,110,0.13)", "#8aa6c1", "#0072b2", "#009e73", "#d55e00"),
+    True: Theme("#303030", "#e4e4e4", "#4a4a4a", "rgba(210,210,210,0.13)", "#7d93a8", "#56b4e9", "#2fc79a", "#f58a3c"),
+}
+
+BANDS = {
+    "successful": "rgba(44,162,95,0.24)",
+    "failed": "rgba(194,86,159,0.26)",
+    "open": "rgba(239,148,33,0.24)",
+    "abandoned": "rgba(128,128,128,0.24)",
+}
+"""Behind the rate, from a raise until it was judged."""
+
+Scale = Literal["auto", "linear", "log"]
+
+
+def draw(
+    runs: Sequence[Run],
+    axis: Axis = "epoch",
+    *,
+    scale: Scale = "auto",
+    dark: bool = False,
+    colors: Sequence[str] = COLORS,
+) -> dict[str, Any]:
+    """The picture of one training in full, or of several to compare.
+
+    One training shows its losses, its monitored metric, its rate, all decisions, its plateaus and its excursions.
+    Several show the monitored metric, the rate and the decisions of each, in a color of its own.
+
+    Args:
+        runs: Any number; with none the picture is empty.
+        axis: What is to the right; see `Run.positions`.
+        scale: Of the losses. "auto" chooses a logarithmic one where they span more than `WIDE`.
+        dark: Whether the background is dark.
+        colors: Of the runs, where there are several, as "#rrggbb"; begun again when there are more runs.
+
+    Returns:
+        A plotly figure, {"data": ..., "layout": ...}, that strict JSON can hold.
+
+    Raises:
+        ValueError: `axis` or `scale` is none of these.
+    """
+    for name, value, choices in (("axis", axis, get_args(Axis)), ("scale", scale, get_args(Scale))):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+    theme = THEMES[dark]
+    alone = len(runs) == 1
+    palette = [colors[index % len(colors)] for index in range(len(runs))]
+    lines = [
+        _lines(run, theme) if alone else {run.monitor: {"color": color, "width": 1.8}}
+        for run, color in zip(runs, palette, strict=True)
+    ]
+    losses = [
+        [run.curves[name] for name in styles if _is_loss(name) and name in run.curves]
+        for run, styles in zip(runs, lines, strict=True)
+    ]
+    in_sight = [value for run, curves in zip(runs, losses, strict=True) for value in _in_sight(run, curves)]
+    finite = [value for curves in losses for curve in curves for value in curve.values if math.isfinite(value)]
+    main = {"title": {"text": "loss"}, **_loss_axis(in_sight, len(in_sight) < len(finite), scale)}
+    top = _upper_edge(in_sight, main)
+    data: list[dict[str, Any]] = []
+    # Marks first: where a mark and a point of a line are in the same place, plotly tells of what came first.
+    for run, color in zip(runs, palette, strict=True):
+        data += _known_again(run.name, _marks(run, axis, top, theme, None if alone else color))
+    if not alone:
+        data += _known_again("", _legend_of_kinds(runs, theme))
+    for run, styles, color in zip(runs, lines, palette, strict=True):
+        drawn = [_line(run, axis, name, style, alone) for name, style in styles.items() if name in run.curves]
+        data += _known_again(run.name, drawn + _rate_lines(run, axis, theme.rate if alone else color, alone))
+    others = sorted({run.monitor for run in runs if not _is_loss(run.monitor)})
+    other = {"title": {"text": _literal(", ".join(others))}} if others else None
+    if other and not any(losses):
+        # Nothing but these metrics above the rate: they may have the main axis.
+        main, other = other, None
+        data = [{**trace, "yaxis": "y"} if trace["yaxis"] == "y3" else trace for trace in data]
+    shapes = _plateaus(runs[0], axis, theme) + _bands(runs[0], axis, theme) if alone else []
+    layout = _layout(axis, theme, main, other, shapes)
+    # The zoom stays as long as this does.
+    layout["uirevision"] = "|".join([axis, scale, *sorted(run.name for run in runs)])
+    return {"data": data, "layout": layout}
+
+
+def _known_again(name: str, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The traces of a run, named so that plotly knows them again when others have come before them."""
+    # Digests, since plotly makes names of classes of them.
+    names = [f"{name}|{trace['name']}|{trace['yaxis']}" for trace in traces]
+    digests = [hashlib.sha256(each.encode(errors="replace")).hexdigest()[:16] for each in names]
+    return [{**trace, "uid": digest} for trace, digest in zip(traces, digests, strict=True)]
+
+
+def to_plotly(figure: dict[str, Any]) -> Any:
+    """What `draw` returned as a `plotly.graph_objects.Figure`, which a notebook shows.
+
+    Raises:
+        ImportError: plotly is not installed.
+    """
+    try:
+        from plotly.graph_objects import Figure
+    except ImportError as error:
+        raise ImportError("the figure needs plotly: pip install plotly") from error
+    return Figure(figure)
+
+
+def plotly_js() -> bytes:
+    """The plotly.js that came with the installed plotly, which draws what `draw` returned in a browser; about 5 MB.
+
+    Raises:
+        ImportError: plotly is not installed.
+    """
+    try:
+        return (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    except (ImportError, OSError) as error:
+        raise ImportError("the figure needs plotly: pip install plotly") from error
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+
+def _is_loss(name: str) -> bool:
+    return name == "loss" or name.endswith("_loss")
+
+
+def _axis_of(name: str) -> str:
+    """Losses share an axis; a metric in another unit gets its own."""
+    return "y" if _is_loss(name) else "y3"
+
+
+def _lines(run: Run, theme: Theme) -> dict[str, dict[str, Any]]:
+    """The curves that one training shows, with their styles: losses, the monitored metric and its training twin."""
+    twin = run.monitor.removeprefix("val_")
+    return {
+        twin: {"color": theme.train if _is_loss(twin) else theme.other, "width": 1.5, "dash": "dot"},
+        "loss": {"color": theme.train, "width": 1.5},
+        "val_loss": {"color": theme.validation, "width": 1.8},
+        run.monitor: {"color": theme.validation if _is_loss(run.monitor) else theme.other, "width": 2.2},
+    }
+
+
+def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -> dict[str, Any]:
+    curve = thinned(run.curves[name])
+    over = [epoch + 1 for epoch in curve.epochs]
+    label = name if alone else f"{run.label} · {name}"
+    return {
+        "type": "scatter",
+        "mode": "lines" if len(over) > 1 else "lines+markers",
+        "name": _literal(label) + (" (monitor)" if alone and name == run.monitor else ""),
+        "legendgroup": _literal(label),
+        "x": _x(run, axis, over),
+        "y": [_finite(value) for value in curve.values],
+        "customdata": over,
+        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after epoch %{{customdata}}<extra></extra>",
+        "line": style,
+        "legendrank": 1,
+        "yaxis": _axis_of(name),
+        "connectgaps": False,
+    }
+
+
+def _rate_lines(run: Run, axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
+    lines = []
+    for index, (name, curve) in enumerate(run.rates.items()):
+        epochs, rates = _steps(run, curve)
+        x = _x(run, axis, epochs)
+        label = name.replace("_", " ") if alone else f"{run.label} · {name.replace('_', ' ')}"
+        lines.append(
+            {
+                "type": "scatter",
+                # After a single epoch there is no stretch of time.
+                "mode": "lines" if x[:1] != x[-1:] else "lines+markers",
+                "name": _literal(label),
+                "legendgroup": _literal(label if alone else f"{run.label} · {run.monitor}"),
+                "showlegend": alone,
+                "x": x,
+                # A logarithmic axis has no 0.
+                "y": [rate if math.isfinite(rate) and rate > 0 else None for rate in rates],
+                "customdata": [epoch + 1 for epoch in epochs],
+                "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>from epoch %{{customdata}} on<extra></extra>",
+                "line": {"color": color, "width": 2, "shape": "hv", "dash": ("solid", "dot", "dash")[index % 3]},
+                "legendrank": 2,
+                "yaxis": "y2",
+            }
+        )
+    return lines
+
+
+def _steps(run: Run, curve: Curve) -> tuple[list[int], list[float]]:
+    """The rate as a step line: epochs that were over when it came into force, and the rate from then on.
+
+    A curve from TensorBoard may lack the very epoch of a cut, so the decisions have their say, too.
+    """
+    rates = dict(zip(curve.epochs, curve.values, strict=True))
+    if len(run.rates) == 1 and not run.is_scaled:
+        for decision in run.decisions:
+            if decision.epoch is not None:
+                found = decision.rate if decision.kind == "override" else decision.rate_before
+                rates.setdefault(decision.epoch, found)
+        for record in run.records:
+            if record.decisions:
+                rates.setdefault(record.epoch + 1, record.decisions[-1].rate)
+    end = run.last_epoch + 1
+    epochs = sorted(epoch for epoch in rates if epoch <= end)
+    changes = [
+        epoch
+        for index, epoch in enumerate(epochs)
+        if index in (0, len(epochs) - 1) or rates[epoch] != rates[epochs[index - 1]]
+    ]
+    values = [rates[epoch] for epoch in changes]
+    return (changes, values) if not changes or changes[-1] == end else ([*changes, end], [*values, values[-1]])
+
+
+def thinned(curve: Curve) -> Curve:
+    """The curve with at most about `MOST_POINTS` points: the lowest and the highest of each stretch, and both ends."""
+    size = len(curve.epochs)
+    if size <= MOST_POINTS:
+        return curve
+    kept = {0, size - 1}
+    stretches = MOST_POINTS // 2
+    for stretch in range(stretches):
+        members = range(stretch * size // stretches, (stretch + 1) * size // stretches)
+        finite = [at for at in members if math.isfinite(curve.values[at])]
+        if finite:
+            kept |= {min(finite, key=curve.values.__getitem__), max(finite, key=curve.values.__getitem__)}
+    thin = Curve()
+    for at in sorted(kept):
+        thin.append(curve.epochs[at], curve.values[at], curve.times[at])
+    return thin
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+def _marks(run: Run, axis: Axis, top: float, theme: Theme, color: str | None) -> list[dict[str, Any]]:
+    """The decisions, on the rate and on the monitored metric: two traces a kind, with one entry in the legend."""
+    traces = []
+    decisions = told(run.decisions)
+    metric = _axis_of(run.monitor)
+    rates = next(iter(run.rates.values()), None)
+    for kind, mark in MARKS.items():
+        these = [decision for decision in decisions if decision.kind == kind and decision.epoch is not None]
+        if not these:
+            continue
+        at = _x(run, axis, [_over(decision) for decision in these])
+        heights = [_height(run, decision, top) for decision in these]
+        for yaxis, y in (("y2", [_rate_at(run, rates, decision) for decision in these]), (metric, heights)):
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": kind,
+                    "legendgroup": kind,
+                    "showlegend": color is None and yaxis == "y2",
+                    "x": at,
+                    "y": y,
+                    "text": [_hover(run, decision, named=color is not None) for decision in these],
+                    "customdata": [decision.epoch for decision in these],
+                    "hovertemplate": "%{text}<extra></extra>",
+                    "marker": {
+                        "symbol": mark.symbol,
+                        "size": 10 if yaxis == "y2" else 8,
+                        "color": color or mark.color,
+                        "line": {"width": 0.8, "color": theme.paper},
+                    },
+                    "yaxis": yaxis,
+                    "cliponaxis": False,
+                    "zorder": 1,
+                }
+            )
+    return traces
+
+
+def _legend_of_kinds(runs: Sequence[Run], theme: Theme) -> list[dict[str, Any]]:
+    """Entries in the legend that stand for the marks of all runs."""
+    seen = {decision.kind for run in runs for decision in run.decisions}
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": kind,
+            "legendgroup": kind,
+            "x": [None],
+            "y": [None],
+            "yaxis": "y2",
+            "hoverinfo": "skip",
+            "marker": {"symbol": mark.symbol, "size": 10, "color": theme.text},
+        }
+        for kind, mark in MARKS.items()
+        if kind in seen
+    ]
+
+
+def _over(decision: Decision) -> int:
+    """How many epochs were over at a decision."""
+    assert decision.epoch is not None
+    return decision.epoch + 1
+
+
+def _height(run: Run, decision: Decision, top: float) -> float | None:
+    """Where a decision is on the axis of the metric: at what was observed, or at the upper edge if that is above."""
+    curve = run.curves.get(run.monitor, Curve())
+    value = decision.value
+    if value is None and curve.values:
+        value = curve.values[_at_or_before(curve, _over(decision) - 1)]
+    if not _is_loss(run.monitor):
+        return _finite(value)
+    if value is None or not math.isfinite(value) or value > top:
+        return top if math.isfinite(top) else None
+    return value
+
+
+def _rate_at(run: Run, rates: Curve | None, decision: Decision) -> float | None:
+    """Where a decision is on the rate's axis: at the new rate, or, under a schedule, at the rate in use."""
+    if len(run.rates) == 1 and not run.is_scaled:
+        # All annealing is one row, whose new rate is that of the end.
+        rate = decision.rate_before if decision.kind == "anneal" else decision.rate
+        return rate if math.isfinite(rate) and rate > 0 else None
+    if rates is None or not rates.values:
+        return None
+    value = _finite(rates.values[_at_or_before(rates, _over(decision) - 1)])
+    return value if value is not None and value > 0 else None
+
+
+def _at_or_before(curve: Curve, epoch: int) -> int:
+    return max(bisect.bisect_right(curve.epochs, epoch) - 1, 0)
+
+
+def _hover(run: Run, decision: Decision, named: bool) -> str:
+    """What a decision shows when the pointer is on it. Escaped: plotly takes some markup."""
+    lines = [run.label] if named else []
+    what = f"{decision.rate_before:.6g} → {decision.rate:.6g}"
+    if decision.rate == decision.rate_before:
+        what = f"stays {decision.rate:.6g}"
+    lines.append(f"{run.quantity} {what}")
+    if decision.value is not None:
+        lines.append(f"{run.monitor} {decision.value:.6g}")
+    lines += textwrap.wrap(decision.reason, 64, max_lines=12)
+    return f"<b>{decision.kind}</b> after epoch {_over(decision)}<br>" + "<br>".join(map(_literal, lines))
+
+
+# --- plateaus and excursions -----------------------------------------------------------------------------------------
+
+
+def _plateaus(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
+    """From the end of the epoch before the first observation of a plateau to the decision that it caused."""
+    spans = [
+        (decision.since_epoch, _over(decision))
+        for decision in run.decisions
+        if decision.since_epoch is not None and decision.epoch is not None
+    ]
+    return [
+        {**_band(x, LOSS_DOMAIN, theme.plateau, theme.paper, "plateau"), "showlegend": index == 0}
+        for index, x in enumerate(_x(run, axis, span) for span in spans)
+    ]
+
+
+def _bands(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
+    """Behind the rate, what became of each raise."""
+    bands = []
+    named = set()
+    for excursion in excursions(run):
+        if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
+            continue
+        end = run.last_epoch + 1 if excursion.closed is None else _over(excursion.closed)
+        x = _x(run, axis, (_over(excursion.opened), end))
+        name = f"{excursion.outcome} excursion"
+        bands.append(
+            {
+                **_band(x, RATE_DOMAIN, BANDS[excursion.outcome], theme.paper, name),
+                "showlegend": excursion.outcome not in named,
+            }
+        )
+        named.add(excursion.outcome)
+    return bands
+
+
+def _band(x: Sequence[Any], domain: tuple[float, float], color: str, edge: str, name: str) -> dict[str, Any]:
+    return {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": x[0],
+        "x1": x[1],
+        "y0": domain[0],
+        "y1": domain[1],
+        "fillcolor": color,
+        "line": {"width": 1, "color": edge},
+        "layer": "below",
+        "name": name,
+        "legendgroup": name,
+    }
+
+
+# --- axes ------------------------------------------------------------------------------------------------------------
+
+
+def _x(run: Run, axis: Axis, epochs: Iterable[float]) -> list[Any]:
+    # Plotly takes dates as milliseconds.
+    return [1000 * position if axis == "time" else position for position in run.positions(axis, epochs)]
+
+
+def _literal(text: str) -> str:
+    """A text that plotly shows as it is: it takes some markup, templates in braces, and formulas in dollars."""
+    return html.escape(text, quote=False).replace("{", "&#123;").replace("$", "&#36;")
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN, and a chart no place for it."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _in_sight(run: Run, curves: Iterable[Curve]) -> list[float]:
+    """The finite losses of these curves, but for those that are far off."""
+    # What came before a return to the first weights is no measure: it may have been broken from its first epoch on.
+    returns = [decision.epoch for decision in run.decisions if decision.restore == "start"]
+    begun = max((epoch + 1 for epoch in returns if epoch is not None), default=0)
+    found: list[float] = []
+    for curve in curves:
+        points = [
+            (epoch, value) for epoch, value in zip(curve.epochs, curve.values, strict=True) if math.isfinite(value)
+        ]
+        sizes = [abs(value) for epoch, value in points if epoch >= begun] or [abs(value) for _, value in points]
+        limit = FAR_OFF * max(sizes[0], sorted(sizes)[len(sizes) // 2]) if sizes else 0.0
+        found += [value for _, value in points if abs(value) <= limit]
+    return found
+
+
+def _upper_edge(in_sight: Sequence[float], axis: Mapping[str, Any]) -> float:
+    """The highest loss that is in sight at first; infinite if there is none."""
+    if "range" not in axis:
+        return max(in_sight, default=math.inf)
+    edge = float(axis["range"][1])
+    return 10 ** min(edge, 308.0) if axis["type"] == "log" else edge
+
+
+def _loss_axis(in_sight: Sequence[float], is_part: bool, scale: Scale) -> dict[str, Any]:
+    """Its scale for the losses in sight; and if these are only a part of all, its range, with a margin."""
+    if not in_sight:
+        return {}
+    low, high = min(in_sight), max(in_sight)
+    is_log = scale == "log" or (scale == "auto" and low > 0 and high / low > WIDE)
+    axis = _log_axis(5) if is_log else {"type": "linear"}
+    if not is_part or (is_log and low <= 0):
+        return axis
+    ends = (math.log10(low), math.log10(high)) if is_log else (low, high)
+    margin = (0.05 * ends[1] - 0.05 * ends[0]) or 0.5
+    reach = [ends[0] - margin, ends[1] + margin]
+    return {**axis, "range": reach} if all(map(math.isfinite, reach)) else axis
+
+
+def _log_axis(ticks: int) -> dict[str, Any]:
+    # Plotly's own choice labels 2, 3, ... 9 of each decade, too many for the height of our axes.
+    return {"type": "log", "exponentformat": "power", "nticks": ticks}
+
+
+def _layout(
+    axis: Axis, theme: Theme, main: dict[str, Any], other: dict[str, Any] | None, shapes: list[dict[str, Any]]
+) -> dict[str, Any]:
+    lines: dict[str, Any] = {"gridcolor": theme.grid, "linecolor": theme.grid, "zeroline": False, "automargin": True}
+    titles = {"epoch": "epoch", "step": "optimizer steps", "time": ""}
+    # Room for the marks to the right, but none before the first epoch.
+    right = {"type": "date"} if axis == "time" else {"type": "linear", "autorangeoptions": {"clipmin": 0}}
+    rate = {"title": {"text": "learning rate"}, **_log_axis(4)}
+    layout: dict[str, Any] = {
+        "paper_bgcolor": theme.paper,
+        "plot_bgcolor": theme.paper,
+        "font": {"color": theme.text, "size": 12},
+        "margin": {"l": 60, "r": 20, "t": 30, "b": 45},
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left", "bgcolor": theme.paper, "font": {"color": theme.text}},
+        # Above: at the side there is the axis of other metrics.
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "tracegroupgap": 0},
+        "shapes": shapes,
+        "xaxis": {**lines, "anchor": "y2", "title": {"text": titles[axis], "standoff": 8}, **right},
+        "yaxis": {**lines, "domain": list(LOSS_DOMAIN), **main},
+        "yaxis2": {**lines, "domain": list(RATE_DOMAIN), **rate},
+    }
+    if other:
+        side = {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
+        layout["yaxis3"] = {**lines, **side, **other}
+    return layout
