@@ -1,0 +1,198 @@
+"""The LR Plateau tab, on the server's side.
+
+It answers five requests, all of them GET and below `data/plugin/lr_plateau/`:
+
+    index.js, style.css    the page (`static/`)
+    plotly.min.js          of the installed plotly
+    runs                   all runs with their summaries, as JSON; see `_runs`
+    figure                 the figure and the table of some runs, as JSON; see `_figure`
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib.resources
+import json
+from collections.abc import Callable
+from typing import Any, get_args
+
+from tensorboard import plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+from keras_lrplateau.figure import COLORS, Scale, draw, plotly_js
+from keras_lrplateau.run import Axis, Run
+from keras_lrplateau.table import counts, rows, summary
+from keras_lrplateau.tensorboard import metadata, reader
+
+STATIC = {"index.js": "application/javascript", "style.css": "text/css"}
+"""The files that the page consists of, and nothing else in the folder."""
+
+MOST_COMPARED = 20
+"""More lines than that nobody can tell apart."""
+
+DAY = 24 * 3600
+
+NO_DATA = (
+    "No run of AdaptLROnPlateau here. Give the callback a directory below TensorBoard's --logdir, as in "
+    'AdaptLROnPlateau(log_dir="logs/run1"), and train for an epoch.'
+)
+
+
+class RequestError(Exception):
+    """What was asked for makes no sense; the text says why, for the user."""
+
+    def __init__(self, message: str, code: int = 400) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Plugin(base_plugin.TBPlugin):
+    """The tab; TensorBoard makes one of them when it starts.
+
+    Args:
+        context: TensorBoard's `TBContext`.
+    """
+
+    plugin_name = metadata.PLUGIN_NAME
+
+    def __init__(self, context: Any) -> None:
+        self._provider = context.data_provider
+
+    def is_active(self) -> bool:
+        """False: TensorBoard itself sees whether there is data of ours, by `data_plugin_names`."""
+        return False
+
+    def data_plugin_names(self) -> tuple[str, ...]:
+        """Whose data makes the tab appear."""
+        return (self.plugin_name,)
+
+    def frontend_metadata(self) -> Any:
+        """How TensorBoard shows the tab."""
+        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="LR Plateau")
+
+    def get_plugin_apps(self) -> dict[str, Any]:
+        """What answers which request."""
+        return {
+            **{f"/{name}": _answer(functools.partial(_static, name)) for name in STATIC},
+            "/plotly.min.js": _answer(_plotly),
+            "/runs": _answer(self._runs),
+            "/figure": _answer(self._figure),
+        }
+
+    def _runs(self, request: Any) -> Any:
+        """All runs.
+
+        Returns:
+            JSON: "runs", a list of {"name", "group", "label", "error", "summary"}: the group is the user's log dir, the
+            label what tells the run from others of the group; of "error", a text, and "summary", see `table.summary`,
+            one is null. And "message", a text for the user if there are no runs, else null.
+        """
+        where = self._where(request)
+        names = reader.list_runs(*where)
+        found = reader.read_runs(*where, names, only_last=True)
+        listed = [_listed(name, found[name]) for name in names if name in found]
+        return _json(request, {"runs": listed, "message": None if listed else NO_DATA})
+
+    def _figure(self, request: Any) -> Any:
+        """The figure of some runs.
+
+        Args:
+            request: With "run", the name of a run, once or more; "axis", see `run.Axis`, by default "epoch"; "scale",
+                see `figure.Scale`, by default "auto"; and "theme", "light" (the default) or "dark".
+
+        Returns:
+            JSON: "figure", see `figure.draw`; and "runs", in the order asked for, with what `_runs` tells of each and
+            "color", the one it has where several are compared, "counts" and "rows", see `table`.
+        """
+        asked = list(dict.fromkeys(request.args.getlist("run")))
+        if not asked:
+            raise RequestError("say which run: figure?run=NAME")
+        if len(asked) > MOST_COMPARED:
+            raise RequestError(f"at most {MOST_COMPARED} runs can be compared. Received: {len(asked)}")
+        axis: Axis = _choice(request, "axis", get_args(Axis))
+        scale: Scale = _choice(request, "scale", get_args(Scale))
+        dark = _choice(request, "theme", ("light", "dark")) == "dark"
+        found = reader.read_runs(*self._where(request), asked)
+        missing = {name: reader.UnreadableError(f"there is no run {name!r} of AdaptLROnPlateau") for name in asked}
+        if not found:
+            raise RequestError(" and ".join(map(str, missing.values())), 404)
+        runs = missing | found
+        colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(asked)}
+        readable = [run for run in runs.values() if isinstance(run, Run)]
+        picture = draw(readable, axis, scale=scale, dark=dark, colors=[colors[run.name] for run in readable])
+        shown = [{**_listed(name, run), "color": colors[name], **_told(run, axis)} for name, run in runs.items()]
+        return _json(request, {"figure": picture, "runs": shown})
+
+    def _where(self, request: Any) -> tuple[Any, Any, str]:
+        if self._provider is None:
+            raise RequestError("this TensorBoard was started without a data provider (--generic_data=false)", 501)
+        return self._provider, plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
+
+
+def _listed(name: str, run: Run | reader.UnreadableError) -> dict[str, Any]:
+    group, _, label = name.rpartition("/")
+    readable = isinstance(run, Run)
+    return {
+        "name": name,
+        "group": group or ".",
+        "label": label,
+        "error": None if readable else str(run),
+        "summary": summary(run) if isinstance(run, Run) else None,
+    }
+
+
+def _told(run: Run | reader.UnreadableError, axis: Axis) -> dict[str, Any]:
+    return {"counts": counts(run), "rows": rows(run, axis)} if isinstance(run, Run) else {"counts": {}, "rows": []}
+
+
+def _choice(request: Any, name: str, choices: tuple[str, ...]) -> Any:
+    """An argument of the request; the first of the choices if it is left out."""
+    value = request.args.get(name, choices[0])
+    if value not in choices:
+        raise RequestError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+    return value
+
+
+def _answer(handler: Callable[[Any], Any]) -> Any:
+    """A WSGI application that answers GET by the handler, and what goes wrong by a message in JSON."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return _json(request, {"error": f"use GET. Received: {request.method}"}, 405)
+        try:
+            return handler(request)
+        except RequestError as error:
+            return _json(request, {"error": str(error)}, error.code)
+
+    return application
+
+
+def _json(request: Any, content: dict[str, Any], code: int = 200) -> Any:
+    # Not by TensorBoard's own encoder, which is slow, and writes what is not finite as a text.
+    return http_util.Respond(request, json.dumps(content, allow_nan=False), "application/json", code=code)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _static(name: str, request: Any) -> Any:
+    content = (importlib.resources.files("keras_lrplateau.tensorboard") / "static" / name).read_bytes()
+    return http_util.Respond(request, content, STATIC[name])
+
+
+def _plotly(request: Any) -> Any:
+    try:
+        content = _compressed_plotly()
+    except ImportError as error:
+        raise RequestError(f"{error}, and start TensorBoard anew", 404) from None
+    return http_util.Respond(request, content, "application/javascript", content_encoding="gzip", expires=DAY)
+
+
+@functools.lru_cache(maxsize=1)
+def _compressed_plotly() -> bytes:
+    """5 MB otherwise, and TensorBoard would compress them anew for each request."""
+    return gzip.compress(plotly_js(), compresslevel=6, mtime=0)

@@ -1,0 +1,130 @@
+"""Reads the trainings back out of TensorBoard: for the tab, from its data server, and for the report, from its loader.
+
+Only through TensorBoard's `DataProvider`, which is all that there is in every mode of TensorBoard.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from tensorboard.data.provider import RunTagFilter
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+
+from keras_lrplateau.run import Curve, Record, Run
+from keras_lrplateau.tensorboard import metadata
+
+ALL = 10**9
+"""Data providers ask how many values are wanted."""
+
+
+class UnreadableError(ValueError):
+    """What a run holds cannot be read; the text says why, for the user."""
+
+
+def list_runs(provider: Any, context: Any, experiment_id: str) -> list[str]:
+    """The names of the runs that hold data of ours, readable or not, in order.
+
+    Args:
+        provider: A TensorBoard `DataProvider`.
+        context: The `tensorboard.context.RequestContext` of a request.
+        experiment_id: That of the request.
+    """
+    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=metadata.PLUGIN_NAME)
+    return sorted(run for run, tags in found.items() if metadata.TAG in tags)
+
+
+def read_runs(
+    provider: Any, context: Any, experiment_id: str, names: Collection[str], *, only_last: bool = False
+) -> dict[str, Run | UnreadableError]:
+    """Read runs.
+
+    Args:
+        provider, context, experiment_id: As in `list_runs`.
+        names: Those of the runs. What holds no data of ours is left out of the result.
+        only_last: Whether the last record of a run and the last value of each curve will do, which takes a hundredth of
+            the time.
+
+    Returns:
+        By name, the run or why it cannot be read.
+    """
+    if not names:
+        return {}
+    where = {"experiment_id": experiment_id, "plugin_name": metadata.PLUGIN_NAME}
+    chosen = RunTagFilter(runs=set(names), tags={metadata.TAG})
+    listed = provider.list_tensors(context, **where, run_tag_filter=chosen)
+    # Data providers always include the last value.
+    events = provider.read_tensors(context, **where, downsample=1 if only_last else ALL, run_tag_filter=chosen)
+    scalars = _read_scalars(provider, context, experiment_id, set(events), only_last)
+    runs: dict[str, Run | UnreadableError] = {}
+    # A run may have come between the two questions.
+    for name in sorted(events.keys() & listed.keys()):
+        try:
+            metadata.check_plugin_content(listed[name][metadata.TAG].plugin_content)
+            runs[name] = Run(name, scalars.get(name, {}), _records(events[name][metadata.TAG]))
+        except ValueError as error:
+            runs[name] = UnreadableError(f"the run {name!r} cannot be read: {error}")
+    return runs
+
+
+def _records(events: Any) -> list[Record]:
+    """The last record of each epoch, without those from before a resume that are later than it."""
+    records: list[Record] = []
+    for event in events:
+        record = metadata.decode(_payload(event.numpy), _time(event))
+        while records and records[-1].epoch >= record.epoch:
+            records.pop()
+        records.append(record)
+    if not records:
+        raise ValueError("there is no record in it")
+    return records
+
+
+def _time(event: Any) -> float:
+    """The wall time; of a file that has none, the start of 1970."""
+    return float(event.wall_time) if math.isfinite(event.wall_time) else 0.0
+
+
+def _payload(value: Any) -> bytes:
+    content = np.asarray(value).item() if np.size(value) == 1 else None
+    if not isinstance(content, (bytes, str)):
+        raise ValueError("a record is not a text")
+    return content if isinstance(content, bytes) else content.encode()
+
+
+def _read_scalars(
+    provider: Any, context: Any, experiment_id: str, runs: Collection[str], only_last: bool
+) -> Mapping[str, dict[str, Curve]]:
+    """The curves of the runs, by run and by name, in the order of their steps."""
+    where = {
+        "experiment_id": experiment_id,
+        "plugin_name": scalar_metadata.PLUGIN_NAME,
+        "run_tag_filter": RunTagFilter(runs=set(runs)),
+    }
+    if only_last:
+        last = provider.read_last_scalars(context, **where)
+        found = {run: {tag: [datum] for tag, datum in tags.items()} for run, tags in last.items()}
+    else:
+        found = provider.read_scalars(context, **where, downsample=ALL)
+    return {
+        run: {
+            tag.removeprefix(metadata.PREFIX): _curve(data)
+            for tag, data in tags.items()
+            if tag.startswith(metadata.PREFIX) and data
+        }
+        for run, tags in found.items()
+    }
+
+
+def _curve(data: Any) -> Curve:
+    """In the order of their steps; of a step that was written twice, the last value counts."""
+    curve = Curve()
+    for datum in data:
+        if curve.epochs and datum.step <= curve.epochs[-1]:
+            at = bisect.bisect_left(curve.epochs, datum.step)
+            del curve.epochs[at:], curve.values[at:], curve.times[at:]
+        curve.append(datum.step, datum.value, _time(datum))
+    return curve
