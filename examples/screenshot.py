@@ -1,8 +1,10 @@
-"""Take the picture of TensorBoard that README shows, of a run that examples/stalled.py has written.
+"""Take the pictures of TensorBoard that README shows, of the run that examples/digits.py has written.
 
-    pip install playwright && python examples/screenshot.py --browser /usr/bin/chromium
+    pip install playwright jax
+    KERAS_BACKEND=jax python examples/digits.py && python examples/screenshot.py --browser /usr/bin/chromium
 
-starts a TensorBoard of its own, opens its Custom Scalars tab in a headless browser and writes examples/tensorboard.png.
+starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes examples/tab.png and
+examples/tab-dark.png.
 """
 
 import argparse
@@ -13,40 +15,49 @@ import time
 import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).resolve().parent
-RUN = HERE.parent / "logs" / "stalled" / "adapt_0"
+LOGS = HERE.parent / "logs"
+RUN = LOGS / "digits"
 
 
 def main() -> None:
-    """Start TensorBoard, take the picture, stop it."""
+    """Start TensorBoard, take the pictures, stop it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--browser", help="path of Chromium or Chrome (default: the one that Playwright has installed)")
     arguments = parser.parse_args()
     if not RUN.is_dir():
-        parser.error(f"there is no {RUN}; run examples/stalled.py first")
+        parser.error(f"there is no {RUN}; run examples/digits.py first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
     # From there, since TensorBoard shows the path as it was given.
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", RUN.name, "--port", str(port)]
-    server = subprocess.Popen(command, cwd=RUN.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", LOGS.name, "--port", url.rpartition(":")[2]]
+    server = subprocess.Popen(command, cwd=LOGS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://127.0.0.1:{port}/data/plugins_listing")
+        wait_for(f"{url}/data/plugins_listing")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=arguments.browser, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1420, "height": 480})
-            page.goto(f"http://127.0.0.1:{port}/#custom_scalars")
-            page.get_by_text("learning rate", exact=True).first.wait_for()
-            for button in page.locator("[title='Toggle y-axis log scale']").all()[:2]:
-                button.click()  # The learning rate and the loss; an accuracy needs no logarithm.
-            page.wait_for_timeout(3000)  # The lines are drawn some time after their titles.
-            page.screenshot(path=HERE / "tensorboard.png")
+            take(browser, url, HERE / "tab.png", dark=False)
+            take(browser, url, HERE / "tab-dark.png", dark=True)
             browser.close()
     finally:
         server.terminate()
         server.wait()
+
+
+def take(browser: Browser, url: str, path: Path, *, dark: bool) -> None:
+    """Take the picture of the newest run of the examples/digits.py."""
+    runs = sorted(RUN.glob("lr_plateau*"), key=lambda run: run.stat().st_mtime)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    query = "?darkMode=true" if dark else ""
+    page.goto(f"{url}/{query}#lr_plateau&p.lr_plateau.run=digits/{runs[-1].name}")
+    frame = page.wait_for_selector("iframe[src*='name=lr_plateau']").content_frame()
+    frame.wait_for_selector("#figure .main-svg")
+    page.wait_for_timeout(1000)  # The fonts come some time after the lines.
+    page.screenshot(path=path)
+    page.close()
 
 
 def wait_for(url: str) -> None:
