@@ -133,14 +133,13 @@ def draw(
     main = {"title": {"text": "loss"}, **_loss_axis(in_sight, len(in_sight) < len(finite), scale)}
     top = _upper_edge(in_sight, main)
     data: list[dict[str, Any]] = []
-    # Marks first: where a mark and a point of a line are in the same place, plotly tells of what came first.
-    for run, color in zip(runs, palette, strict=True):
-        data += _known_again(run.name, _marks(run, axis, top, theme, None if alone else color))
-    if not alone:
-        data += _known_again("", _legend_of_kinds(runs, theme))
     for run, styles, color in zip(runs, lines, palette, strict=True):
         drawn = [_line(run, axis, name, style, alone) for name, style in styles.items() if name in run.curves]
-        data += _known_again(run.name, drawn + _rate_lines(run, axis, theme.rate if alone else color, alone))
+        drawn += _rate_lines(run, axis, theme.rate if alone else color, alone)
+        drawn += _marks(run, axis, top, theme, None if alone else color)
+        data += _known_again(run.name, drawn)
+    if not alone:
+        data += _known_again("", _legend_of_kinds(runs, theme))
     others = sorted({run.monitor for run in runs if not _is_loss(run.monitor)})
     other = {"title": {"text": _literal(", ".join(others))}} if others else None
     if other and not any(losses):
@@ -214,6 +213,7 @@ def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -
     curve = thinned(run.curves[name])
     over = [epoch + 1 for epoch in curve.epochs]
     label = name if alone else f"{run.label} · {name}"
+    told_at = _told_at(run) if name == run.monitor else {}
     return {
         "type": "scatter",
         "mode": "lines" if len(over) > 1 else "lines+markers",
@@ -222,9 +222,9 @@ def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -
         "x": _x(run, axis, over),
         "y": [_finite(value) for value in curve.values],
         "customdata": over,
-        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after epoch %{{customdata}}<extra></extra>",
+        "text": [told_at.get(epochs, "") for epochs in over],
+        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after epoch %{{customdata}}%{{text}}<extra></extra>",
         "line": style,
-        "legendrank": 1,
         "yaxis": _axis_of(name),
         "connectgaps": False,
     }
@@ -232,10 +232,12 @@ def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -
 
 def _rate_lines(run: Run, axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
     lines = []
+    told_at = _told_at(run)
     for index, (name, curve) in enumerate(run.rates.items()):
         epochs, rates = _steps(run, curve)
         x = _x(run, axis, epochs)
         label = name.replace("_", " ") if alone else f"{run.label} · {name.replace('_', ' ')}"
+        shown = f"{_literal(label)} %{{y:.5g}}<br>from epoch %{{customdata}} on%{{text}}<extra></extra>"
         lines.append(
             {
                 "type": "scatter",
@@ -248,9 +250,9 @@ def _rate_lines(run: Run, axis: Axis, color: str, alone: bool) -> list[dict[str,
                 # A logarithmic axis has no 0.
                 "y": [rate if math.isfinite(rate) and rate > 0 else None for rate in rates],
                 "customdata": [epoch + 1 for epoch in epochs],
-                "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>from epoch %{{customdata}} on<extra></extra>",
+                "text": [told_at.get(epoch, "") for epoch in epochs],
+                "hovertemplate": shown,
                 "line": {"color": color, "width": 2, "shape": "hv", "dash": ("solid", "dot", "dash")[index % 3]},
-                "legendrank": 2,
                 "yaxis": "y2",
             }
         )
@@ -336,7 +338,6 @@ def _marks(run: Run, axis: Axis, top: float, theme: Theme, color: str | None) ->
                     },
                     "yaxis": yaxis,
                     "cliponaxis": False,
-                    "zorder": 1,
                 }
             )
     return traces
@@ -408,6 +409,18 @@ def _hover(run: Run, decision: Decision, named: bool) -> str:
         lines.append(f"{run.monitor} {decision.value:.6g}")
     lines += textwrap.wrap(decision.reason, 64, max_lines=12)
     return f"<b>{decision.kind}</b> after epoch {_over(decision)}<br>" + "<br>".join(map(_literal, lines))
+
+
+def _told_at(run: Run) -> dict[int, str]:
+    """What the points of lines under marks tell, by the number of epochs that were over.
+
+    Plotly prefers a point of a line to a mark that is on it, whichever is drawn first.
+    """
+    texts: dict[int, str] = {}
+    for decision in told(run.decisions):
+        if decision.epoch is not None:
+            texts[_over(decision)] = f"{texts.get(_over(decision), '')}<br>{_hover(run, decision, named=False)}"
+    return texts
 
 
 # --- plateaus and excursions -----------------------------------------------------------------------------------------
