@@ -573,7 +573,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return to_plotly(draw([self._run], axis, dark=dark))
 
     def _iterations_done(self) -> int:
-        return int(to_float(self.model.optimizer.iterations))
+        optimizer = self.model.optimizer
+        # Early releases of Keras 3 count only those of the optimizer inside a LossScaleOptimizer.
+        return int(to_float(getattr(optimizer, "inner_optimizer", optimizer).iterations))
 
     def _take_down(self, epoch: int, numbers: dict[str, float]) -> None:
         """The numbers of an epoch, for the figure and for the event file."""

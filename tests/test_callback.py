@@ -1001,7 +1001,8 @@ def steps_recorded(optimizer: Any) -> tuple[dict[int, int], int]:
     model = tiny_model(optimizer, compiled=True)
     fit(model, scripted(*FAILS), adapt, epochs=8, batches=4)
     assert [each.restore for each in adapt.decisions if each.kind == "rollback"] == ["raise"]
-    iterations = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    counted = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    iterations = int(keras.ops.convert_to_numpy(counted.iterations))
     return {record.epoch: record.steps for record in adapt._run.records}, iterations
 
 
@@ -1157,15 +1158,16 @@ def interrupt(batch: int, logs: Any = None) -> None:
 
 
 def test_a_training_interrupted_in_its_first_epoch_has_nothing_to_show_or_to_write(tmp_path: Path) -> None:
-    model, adapt = tiny_model(), AdaptLROnPlateau(log_dir=tmp_path)
+    adapt = AdaptLROnPlateau(log_dir=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, adapt, keras.callbacks.LambdaCallback(on_train_batch_end=interrupt))
+        fit(tiny_model(), adapt, keras.callbacks.LambdaCallback(on_train_batch_end=interrupt))
     adapt.finish()
     adapt.finish()
     with pytest.raises(RuntimeError, match="before the first epoch"):
         adapt.figure()
     assert list(tmp_path.iterdir()) == []
-    fit(model, scripted(1.0, 0.9), adapt, epochs=2)
+    # Another model: early releases of Keras 3 do not go on with an interrupted one on JAX.
+    fit(tiny_model(), scripted(1.0, 0.9), adapt, epochs=2)
     assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1], "records": [0, 1]}
 
 
