@@ -375,6 +375,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         elif 0 < epoch < self._next_epoch:
             # Somebody has gone back, and begins again at this epoch.
             self._run.forget(epoch)
+            self._best = self._run.best
             self._close_writer()
         self._iterations = self._iterations_done()
         # One training in several fits, each counting from 0: the curve goes on all the same.
@@ -511,7 +512,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this callback has not.
         missed = step.state.observations - len(self._observed)
-        since_epoch = None if since is None else self._observed[max(since - 1 - missed, 0)]
+        # And where training has gone back to an earlier epoch, observations are of epochs that are still to come.
+        since_epoch = None if since is None else min(self._observed[max(since - 1 - missed, 0)], epoch)
         decision = replace(step.decision, epoch=epoch, since_epoch=since_epoch)
         self.state = step.state
         needed = self._rule.needed_snapshots(self._rule_config(), step.state)
@@ -590,19 +592,11 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             return  # Interrupted in the first epoch.
         epoch, records = self._next_epoch - 1, self._run.records
         self._iterations = self._iterations_done()  # After going back there are fewer.
-        status = self._state.status
-        told = len(records[-1].decisions) if records and records[-1].epoch == epoch else None
-        if (
-            not records
-            or (self._unwritten and self._writer is None and self.log_dir is not None)  # A file begins with a record.
-            or status != records[-1].status
-            or len(self._decided) > (told or 0)
-            or (is_last and told is None)
-        ):
+        if self._is_news(epoch, is_last):
             record = Record(
                 epoch,
                 tuple(self._decided),
-                status,
+                self._state.status,
                 self._steps,
                 self.monitor,
                 self._config.mode if self._direction_known else None,
@@ -618,6 +612,19 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 _, _, numbers, _ = self._unwritten.pop()
             self._unwritten.append((epoch, record.time, numbers, record))
         self._write()
+
+    def _is_news(self, epoch: int, is_last: bool) -> bool:
+        """Whether the epoch that is over is worth a record."""
+        if not self._run.records or (self._unwritten and self._writer is None and self.log_dir is not None):
+            return True  # The first of a training, or of an event file.
+        last = self._run.records[-1]
+        if self._state.status != last.status:
+            return True
+        if epoch == last.epoch:
+            return len(self._decided) > len(last.decisions)
+        # A list of runs goes by their last records: the best that they tell of is at most a fiftieth of a training old.
+        has_new_best = self._best != last.best and epoch - last.epoch >= max(epoch // 50, 1)
+        return bool(self._decided) or is_last or has_new_best
 
     def _write(self) -> None:
         """Write what is not written yet. What fails is tried again at the next epoch; training goes on."""

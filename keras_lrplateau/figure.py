@@ -14,10 +14,10 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from keras_lrplateau.policy import Decision, Kind
-from keras_lrplateau.run import Axis, Curve, Run, excursions, told
+from keras_lrplateau.run import Axis, Curve, Run, excursions, rate_used, told
 
 MOST_POINTS = 2000
 """A line with more points is thinned out to about so many; a screen has no more columns."""
@@ -43,7 +43,7 @@ class Mark:
 
 
 MARKS: Mapping[Kind, Mark] = {
-    "cut": Mark("triangle-down", "#4a86d8"),
+    "cut": Mark("triangle-down", "#8e5be8"),
     "raise": Mark("triangle-up", "#2ca25f"),
     "success": Mark("star", "#2ca25f"),
     "rollback": Mark("triangle-left", "#c2569f"),
@@ -53,7 +53,7 @@ MARKS: Mapping[Kind, Mark] = {
     "override": Mark("circle-open", "#8a8a8a"),
     "search": Mark("circle", "#2fb0c2"),
     "settle": Mark("hexagram", "#2fb0c2"),
-    "anneal": Mark("triangle-down-open", "#4a86d8"),
+    "anneal": Mark("triangle-down-open", "#8e5be8"),
 }
 """In colors that show on light and on dark ground."""
 
@@ -134,13 +134,16 @@ def draw(
     top = _upper_edge(in_sight, main)
     data: list[dict[str, Any]] = []
     for run, styles, color in zip(runs, lines, palette, strict=True):
-        drawn = [_line(run, axis, name, style, alone) for name, style in styles.items() if name in run.curves]
-        drawn += _rate_lines(run, axis, theme.rate if alone else color, alone)
-        drawn += _marks(run, axis, top, theme, None if alone else color)
+        decisions = _told(run)
+        drawn = [
+            _line(run, decisions, axis, name, style, alone) for name, style in styles.items() if name in run.curves
+        ]
+        drawn += _rate_lines(run, decisions, axis, theme.rate if alone else color, alone)
+        drawn += _marks(run, decisions, axis, top, theme, None if alone else color)
         data += _known_again(run.name, drawn)
     if not alone:
         data += _known_again("", _legend_of_kinds(runs, theme))
-    others = sorted({run.monitor for run in runs if not _is_loss(run.monitor)})
+    others = sorted({run.monitor for run in runs if not _is_loss(run.monitor) and run.monitor in run.curves})
     other = {"title": {"text": _literal(", ".join(others))}} if others else None
     if other and not any(losses):
         # Nothing but these metrics above the rate: they may have the main axis.
@@ -209,18 +212,25 @@ def _lines(run: Run, theme: Theme) -> dict[str, dict[str, Any]]:
     }
 
 
-def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -> dict[str, Any]:
+def _line(
+    run: Run, decisions: Sequence[Told], axis: Axis, name: str, style: dict[str, Any], alone: bool
+) -> dict[str, Any]:
     curve = thinned(run.curves[name])
     over = [epoch + 1 for epoch in curve.epochs]
     label = name if alone else f"{run.label} · {name}"
-    told_at = _told_at(run) if name == run.monitor else {}
+    told_at = _told_at(decisions) if name == run.monitor else {}
+    values = [_finite(value) for value in curve.values]
+    # Between two gaps there is no line: a point.
+    around = [None, *values, None]
+    lonely = [value is not None and around[at] is None is around[at + 2] for at, value in enumerate(values)]
     return {
         "type": "scatter",
-        "mode": "lines" if len(over) > 1 else "lines+markers",
+        "mode": "lines+markers" if any(lonely) else "lines",
         "name": _literal(label) + (" (monitor)" if alone and name == run.monitor else ""),
         "legendgroup": _literal(label),
         "x": _x(run, axis, over),
-        "y": [_finite(value) for value in curve.values],
+        "y": values,
+        "marker": {"size": [6 if is_lonely else 0 for is_lonely in lonely]} if any(lonely) else {},
         "customdata": over,
         "text": [told_at.get(epochs, "") for epochs in over],
         "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after epoch %{{customdata}}%{{text}}<extra></extra>",
@@ -230,9 +240,9 @@ def _line(run: Run, axis: Axis, name: str, style: dict[str, Any], alone: bool) -
     }
 
 
-def _rate_lines(run: Run, axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
+def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
     lines = []
-    told_at = _told_at(run)
+    told_at = _told_at(decisions)
     for index, (name, curve) in enumerate(run.rates.items()):
         epochs, rates = _steps(run, curve)
         x = _x(run, axis, epochs)
@@ -266,13 +276,11 @@ def _steps(run: Run, curve: Curve) -> tuple[list[int], list[float]]:
     """
     rates = dict(zip(curve.epochs, curve.values, strict=True))
     if len(run.rates) == 1 and not run.is_scaled:
-        for decision in run.decisions:
-            if decision.epoch is not None:
-                found = decision.rate if decision.kind == "override" else decision.rate_before
-                rates.setdefault(decision.epoch, found)
-        for record in run.records:
-            if record.decisions:
-                rates.setdefault(record.epoch + 1, record.decisions[-1].rate)
+        decided = [record for record in run.records if record.decisions]
+        for record in decided:
+            rates.setdefault(record.epoch, rate_used(record.decisions))
+        for record in decided:
+            rates.setdefault(record.epoch + 1, record.decisions[-1].rate)
     end = run.last_epoch + 1
     epochs = sorted(epoch for epoch in rates if epoch <= end)
     changes = [
@@ -305,19 +313,25 @@ def thinned(curve: Curve) -> Curve:
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 
-def _marks(run: Run, axis: Axis, top: float, theme: Theme, color: str | None) -> list[dict[str, Any]]:
+def _marks(
+    run: Run, decisions: Sequence[Told], axis: Axis, top: float, theme: Theme, color: str | None
+) -> list[dict[str, Any]]:
     """The decisions, on the rate and on the monitored metric: two traces a kind, with one entry in the legend."""
     traces = []
-    decisions = told(run.decisions)
     metric = _axis_of(run.monitor)
     rates = next(iter(run.rates.values()), None)
+    used = {record.epoch: rate_used(record.decisions) for record in run.records if record.decisions}
+    named = "" if color is None else f"{_literal(run.label)}<br>"
     for kind, mark in MARKS.items():
-        these = [decision for decision in decisions if decision.kind == kind and decision.epoch is not None]
+        these = [each for each in decisions if each.decision.kind == kind]
         if not these:
             continue
-        at = _x(run, axis, [_over(decision) for decision in these])
-        heights = [_height(run, decision, top) for decision in these]
-        for yaxis, y in (("y2", [_rate_at(run, rates, decision) for decision in these]), (metric, heights)):
+        at = _x(run, axis, [_over(decision) for decision, _ in these])
+        heights = [_height(run, decision, top) for decision, _ in these]
+        levels = [_rate_at(run, rates, used, decision) for decision, _ in these]
+        for yaxis, y in (("y2", levels), (metric, heights)):
+            if yaxis == metric and run.monitor not in run.curves:
+                continue
             traces.append(
                 {
                     "type": "scatter",
@@ -327,14 +341,14 @@ def _marks(run: Run, axis: Axis, top: float, theme: Theme, color: str | None) ->
                     "showlegend": color is None and yaxis == "y2",
                     "x": at,
                     "y": y,
-                    "text": [_hover(run, decision, named=color is not None) for decision in these],
-                    "customdata": [decision.epoch for decision in these],
-                    "hovertemplate": "%{text}<extra></extra>",
+                    "text": [words for _, words in these],
+                    "customdata": [decision.epoch for decision, _ in these],
+                    "hovertemplate": f"{named}%{{text}}<extra></extra>",
                     "marker": {
                         "symbol": mark.symbol,
-                        "size": 10 if yaxis == "y2" else 8,
+                        "size": 10,
                         "color": color or mark.color,
-                        "line": {"width": 0.8, "color": theme.paper},
+                        "line": {"width": 1, "color": theme.paper},
                     },
                     "yaxis": yaxis,
                     "cliponaxis": False,
@@ -382,44 +396,61 @@ def _height(run: Run, decision: Decision, top: float) -> float | None:
     return value
 
 
-def _rate_at(run: Run, rates: Curve | None, decision: Decision) -> float | None:
-    """Where a decision is on the rate's axis: at the new rate, or, under a schedule, at the rate in use."""
-    if len(run.rates) == 1 and not run.is_scaled:
-        # All annealing is one row, whose new rate is that of the end.
-        rate = decision.rate_before if decision.kind == "anneal" else decision.rate
-        return rate if math.isfinite(rate) and rate > 0 else None
-    if rates is None or not rates.values:
-        return None
-    value = _finite(rates.values[_at_or_before(rates, _over(decision) - 1)])
-    return value if value is not None and value > 0 else None
+def _rate_at(run: Run, rates: Curve | None, used: Mapping[int, float], decision: Decision) -> float | None:
+    """Where a decision is on the rate's axis: at the new rate; under a schedule, at what it makes of the one in use.
+
+    Args:
+        run: The training.
+        rates: The curve of its rate, or of one of them.
+        used: By epoch, the rule's rate with which it was trained.
+        decision: The decision.
+    """
+    # All annealing is one row, whose new rate is that of the end.
+    rate = decision.rate_before if decision.kind == "anneal" else decision.rate
+    if run.is_scaled or len(run.rates) != 1:
+        if rates is None or not rates.values:
+            return None
+        in_use = rates.values[_at_or_before(rates, _over(decision) - 1)]
+        before = used.get(_over(decision) - 1, 0.0)
+        rate = in_use * rate / before if run.is_scaled and before else in_use
+    return rate if math.isfinite(rate) and rate > 0 else None
 
 
 def _at_or_before(curve: Curve, epoch: int) -> int:
     return max(bisect.bisect_right(curve.epochs, epoch) - 1, 0)
 
 
-def _hover(run: Run, decision: Decision, named: bool) -> str:
-    """What a decision shows when the pointer is on it. Escaped: plotly takes some markup."""
-    lines = [run.label] if named else []
+class Told(NamedTuple):
+    """A decision with an epoch, and what is shown when the pointer is on it."""
+
+    decision: Decision
+    words: str
+
+
+def _told(run: Run) -> list[Told]:
+    return [Told(decision, _words(run, decision)) for decision in told(run.decisions) if decision.epoch is not None]
+
+
+def _words(run: Run, decision: Decision) -> str:
+    """Escaped: plotly takes some markup."""
     what = f"{decision.rate_before:.6g} → {decision.rate:.6g}"
     if decision.rate == decision.rate_before:
         what = f"stays {decision.rate:.6g}"
-    lines.append(f"{run.quantity} {what}")
+    lines = [f"{run.quantity} {what}"]
     if decision.value is not None:
         lines.append(f"{run.monitor} {decision.value:.6g}")
     lines += textwrap.wrap(decision.reason, 64, max_lines=12)
     return f"<b>{decision.kind}</b> after epoch {_over(decision)}<br>" + "<br>".join(map(_literal, lines))
 
 
-def _told_at(run: Run) -> dict[int, str]:
+def _told_at(decisions: Iterable[Told]) -> dict[int, str]:
     """What the points of lines under marks tell, by the number of epochs that were over.
 
     Plotly prefers a point of a line to a mark that is on it, whichever is drawn first.
     """
     texts: dict[int, str] = {}
-    for decision in told(run.decisions):
-        if decision.epoch is not None:
-            texts[_over(decision)] = f"{texts.get(_over(decision), '')}<br>{_hover(run, decision, named=False)}"
+    for decision, words in decisions:
+        texts[_over(decision)] = f"{texts.get(_over(decision), '')}<br>{words}"
     return texts
 
 
@@ -542,7 +573,7 @@ def _layout(
     axis: Axis, theme: Theme, main: dict[str, Any], other: dict[str, Any] | None, shapes: list[dict[str, Any]]
 ) -> dict[str, Any]:
     lines: dict[str, Any] = {"gridcolor": theme.grid, "linecolor": theme.grid, "zeroline": False, "automargin": True}
-    titles = {"epoch": "epoch", "step": "optimizer steps", "time": ""}
+    titles = {"epoch": "epoch", "step": "optimizer steps", "time": "wall time"}
     # Room for the marks to the right, but none before the first epoch.
     right = {"type": "date"} if axis == "time" else {"type": "linear", "autorangeoptions": {"clipmin": 0}}
     rate = {"title": {"text": "learning rate"}, **_log_axis(4)}

@@ -68,9 +68,9 @@ def page(
         "<noscript><p class='problem'>The figures need JavaScript; the tables do not.</p></noscript>",
     ]
     for name, group in groups:
-        body.append(f"<h2>{escape(name)}</h2>" if several else "")
+        body.append(f"<h2>{escape(name if len(group) > 1 else group[0].label)}</h2>" if several else "")
         for run in group:
-            heading = f"<h3>{escape(_split(run)[1])}</h3>" if several else ""
+            heading = f"<h3>{escape(_split(run)[1])}</h3>" if len(group) > 1 else ""
             body.append(_section(run, ids[id(run)], heading, axis, dark))
     # `</` ends a script, wherever it stands; in JavaScript a backslash before the slash changes nothing.
     plotly = plotly_js().decode().replace("</script", r"<\/script")
@@ -108,11 +108,13 @@ def _unreadable(unreadable: Mapping[str, str]) -> str:
 def _contents(groups: Sequence[tuple[str, list[Run]]], ids: Mapping[int, str]) -> str:
     rows = []
     for name, group in groups:
-        rows.append(f"<tr><th colspan='6' scope='rowgroup'>{escape(name)}</th></tr>")
+        if len(group) > 1:
+            rows.append(f"<tr><th colspan='6' scope='rowgroup'>{escape(name)}</th></tr>")
         for run in group:
             about = table.summary(run)
+            label = _split(run)[1] if len(group) > 1 else run.label
             cells = (
-                f"<a href='#{ids[id(run)]}'>{escape(_split(run)[1])}</a>",
+                f"<a href='#{ids[id(run)]}'>{escape(label)}</a>",
                 escape(about["status"]),
                 f"{about['epochs']:,}",
                 _best(about),
@@ -184,7 +186,7 @@ def _best(about: Mapping[str, Any], named: bool = True) -> str:
 
 def _counts(run: Run) -> str:
     counts = table.counts(run).items()
-    return "&ensp;".join(f"<span title='{escape(kind)}'>{_mark(kind)} {count:,}</span>" for kind, count in counts)
+    return "&ensp;".join(f"<span class='count'>{_mark(kind)} {escape(kind)} {count:,}</span>" for kind, count in counts)
 
 
 def _mark(kind: Any) -> str:
@@ -193,9 +195,10 @@ def _mark(kind: Any) -> str:
 
 
 def _moment(seconds: float) -> str:
-    """A time for people, UTC: a page that is sent around has no time zone of its own."""
+    """A time for people: UTC, of which the page's script makes the time of whoever looks, as plotly does."""
     try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+        moment = datetime.fromtimestamp(seconds, UTC)
+        return f"<time datetime='{moment.isoformat()}'>{moment:%Y-%m-%d %H:%M} UTC</time>"
     except (ValueError, OverflowError, OSError):
         return "unknown"
 
@@ -232,7 +235,7 @@ dl { display: flex; flex-wrap: wrap; gap: 0.5rem 2rem; margin: 0 0 0.5rem; }
 dt { font-size: 0.85em; opacity: 0.75; }
 dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
 .figure { height: 560px; margin-bottom: 0.75rem; }
-.scroll { overflow: auto; max-height: 24rem; border: 1px solid var(--line); border-radius: 4px; }
+.scroll { overflow: auto; max-height: 32rem; border: 1px solid var(--line); border-radius: 4px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 td { overflow-wrap: normal; white-space: nowrap; }
@@ -247,6 +250,7 @@ td button { font: inherit; color: var(--link); background: none; border: 0; padd
   text-decoration: underline; }
 .all { margin-top: 0.5rem; font: inherit; color: inherit; background: none; border: 1px solid var(--line);
   border-radius: 4px; padding: 0.2rem 0.7rem; cursor: pointer; }
+.count { white-space: nowrap; }
 .mark { font-family: "DejaVu Sans", "Segoe UI Symbol", sans-serif; }
 .problem { border-left: 4px solid #dd2222; padding: 0.4rem 0.8rem; margin: 0 0 1rem; background: var(--band); }
 .problem ul { margin: 0.25rem 0 0; padding-left: 1.2rem; }
@@ -266,6 +270,8 @@ footer { margin: 2rem 0 1rem; font-size: 0.85em; opacity: 0.75; }
 
 SCRIPT = """
 "use strict";
+for (const time of document.querySelectorAll("time")) time.textContent = new Date(time.dateTime).toLocaleString();
+
 const OPTIONS = {
   responsive: true,
   displaylogo: false,

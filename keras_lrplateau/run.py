@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -32,8 +32,9 @@ class Observation(NamedTuple):
 class Record:
     """What was decided in one epoch, and how things stood at its end.
 
-    There is one for the first epoch of a training, for each epoch with a decision or another status than before, and
-    for the last one. Each says all anew that concerns the whole training, so that none is needed to read another.
+    There is one for the first epoch of a training, for each epoch with a decision or another status than before, for
+    the last one, and at times for one with a new best. Each says all anew that concerns the whole training, so that
+    none is needed to read another.
 
     Attributes:
         epoch: The epoch, from 0, at the end of which it was decided.
@@ -142,11 +143,17 @@ class Run:
     @property
     def rate(self) -> float | None:
         """The learning rate in force, or the last one known of; None if there are several optimizers or none."""
-        decided = self.records[-1]
-        if decided.decisions and decided.epoch == self.last_epoch and len(self.rates) == 1 and not self.is_scaled:
-            return decided.decisions[-1].rate
         known = [curve.values[-1] for curve in self.rates.values() if curve.values]
-        return known[0] if len(known) == 1 else None
+        last = self.records[-1]
+        if len(known) != 1:
+            return None
+        if last.epoch < self.last_epoch or not last.decisions:
+            return known[0]
+        if not self.is_scaled:
+            return last.decisions[-1].rate
+        # The schedule's, for what the multiplier is now.
+        used = rate_used(last.decisions)
+        return known[0] * last.decisions[-1].rate / used if used else known[0]
 
     @property
     def is_scaled(self) -> bool:
@@ -185,13 +192,26 @@ class Run:
         if axis == "epoch":
             return list(epochs)
         if axis == "step":
-            known = [(0.0, 0.0), *((record.epoch + 1.0, float(record.steps)) for record in self.records)]
+            known, lost = [(0.0, 0.0)], 0.0
+            for record in self.records:
+                x, y = known[-1]
+                if record.steps + lost < y:
+                    # A training that was resumed begins with the optimizer's count, which knows nothing of what was
+                    # rolled back, or with 0. So on from here, at the pace so far.
+                    lost = y + (record.epoch + 1 - x) * y / x - record.steps
+                known.append((record.epoch + 1.0, record.steps + lost))
         else:
             times = {record.epoch + 1.0: record.time for record in self.records}
             longest = max(self.curves.values(), key=lambda curve: len(curve.epochs), default=Curve())
             times |= {epoch + 1.0: time for epoch, time in zip(longest.epochs, longest.times, strict=True)}
             known = sorted(times.items())
         return [_interpolate(known, epoch) for epoch in epochs]
+
+
+def rate_used(decisions: Sequence[Decision]) -> float:
+    """The rule's rate with which an epoch was trained, by its decisions, of which there is at least one."""
+    found = [decision.rate for decision in decisions if decision.kind == "override"]
+    return found[-1] if found else decisions[0].rate_before
 
 
 def told(decisions: Iterable[Decision]) -> list[Decision]:

@@ -285,7 +285,7 @@ def test_no_validation_at_all_gives_one_warning(epochs: int) -> None:
 
 
 def driven_by_hand(**arguments: Any) -> Any:
-    adapt = AdaptLROnPlateau(patience=1, recover=False, max_raises=0, **arguments)
+    adapt = AdaptLROnPlateau(**{"patience": 1, "recover": False, "max_raises": 0, **arguments})
     adapt.set_model(SimpleNamespace(optimizer=SGD(0.1), metrics=[], built=False, stop_training=False))
     adapt.on_train_begin()
     return adapt
@@ -652,8 +652,8 @@ def test_backup_and_restore_resumes_with_the_rate_of_its_checkpoint(first: bool,
     assert read_scalars(run)["lr_plateau/val_loss"] == {0: 1.0, 1: 2.0, 2: 3.0, 3: 2.0, 4: 2.5}
     # With a record of the epoch of the resume, which takes back whatever had been decided from there on.
     found = [(record.epoch, [decision.kind for decision in record.decisions]) for record in read_records(run)]
-    assert found == [(0, []), (1, ["cut"]), (2, []), (4, ["cut"])]
-    assert [record.steps for record in read_records(run)] == [1, 2, 3, 5]
+    assert found == [(0, []), (1, ["cut"]), (2, []), (3, []), (4, ["cut"])]
+    assert [record.steps for record in read_records(run)] == [1, 2, 3, 4, 5]
 
 
 # --- log_dir ---------------------------------------------------------------------------------------------------------
@@ -769,21 +769,24 @@ def steps_written(run_dir: Path) -> dict[str, list[int]]:
     }
 
 
-def test_there_is_a_record_of_the_first_epoch_of_the_last_and_of_each_with_a_decision(tmp_path: Path) -> None:
+def test_there_is_a_record_of_the_first_epoch_the_last_and_each_with_a_decision_or_a_new_best(tmp_path: Path) -> None:
     adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
     values = [*SUCCEEDS, 0.6, 0.5]
     fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
     assert in_short(adapt) == [
         (0, [], "holding"),
+        (1, [], "holding"),  # A new best, as in 5 and 6.
         (2, ["cut"], "holding"),
         (3, ["raise"], "in excursion"),
         (4, ["success"], "holding"),
+        (5, [], "holding"),
+        (6, [], "holding"),
         (7, [], "holding"),
     ]
     assert [each for record in adapt._run.records for each in record.decisions] == adapt.decisions
     run = tmp_path / "lr_plateau"
     assert read_records(run) == adapt._run.records
-    assert steps_written(run) == {"val_loss": list(range(8)), "records": [0, 2, 3, 4, 7]}
+    assert steps_written(run) == {"val_loss": list(range(8)), "records": list(range(8))}
 
 
 def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anything(tmp_path: Path) -> None:
@@ -795,9 +798,39 @@ def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anythi
         (1, ["cut"], "holding"),
         (2, ["exhausted"], "exhausted"),
         (4, [], "holding"),
+        (5, [], "holding"),  # A new best.
         (6, [], "holding"),
     ]
     assert read_records(tmp_path / "lr_plateau") == adapt._run.records
+
+
+def bests_recorded(values: list[float]) -> tuple[list[Any], list[int]]:
+    """What the last record tells of the best after each epoch, without decisions; and the epochs of all records."""
+    adapt, bests = driven_by_hand(patience=10**6), []
+    for epoch, value in enumerate(values):
+        adapt.on_epoch_begin(epoch)
+        adapt.on_epoch_end(epoch, {"val_loss": value})
+        bests.append(adapt._run.records[-1].best)
+    assert adapt.decisions == []
+    return bests, [record.epoch for record in adapt._run.records]
+
+
+@pytest.mark.parametrize(("epochs", "most"), [(300, 170), (2000, 270)])
+def test_the_last_record_never_tells_a_best_older_than_a_fiftieth_of_the_training(epochs: int, most: int) -> None:
+    """Even where each epoch is a new best: all are recorded of the first 100, and then fewer and fewer."""
+    bests, recorded = bests_recorded([1.0 - epoch / 2 / epochs for epoch in range(epochs)])
+    assert all(epoch - best.epoch < max(epoch // 50, 1) for epoch, best in enumerate(bests))
+    assert recorded[:100] == list(range(100))
+    assert 100 < len(recorded) < most
+
+
+def test_a_new_best_too_soon_after_a_record_is_recorded_later_and_an_epoch_without_one_is_not() -> None:
+    """Epoch 301 comes one epoch after the record of 300; the next one may come after 6."""
+    bests, recorded = bests_recorded([*[1.0] * 300, 0.9, 0.8, *[0.85] * 98])
+    assert recorded == [0, 300, 306]
+    assert bests[299] == Observation(0, 1.0)
+    assert bests[300:306] == [Observation(300, 0.9)] * 6
+    assert bests[306:] == [Observation(301, 0.8)] * 94
 
 
 def test_all_decisions_of_an_epoch_are_in_one_record(tmp_path: Path) -> None:
@@ -805,7 +838,7 @@ def test_all_decisions_of_an_epoch_are_in_one_record(tmp_path: Path) -> None:
     adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
     fit(tiny_model(), scripted(*FAILS[:5]), adapt, epochs=5)
     assert in_short(adapt)[-1] == (4, ["cut", "rollback"], "holding")
-    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": list(range(5)), "records": [0, 2, 3, 4]}
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": list(range(5)), "records": [0, 1, 2, 3, 4]}
 
 
 @pytest.mark.parametrize(("stop_after", "last"), [(4, ["cut", "rollback"]), (1, [])])
@@ -832,7 +865,7 @@ def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epo
         model.stop_training = epoch == 2
 
     fit(model, scripted(*SUCCEEDS), at_epoch_end(stop), adapt, epochs=6)
-    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2], "records": [0, 2]}
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2], "records": [0, 1, 2]}
 
 
 def contents(run_dir: Path) -> list[bytes]:
@@ -898,7 +931,7 @@ def test_the_best_of_a_second_fit_is_its_own() -> None:
     adapt, model = AdaptLROnPlateau(), tiny_model()
     fit(model, scripted(1.0, 0.5), adapt, epochs=2)
     fit(model, scripted(5.0, 4.0, 4.5), adapt, epochs=3)
-    assert [record.best for record in adapt._run.records] == [Observation(0, 5.0), Observation(1, 4.0)]
+    assert [record.best for record in adapt._run.records] == [Observation(0, 5.0), *[Observation(1, 4.0)] * 2]
 
 
 def test_in_max_mode_the_best_is_the_largest() -> None:
@@ -925,7 +958,9 @@ def test_a_schedule_is_recorded_as_such() -> None:
     history = fit(tiny_model(SGD(schedule)), scripted(1.0, 2.0, 2.0), adapt, epochs=3)
     assert {record.quantity for record in adapt._run.records} == {"multiplier of the schedule"}
     assert adapt._run.curves["learning_rate"].values == pytest.approx(history["learning_rate"])
-    assert adapt._run.rate == pytest.approx(history["learning_rate"][-1])
+    # The last epoch ends with a cut.
+    assert timeline(adapt) == [(1, "cut", 0.5), (2, "cut", 0.25)]
+    assert adapt._run.rate == pytest.approx(history["learning_rate"][-1] / 2)
 
 
 def test_the_curves_are_those_of_the_history() -> None:
@@ -990,9 +1025,19 @@ def test_a_plateau_that_began_before_what_this_callback_has_seen_begins_with_its
     assert other.decisions[0].since == 2
 
 
+def test_a_plateau_never_begins_after_its_decision_where_training_has_gone_back() -> None:
+    """Two of the three epochs without improvement were 2 and 3; then epoch 1 comes again."""
+    adapt = AdaptLROnPlateau(patience=3, max_raises=0, reset_on_train_begin=False)
+    model = tiny_model()
+    fit(model, scripted(1.0, 0.9, 0.95, 0.95), adapt, epochs=4)
+    fit(model, scripted(0.95), adapt, epochs=2, initial_epoch=1)
+    assert adapt.decisions[0].since == 3
+    assert plateaus(adapt) == [("cut", 1, 1)]
+
+
 # --- optimizer steps -------------------------------------------------------------------------------------------------
 
-STEPS_OF_A_ROLLBACK = {0: 4, 2: 12, 3: 16, 4: 20, 5: 24, 6: 28, 7: 32}
+STEPS_OF_A_ROLLBACK = {0: 4, 1: 8, 2: 12, 3: 16, 4: 20, 5: 24, 6: 28, 7: 32}
 """By epoch, with four batches: three epochs are rolled back after epoch 6, and count all the same."""
 
 
@@ -1049,7 +1094,8 @@ def test_steps_go_on_through_several_fits() -> None:
     script = scripted(*[1.0 - i / 10 for i in range(6)])
     for epochs, batches in ((2, 4), (1, 2), (3, 1)):
         fit(model, script, adapt, epochs=epochs, batches=batches)
-    assert [(record.epoch, record.steps) for record in adapt._run.records] == [(0, 4), (1, 8), (2, 10), (5, 13)]
+    steps = [(record.epoch, record.steps) for record in adapt._run.records]
+    assert steps == [(0, 4), (1, 8), (2, 10), (3, 11), (4, 12), (5, 13)]
 
 
 def test_steps_begin_anew_with_a_second_fit_that_starts_afresh() -> None:
@@ -1186,7 +1232,7 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
     assert in_short(adapt)[-1] == (3, ["raise", "rollback"], "holding")
     assert marked(adapt.figure()) == [("cut", 3), ("raise", 4), ("rollback", 4)]
     assert read_records(tmp_path / "lr_plateau")[-1] == adapt._run.records[-1]
-    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 2, 3, 3]}
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 1, 2, 3, 3]}
 
 
 def test_one_epoch_per_fit_makes_one_figure() -> None:
@@ -1246,7 +1292,7 @@ def test_a_training_that_goes_back_to_an_earlier_epoch_is_one_line(tmp_path: Pat
     fit(model, scripted(0.8, 0.85), adapt, epochs=4, initial_epoch=2)
     assert adapt._run.curves["val_loss"].epochs == [0, 1, 2, 3]
     assert adapt._run.curves["val_loss"].values == [1.0, 0.9, 0.8, 0.85]
-    assert [record.epoch for record in adapt._run.records] == [0, 2, 3]
+    assert [record.epoch for record in adapt._run.records] == [0, 1, 2, 3]
     assert [decision.epoch for decision in adapt._run.decisions] == [3]
     adapt.figure()
 

@@ -36,7 +36,7 @@ def lines(figure, yaxis=None):
 def marks(figure, yaxis="y2"):
     """Kind, x, y and text of each mark on an axis."""
     return [
-        (trace["name"], x, y, text)
+        (trace["name"], x, y, trace["hovertemplate"].replace("%{text}", text).removesuffix("<extra></extra>"))
         for trace in figure["data"]
         if trace["mode"] == "markers" and trace["yaxis"] == yaxis and "text" in trace
         for x, y, text in zip(trace["x"], trace["y"], trace["text"], strict=True)
@@ -367,6 +367,32 @@ def test_what_is_not_finite_is_a_gap():
     assert line["connectgaps"] is False
 
 
+def test_a_value_between_two_gaps_is_a_point():
+    for values, sizes in (
+        ([1.0, NAN, 0.9, INF, 0.8, 0.7], [6, 0, 6, 0, 0, 0]),
+        ([1.0, 0.9, NAN, 0.8], [0, 0, 0, 6]),
+        ([NAN, 1.0, NAN], [0, 6, 0]),
+    ):
+        line = lines(draw([make_run({"val_loss": values})]))["val_loss (monitor)"]
+        assert (line["mode"], line["marker"]["size"]) == ("lines+markers", sizes)
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.9, NAN, 0.8, 0.7], [1.0, None, 0.9, None, 0.8], [NAN, NAN]], ids=repr)
+def test_a_value_with_a_neighbour_is_no_point(values):
+    """An epoch without validation is no gap."""
+    line = lines(draw([make_run({"val_loss": values})]))["val_loss (monitor)"]
+    assert (line["mode"], line["marker"]) == ("lines", {})
+
+
+def test_a_metric_that_never_came_has_no_axis():
+    curves = {"loss": [1.0, 0.9], "learning_rate": [0.1, 0.1]}
+    blind = make_run(curves, name="blind", monitor="val_auc", mode=None)
+    assert "yaxis3" not in draw([blind])["layout"]
+    assert draw([blind, accurate()])["layout"]["yaxis"]["title"]["text"] == "val_accuracy"
+    assert draw([blind, accurate(), eventful()])["layout"]["yaxis3"]["title"]["text"] == "val_accuracy"
+    assert draw([blind, blind])["layout"]["yaxis"]["title"]["text"] == "loss"
+
+
 def test_a_run_whose_metric_never_came_shows_the_rest():
     figure = draw([unvalidated()])
     assert set(lines(figure)) == {"loss", "learning rate"}
@@ -469,8 +495,17 @@ def test_the_rate_of_a_schedule_is_that_of_the_curve_and_not_the_multiplier():
     trace = lines(figure)["learning rate"]
     assert [value_at(trace, epoch) for epoch in range(4)] == [0.1, 0.08, 0.03, 0.02]
     ((kind, x, y, text),) = marks(figure)
-    assert (kind, x, y) == ("cut", 2, 0.08), "the rate in use, not the multiplier"
+    assert (kind, x, y) == ("cut", 2, 0.04), "what half the multiplier makes of the rate in use"
     assert "multiplier of the schedule 1 → 0.5" in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "y"), [(0.5, 2.0, 0.32), (1.0, 1.0, 0.08), (0.5, 0.0, None), (0.0, 0.5, 0.08)]
+)
+def test_a_mark_under_a_schedule_is_at_what_the_multiplier_makes_of_the_rate_in_use(before, after, y):
+    decision = make_decision("raise", 1, before, after)
+    run = make_run({"learning_rate": [0.1, 0.08, 0.3]}, decision, quantity="multiplier of the schedule")
+    assert [found for *_, found, _ in marks(draw([run]))] == [y]
 
 
 def test_a_multiplier_does_not_fill_the_gaps_of_a_schedule():
@@ -744,7 +779,7 @@ def test_several_runs_show_metric_and_rate_of_each_in_a_color_of_its_own():
         assert lines(figure)[f"{name} · learning rate"]["legendgroup"] == f"{name} · val_loss"
         assert lines(figure)[f"{name} · learning rate"]["showlegend"] is False
     assert figure["layout"]["shapes"] == [], "bands of several runs would hide each other"
-    assert {text.split("<br>")[1] for *_, text in marks(figure)} == {"a", "b"}, "the hover names the run"
+    assert {text.split("<br>")[0] for *_, text in marks(figure)} == {"a", "b"}, "the hover names the run"
 
 
 def test_several_runs_have_one_entry_in_the_legend_for_each_kind():

@@ -43,6 +43,22 @@ def test_a_training_that_was_resumed_has_the_steps_of_before():
     assert run.positions("step", [0, 3, 6, 7]) == [0, 30, 60, 80]
 
 
+def test_steps_counted_from_0_again_go_on_from_those_of_before():
+    """Each resume without the optimizer's state, also with a single record, and another one."""
+    run = Run("run", {}, [record(0, 10), record(4, 50), record(5, 10)])
+    assert run.positions("step", [1, 5, 5.5, 6, 7]) == [10, 50, 55, 60, 70]
+    run.records += [record(7, 30), record(8, 5), record(9, 10)]
+    assert run.positions("step", [6, 7, 8, 9, 10]) == [60, 70, 80, 90, 95], "the epoch of the resume at the pace so far"
+    found = run.positions("step", [epoch / 4 for epoch in range(60)])
+    assert found == sorted(found)
+
+
+def test_steps_that_were_rolled_back_before_a_resume_are_not_counted_twice():
+    """The optimizer's count begins with 20 again, since 12 of the 32 steps were rolled back."""
+    run = Run("run", {}, [record(0, 4), record(7, 32), record(8, 24), record(11, 36)])
+    assert run.positions("step", [8, 9, 12]) == [32, 36, 48]
+
+
 def test_times_are_those_of_the_curve_with_the_most_epochs():
     run = make_run({"loss": [1.0, 0.9, 0.8, 0.7], "val_loss": [None, 1.0, None, 0.9]})
     run.curves["loss"].times = [100.0, 101.0, 109.0, 110.0]
@@ -149,13 +165,25 @@ def test_the_rate_in_force_is_that_of_the_last_decision_or_the_last_one_used():
     assert make_run({"loss": [1.0]}).rate is None
 
 
-def test_several_rates_are_no_rate_and_a_multiplier_is_none():
+def test_several_rates_are_no_rate_and_a_multiplier_acts_on_that_in_use():
     cut = make_decision("cut", 1, 1.0, 0.5)
     both = {"learning_rate_sgd": [0.1, 0.1], "learning_rate_adam": [0.01, 0.01]}
     assert make_run(both, cut).rate is None
     run = make_run({"learning_rate": [0.1, 0.08]}, cut, quantity="multiplier of the schedule")
     assert run.is_scaled
-    assert run.rate == 0.08
+    assert run.rate == 0.04
+    run.curves["learning_rate"] = make_curve(0.1, 0.08, 0.03)
+    assert run.rate == 0.03, "it was used after the decision"
+
+
+def test_under_a_schedule_all_decisions_of_the_last_epoch_act_on_the_rate_in_use():
+    scaled = {"quantity": "multiplier of the schedule"}
+    cut, rollback = make_decision("cut", 1, 2.0, 1.0), make_decision("rollback", 1, 1.0, 0.5)
+    assert make_run({"learning_rate": [0.1, 0.08]}, cut, rollback, **scaled).rate == pytest.approx(0.02)
+    nothing = make_decision("override", 1, 0.0, 0.5)
+    assert make_run({"learning_rate": [0.1, 0.08]}, nothing, **scaled).rate == 0.08
+    both = {"learning_rate_sgd": [0.1, 0.08], "learning_rate_adam": [0.01, 0.01]}
+    assert make_run(both, cut, **scaled).rate is None
 
 
 def test_the_rates_are_those_of_all_optimizers():

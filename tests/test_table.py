@@ -50,6 +50,14 @@ def test_the_summary_counts_epochs_and_steps_beyond_the_last_record():
     assert (found["best"], found["best_epoch"], found["last"]) == ("0.4", 2, "0.5")
 
 
+def test_the_summary_counts_the_steps_from_before_a_resume_that_began_at_0():
+    records = [
+        Record(epoch, (), "holding", steps, "loss", "min", "learning rate", None, 1.0)
+        for epoch, steps in ((0, 10), (4, 50), (5, 10), (7, 30))
+    ]
+    assert summary(Run("run", {}, records))["steps"] == 80
+
+
 def test_the_summary_leaves_open_what_is_not_known():
     run = make_run({"loss": [1.0, 0.9], "learning_rate_a": [0.1, 0.1], "learning_rate_b": [0.1, 0.1]}, mode=None)
     found = summary(run)
@@ -66,7 +74,7 @@ def test_the_summary_shows_a_last_value_that_is_not_finite_but_no_such_best():
 def test_the_multiplier_of_a_schedule_is_not_shown_as_a_rate():
     cut = make_decision("cut", 1, 1.0, 0.5)
     run = make_run({"learning_rate": [0.1, 0.08]}, cut, quantity="multiplier of the schedule")
-    assert (summary(run)["quantity"], summary(run)["rate"]) == ("multiplier of the schedule", "0.08")
+    assert (summary(run)["quantity"], summary(run)["rate"]) == ("multiplier of the schedule", "0.04")
 
 
 # --- counts ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tables import table
@@ -52,11 +53,14 @@ def write_run(run_dir: Path, seed: int, epochs: int) -> int:
         found = Observation(epoch, value)
         best = found if best is None else best_of([best, found], "min")
         now = 1.7e9 + 10 * epoch
-        decisions = (decision,) if decision.is_action else ()
+        since = None if decision.since is None else decision.since - 1  # An observation an epoch.
+        decisions = (replace(decision, epoch=epoch, since_epoch=since),) if decision.is_action else ()
         if decisions or epoch in (0, epochs - 1):
             count += len(decisions)
             status = state.status
-            writer.record(Record(epoch, decisions, status, 100 * epoch, "val_loss", "min", "learning rate", best, now))
+            writer.record(
+                Record(epoch, decisions, status, 100 * (epoch + 1), "val_loss", "min", "learning rate", best, now)
+            )
         writer.scalars(epoch, numbers, now)
     writer.close()
     return count
@@ -112,6 +116,9 @@ def time_requests(logdir: Path, mode: str, runs: int, epochs: int) -> list[tuple
         rows = []
         for what, address in wanted.items():
             first, content = get(address)
+            shown = json.loads(content)["runs"]
+            if what.startswith("figure"):
+                assert all(run["rows"] for run in shown), "a figure without decisions says nothing"
             again = statistics.median(get(address)[0] for _ in range(REPEATS))
             rows.append((mode, what, f"{first:.2f} s", f"{again:.2f} s", f"{len(content) / 1e6:.1f} MB"))
         return rows

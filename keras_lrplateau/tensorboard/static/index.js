@@ -36,7 +36,7 @@ const STATUSES = {
   holding: "no raise or restart under way",
   "in excursion": "trying a raised rate",
   "in restart": "trying again from the first weights",
-  annealing: "lowering the rate towards the end",
+  annealing: "the rate goes down towards the end of training",
   exhausted: "no raise is left to try",
 };
 
@@ -496,6 +496,9 @@ async function draw(signal) {
     Plotly = await plotly;
   } catch (error) {
     figure.replaceChildren(make("p", { className: "error" }, error.message));
+    // TensorBoard may be starting anew: try again when there is something new.
+    plotly = loadPlotly();
+    plotly.catch(() => {});
     return;
   }
   signal?.throwIfAborted();
@@ -560,10 +563,10 @@ async function zoomTo(key) {
   page.stage.scrollIntoView({ block: "nearest" });
 }
 
-/** What to see of a row; upwards, too, as the losses there may be flat beside those of the first epochs. */
+/** What to see of a row; upwards, too, as the lines there may be flat beside those of the first epochs. */
 function zoomFor({ range }) {
   const zoom = { xaxis: [...range] };
-  for (const axis of ["yaxis", "yaxis3"]) {
+  for (const axis of ["yaxis", "yaxis2", "yaxis3"]) {
     const heights = heightsWithin(axis, range);
     if (heights) zoom[axis] = heights;
   }
@@ -578,7 +581,11 @@ function heightsWithin(axis, [left, right]) {
   const [lowest, highest] = layout[axis].range ?? [-Infinity, Infinity];
   const heights = data
     .filter((trace) => trace.yaxis === axis.replace("axis", "") && trace.mode !== "markers")
-    .flatMap(({ x, y }) => y.filter((value, index) => value !== null && left <= x[index] && x[index] <= right))
+    .flatMap(({ x, y, line }) => {
+      // A step goes on until the next one.
+      const end = (index) => (line.shape === "hv" && index + 1 < x.length ? x[index + 1] : x[index]);
+      return y.filter((value, index) => value !== null && left <= end(index) && x[index] <= right);
+    })
     .map((value) => (isLog ? Math.log10(value) : value))
     // What the server leaves out of sight stays out of it.
     .filter((height) => lowest <= height && height <= highest);
