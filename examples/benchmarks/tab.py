@@ -2,11 +2,13 @@
 
     pip install -e . && python examples/benchmarks/tab.py            # 100 runs of 10,000 epochs, about five minutes
     python examples/benchmarks/tab.py --runs 10 --epochs 1000        # a quick look
+    python examples/benchmarks/tab.py --browser /usr/bin/chromium    # the page, too; pip install playwright
 
 writes the runs into a temporary directory, with the decisions that the rule takes on noisy synthetic losses, starts a
 real TensorBoard on them, once in each of its loading modes, waits until it has read them all, and times requests of the
-tab: the first ones, and then refreshes, of which it prints the median. Then it times the import of the plugin, in
-processes that have loaded what TensorBoard itself needs.
+tab: the first ones, and then refreshes, of which it prints the median. With a browser it also opens the tab there, with
+an empty cache, and takes the time from the frame's first request to the drawn figure. Then it times the import of the
+plugin, in processes that have loaded what TensorBoard itself needs.
 """
 
 import argparse
@@ -94,8 +96,10 @@ def wait_until_loaded(url: str, runs: int, epochs: int) -> float:
     raise TimeoutError("TensorBoard did not load the runs in half an hour")
 
 
-def time_requests(logdir: Path, mode: str, runs: int, epochs: int) -> list[tuple[str, str, str, str]]:
-    """Rows of the table: what was asked for, the first time, and the median of the refreshes."""
+def time_requests(
+    logdir: Path, mode: str, runs: int, epochs: int, browser: str | None
+) -> list[tuple[str, str, str, str, str]]:
+    """Rows of the table: what was asked for, the first time, the median of the refreshes, and the size."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -121,10 +125,28 @@ def time_requests(logdir: Path, mode: str, runs: int, epochs: int) -> list[tuple
                 assert all(run["rows"] for run in shown), "a figure without decisions says nothing"
             again = statistics.median(get(address)[0] for _ in range(REPEATS))
             rows.append((mode, what, f"{first:.2f} s", f"{again:.2f} s", f"{len(content) / 1e6:.1f} MB"))
+        if browser:
+            opened = statistics.median(time_page(url, names[0], browser) for _ in range(REPEATS))
+            rows.append((mode, "tab opened in a browser", f"{opened:.2f} s", "", ""))
         return rows
     finally:
         server.terminate()
         server.wait()
+
+
+def time_page(url: str, run: str, browser: str) -> float:
+    """Seconds from the frame's first request to the figure, in a browser that was never there before."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page()
+        page.goto(f"{url}#lr_plateau&p.lr_plateau.run={urllib.parse.quote(run, safe='')}")
+        frame = page.wait_for_selector("iframe[src*='name=lr_plateau']").content_frame()
+        frame.wait_for_selector("#figure .points path")
+        taken = frame.evaluate("performance.now()") / 1000
+        chromium.close()
+    return float(taken)
 
 
 def time_import() -> tuple[float, float]:
@@ -154,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=10_000)
+    parser.add_argument("--browser", help="path of Chromium or Chrome")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         logdir = Path(folder)
@@ -161,7 +184,8 @@ def main() -> None:
             dirs = [logdir / f"run{run:03}" / "lr_plateau" for run in range(arguments.runs)]
             counts = list(pool.map(write_run, dirs, range(arguments.runs), [arguments.epochs] * arguments.runs))
         print(f"{arguments.runs} runs of {arguments.epochs} epochs, {sum(counts)} decisions in all", flush=True)
-        rows = [row for mode in MODES for row in time_requests(logdir, mode, arguments.runs, arguments.epochs)]
+        size = arguments.runs, arguments.epochs
+        rows = [row for mode in MODES for row in time_requests(logdir, mode, *size, arguments.browser)]
     table("Requests of the tab", ("TensorBoard's mode", "request", "first", "refresh", "size"), rows)
     entry, plugin = time_import()
     print(f"\nAdded to TensorBoard's start: entry point {1000 * entry:.0f} ms, plugin {1000 * plugin:.0f} ms")
