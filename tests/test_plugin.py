@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_record
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, event_accumulator, plugin_event_multiplexer
 from tensorboard.plugins import base_plugin
@@ -18,7 +19,7 @@ from werkzeug.test import Client, TestResponse
 import keras_lrplateau
 from keras_lrplateau.figure import COLORS
 from keras_lrplateau.policy import Decision
-from keras_lrplateau.run import Observation, Record
+from keras_lrplateau.run import Record
 from keras_lrplateau.tensorboard import metadata, plugin
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
 from keras_lrplateau.tensorboard.writer import EventWriter
@@ -34,17 +35,7 @@ def decided(epoch: int, *kinds: str, reason: str = "why", rate: float = 0.1) -> 
         Decision(kind, reason, epoch + 1, 1.0, 0.5, rate, rate / 2, since=1, epoch=epoch, since_epoch=0)  # type: ignore[arg-type]
         for kind in kinds
     )
-    return Record(
-        epoch,
-        decisions,
-        "holding",
-        10 * (epoch + 1),
-        "val_loss",
-        "min",
-        "learning rate",
-        Observation(0, 0.5),
-        1e9 + epoch,
-    )
+    return make_record(epoch, *decisions)
 
 
 def write_run(run_dir: Path, *records: Record, epochs: int = 4) -> None:

@@ -13,29 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_record
 
 from keras_lrplateau.policy import Decision
-from keras_lrplateau.run import Observation, Record
 from keras_lrplateau.tensorboard.writer import EventWriter
 
 EPOCHS = 300
 """With a decision at every second one: TensorBoard would keep 100 of them by itself, or 10."""
 
+START = 1.7e9
+"""Wall time of the first epoch, in seconds since 1970."""
+
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
-
-
-def record(epoch: int, *decisions: Decision, best: float = 0.5) -> Record:
-    return Record(
-        epoch,
-        decisions,
-        "holding",
-        10 * (epoch + 1),
-        "val_loss",
-        "min",
-        "learning rate",
-        Observation(0, best),
-        1.7e9 + epoch,
-    )
 
 
 def cut(epoch: int, reason: str = "no improvement on 0.5 in 2 observations") -> Decision:
@@ -46,11 +35,11 @@ def write(run_dir: Path, epochs: range, decided: dict[int, Decision]) -> None:
     writer = EventWriter(run_dir, epochs.start)
     for epoch in epochs:
         if epoch in decided:
-            writer.record(record(epoch, decided[epoch]))
+            writer.record(make_record(epoch, decided[epoch], start=START))
         elif epoch == epochs.start:
-            writer.record(record(epoch))
+            writer.record(make_record(epoch, start=START))
         numbers = {"loss": 1 / (epoch + 1), "val_loss": 2 / (epoch + 1), "learning_rate": 0.1}
-        writer.scalars(epoch, numbers, 1.7e9 + epoch)
+        writer.scalars(epoch, numbers, START + epoch)
     writer.close()
 
 
