@@ -26,16 +26,17 @@ def summary(run: Run) -> dict[str, Any]:
         last heard of it, in seconds since 1970. Values of the metric and of the rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
+    best, rate = run.best, run.rate
     return {
         "monitor": run.monitor,
         "status": run.status,
         "epochs": run.last_epoch + 1,
         "steps": round(run.positions("step", [run.last_epoch + 1])[0]),
-        "best": None if run.best is None else number(run.best.value),
-        "best_epoch": None if run.best is None else run.best.epoch + 1,
+        "best": None if best is None else number(best.value),
+        "best_epoch": None if best is None else best.epoch + 1,
         "last": number(curve.values[-1]) if curve.values else None,
         "quantity": run.quantity,
-        "rate": None if run.rate is None else number(run.rate),
+        "rate": None if rate is None else number(rate),
         "time": run.last_time,
     }
 

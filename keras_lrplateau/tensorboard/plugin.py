@@ -134,12 +134,11 @@ class Plugin(base_plugin.TBPlugin):
 
 def _listed(name: str, run: Run | reader.UnreadableError) -> dict[str, Any]:
     group, _, label = name.rpartition("/")
-    readable = isinstance(run, Run)
     return {
         "name": name,
         "group": group or ".",
         "label": label,
-        "error": None if readable else str(run),
+        "error": None if isinstance(run, Run) else str(run),
         "summary": summary(run) if isinstance(run, Run) else None,
     }
 
