@@ -49,9 +49,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from keras_lrplateau import policy
 from keras_lrplateau.policy import Kind, Snapshot, Status, Step, decide, hold
@@ -152,6 +152,7 @@ class Config:
         policy.check_number("budget", self.budget, "a number from 0 to 1", lambda x: 0 <= x <= 1)
         if self.observations is not None:
             policy.check_integer("observations", self.observations, minimum=1)
+        policy.as_floats(self, ("min_lr", "max_lr", "budget"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,8 @@ class State:
     """All that the controller remembers; it never grows beyond a few dozen numbers.
 
     Attributes:
-        rate: The rate in force. > 0.
-        start_rate: The rate with which training started.
+        rate: The rate in force. >= 0.
+        start_rate: The rate with which training started. > 0.
         phase: "search", "hold", "excursion" or "anneal".
         observations: How many values were seen.
         best: The best observation whose weights were kept, or None before the first.
@@ -252,14 +253,22 @@ class State:
         """The state that `to_dict` wrote.
 
         Raises:
-            ValueError: Another version, or a missing or unknown field.
+            ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
         fields = policy.stored_fields(cls, data, STATE_VERSION)
-        fields["trials"] = tuple((at, math.inf if score is None else score) for at, score in fields["trials"])
-        fields["window"] = tuple(fields["window"])
-        fields["last"] = math.inf if fields["last"] is None else fields["last"]
-        fields["before"] = None if fields["before"] is None else Trend(*fields["before"])
-        return cls(**fields)
+        trials = [_list("trials", each, 2, 2) for each in _list("trials", fields.pop("trials"), 0, MOST_TRIALS)]
+        window, before = _list("window", fields.pop("window"), 0, WINDOW), fields.pop("before")
+        last, words = fields.pop("last"), {name: fields.pop(name) for name in ("phase", "way_back", "at", "saved")}
+        state = cls(
+            **policy.stored_values(cls, fields, ("best", "attempt_best", "loss_before")),
+            **words,
+            trials=tuple((at, math.inf if score is None else score) for at, score in trials),
+            window=tuple(window),
+            last=math.inf if last is None else last,
+            before=None if before is None else Trend(*_list("before", before, 5, 5)),
+        )
+        policy.refuse(_contradictions(state))
+        return state
 
 
 def start(config: Config, rate: float) -> State:
@@ -605,7 +614,7 @@ def _restart(config: Config, state: State, value: float, words: str) -> Step[Sta
 
 
 def _can_restart(config: Config, state: State) -> bool:
-    if config.observations is None or state.restarts == MOST_RESTARTS:
+    if config.observations is None or state.restarts >= MOST_RESTARTS:
         return False
     took = state.attempt_best_at - state.attempt_start
     return config.observations - state.observations >= max(SHORTEST_ATTEMPT, 1.5 * took)
@@ -745,7 +754,7 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
         return _fail(config, state, value, broken, kind="diverged")
     restore: Snapshot = "start" if state.best is None else "best"
     after = replace(state, behind=False, last=_best_cost(config, state))
-    if state.recoveries == policy.MAX_RECOVERIES:
+    if state.recoveries >= policy.MAX_RECOVERIES:
         # Even now every divergence goes back to sound weights, so that the run ends with some.
         kind: Kind = "diverged" if state.exhausted else "exhausted"
         reason = (
@@ -809,6 +818,59 @@ def _is_worse(config: Config, state: State) -> bool:
         return state.last > best
     now = trend(state.window[-6:])
     return now.end > best + 2 * now.noise
+
+
+# --- stored states ---------------------------------------------------------------------------------------------------
+
+
+def _list(name: str, value: object, least: int, most: int) -> list[Any]:
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        raise ValueError(f"state field {name} must be a list of {least} to {most}. Received: {value!r}")
+    return value
+
+
+def _contradictions(state: State) -> Iterator[str]:
+    """What no training brings about. Each check relies on those before it; plain numbers are known to be some."""
+    if state.phase not in get_args(Phase) or state.way_back not in ("best", "raise"):
+        yield f"phase={state.phase!r}, way_back={state.way_back!r}"
+    tried = [at for at, _ in state.trials]
+    for at in (*tried, state.at, *(() if state.saved is None else (state.saved,))):
+        # Each trial goes at most two half decades beyond those before it.
+        if type(at) is not int or abs(at) > 2 * len(tried) or not 0 < _trial_rate(state, at) < math.inf:
+            yield f"a trial at {at!r} half decades from {state.start_rate!r}"
+    if not all(
+        score == math.inf or _is_within(score, math.inf) for score in (*(s for _, s in state.trials), state.last)
+    ):
+        yield f"trials={state.trials!r}, last={state.last!r}"
+    if not all(_is_within(cost, LARGE) for cost in state.window):
+        yield f"window={state.window!r}"
+    if state.before is not None:
+        # A line may leave the range of the costs that it is drawn through, but not by far.
+        are_numbers = all(_is_within(number, 100 * LARGE) for number in state.before)
+        if not are_numbers or state.before.noise < 0 or state.before.size not in range(3, WINDOW + 1):
+            yield f"before={state.before!r}"
+    yield from policy.too_many(state, ("spent", "held", "fruitless", "restarts", "recoveries"))
+    yield from policy.too_many(state, ("attempt_start", "attempt_best_at", "anneal_start"))
+    if len(state.window) > state.observations:
+        yield f"{len(state.window)} costs of {state.observations} observations"
+    if tried != sorted(set(tried)) or (state.phase == "search" and (state.at in tried or len(tried) == MOST_TRIALS)):
+        yield f"at {state.at} after trials at {tried}"
+    if state.saved is not None and (state.best is None or state.saved not in tried):
+        yield f"saved={state.saved} of trials at {tried}, best={state.best}"
+    if (state.best is None) != (state.rate_at_best is None) or (state.best is None and state.behind):
+        yield f"best={state.best}, rate_at_best={state.rate_at_best}, behind={state.behind}"
+    if not (state.phase == "excursion") == (state.rate_before_raise is not None) == (state.before is not None):
+        yield f"phase={state.phase}, rate_before_raise={state.rate_before_raise}, before={state.before}"
+    if (state.phase == "anneal") != (state.anneal_rate is not None):
+        yield f"phase={state.phase}, anneal_rate={state.anneal_rate}"
+
+
+def _is_within(value: object, most: float) -> bool:
+    """Whether it is a finite number, at most so far from 0."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value) and abs(value) <= most  # type: ignore
+    except OverflowError:  # An integer too long for a float.
+        return False
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------

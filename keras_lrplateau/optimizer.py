@@ -1,4 +1,4 @@
-"""What the callback does to a Keras optimizer: read the rate, set it, and keep copies of the training state.
+"""What the callback does to the rate of a Keras optimizer: find it, read it, set it, scale its schedule.
 
 Whatever the optimizer looks like, the policy sees one number:
 
@@ -13,7 +13,7 @@ A `LossScaleOptimizer` is looked through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,12 @@ class _Rate:
     share: float = 1.0
     written: float = 0.0
 
+    def assign(self, value: float) -> None:
+        if self.multiplier is not None:
+            self.multiplier.assign(value)
+        else:
+            self.optimizer.learning_rate = value
+
     def read(self) -> float:
         return to_float(self.optimizer.learning_rate if self.multiplier is None else self.multiplier)
 
@@ -71,18 +77,50 @@ class RateControl:
                 "model is built; give the model an Input or call model.build before model.fit"
             )
         self._is_scheduled = any(rate.multiplier is not None for rate in self._rates)
-        self.rate = 0.0
+        self.rate = self.adopted = 0.0
         self.adopt()
 
     def adopt(self) -> None:
         """Take the rates as they are now for the ones to go on from; `rate` is the number for the policy."""
         found = [rate.read() for rate in self._rates]
         scheduled = [value for rate, value in zip(self._rates, found, strict=True) if rate.multiplier is not None]
-        self.rate = scheduled[0] if scheduled else max(found)
+        self.rate = self.adopted = scheduled[0] if scheduled else max(found)
         for rate, value in zip(self._rates, found, strict=True):
             rate.written = value
             rate.base = value
             rate.share = value / self.rate if self.rate else 1.0
+
+    @property
+    def held(self) -> tuple[float, ...]:
+        """What each optimizer holds now: its rate, or the multiplier of its schedule."""
+        return tuple(rate.read() for rate in self._rates)
+
+    @property
+    def written(self) -> tuple[float, ...]:
+        """What each held when it was last looked at or written, without a look at it now."""
+        return tuple(rate.written for rate in self._rates)
+
+    @property
+    def bases(self) -> tuple[float, ...]:
+        """What each held when the rates were last adopted."""
+        return tuple(rate.base for rate in self._rates)
+
+    def resume(self, rate: float, bases: Sequence[float], adopted: float, written: Sequence[float]) -> None:
+        """Be as the control of an earlier process was; what the optimizers hold is not looked at.
+
+        Args:
+            rate: Its `rate`.
+            bases, adopted, written: Likewise.
+        """
+        self.rate, self.adopted = rate, adopted
+        for each, base, found in zip(self._rates, bases, written, strict=True):
+            each.base, each.written = base, found
+            each.share = base / adopted if adopted else 1.0
+
+    def impose(self, values: Sequence[float]) -> None:
+        """Let each optimizer hold what somebody else has decided; to be adopted like any change from outside."""
+        for rate, value in zip(self._rates, values, strict=True):
+            rate.assign(value)
 
     @property
     def is_scheduled(self) -> bool:
@@ -105,6 +143,12 @@ class RateControl:
             return {"learning_rate": to_float(self._rates[0].optimizer.learning_rate)}
         return {f"learning_rate_{rate.optimizer.name}": to_float(rate.optimizer.learning_rate) for rate in self._rates}
 
+    def last_written(self) -> dict[str, float]:
+        """As `in_force`, without a look at the optimizer; not for schedules."""
+        if len(self._rates) == 1:
+            return {"learning_rate": self._rates[0].written}
+        return {f"learning_rate_{rate.optimizer.name}": rate.written for rate in self._rates}
+
     def bounds(self) -> tuple[float, float | None]:
         """`min_lr` and `max_lr` in the policy's number, which under a schedule depends on where the schedule is."""
         if not self._is_scheduled:
@@ -124,13 +168,11 @@ class RateControl:
         """
         self.rate = value
         for rate in self._rates:
-            if rate.multiplier is not None:
-                rate.multiplier.assign(value)
-            elif self._is_scheduled or len(self._rates) > 1:
+            if rate.multiplier is None and (self._is_scheduled or len(self._rates) > 1):
                 low, high = min(self._min_lr, rate.base), max(self._max_lr or LARGE, rate.base)
-                rate.optimizer.learning_rate = min(max(rate.share * value, low), high)
+                rate.assign(min(max(rate.share * value, low), high))
             else:
-                rate.optimizer.learning_rate = value
+                rate.assign(value)
             rate.written = rate.read()
 
 
@@ -156,7 +198,7 @@ def leaf_optimizers(optimizer: Any) -> list[Any]:
 # --- schedules -------------------------------------------------------------------------------------------------------
 
 
-def scale_schedules(model: Any, min_lr: float, max_lr: float | None) -> None:
+def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | None) -> None:
     """Make every `LearningRateSchedule` of an optimizer scalable, before the training step is traced.
 
     The multiplier must be a variable that the compiled step reads; a schedule exchanged after tracing is ignored by
@@ -164,15 +206,16 @@ def scale_schedules(model: Any, min_lr: float, max_lr: float | None) -> None:
     step, but kept out of saved files: they hold the optimizer that the user built, and load without this package.
 
     Args:
-        model: A compiled model. Its training step is traced anew if a schedule is scaled now. If it is built and its
+        model: Its training step is traced anew if a schedule is scaled now.
+        optimizer: The one to scale. If it is the one that the model is compiled with, and the model is built and the
             optimizer is not, that is built, too.
         min_lr: The multiplier does not take the rate below this. >= 0.
         max_lr: The multiplier does not take the rate above this; None for no bound.
     """
-    if model.built and not model.optimizer.built:
+    if optimizer is model.optimizer and model.built and not optimizer.built:
         # As Keras would at the first step; by then it is too late for a MultiOptimizer's schedules, and for a snapshot.
-        model.optimizer.build(model.trainable_variables)
-    for leaf in leaf_optimizers(model.optimizer):
+        optimizer.build(model.trainable_variables)
+    for leaf in leaf_optimizers(optimizer):
         if not isinstance(leaf._learning_rate, LearningRateSchedule):
             continue
         if _multiplier(leaf) is None:
@@ -180,7 +223,7 @@ def scale_schedules(model: Any, min_lr: float, max_lr: float | None) -> None:
             # An earlier fit without the callback has traced a step that knows no multiplier.
             model.train_function = None
         leaf._lr_plateau_bounds = (min_lr, LARGE if max_lr is None else max_lr)
-        for outer in (model.optimizer, getattr(model.optimizer, "inner_optimizer", leaf), leaf):
+        for outer in (optimizer, getattr(optimizer, "inner_optimizer", leaf), leaf):
             _save_without_multipliers(outer)
 
 
@@ -247,72 +290,6 @@ def _save_without_multipliers(optimizer: Any) -> None:
 
 def _unscaled(leaf: Any) -> float:
     return to_float(leaf._lr_plateau_unscaled())
-
-
-# --- snapshots -------------------------------------------------------------------------------------------------------
-
-
-def take_snapshot(model: Any) -> list[np.ndarray[Any, Any]]:
-    """Copy all that training changes to host memory: weights, non-trainable state, optimizer state.
-
-    With Adam that is about three times the size of the weights.
-
-    Args:
-        model: A built model with a built optimizer.
-
-    Returns:
-        One array for each variable, of its own shape and dtype.
-    """
-    arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
-    # A view of the backend's own memory would change with the next step.
-    arrays = [array if array.flags.owndata else array.copy() for array in arrays]
-    # An average of weights means nothing before the first update, and Keras overwrites it then. As a copy of its weight
-    # it stays right when SwapEMAWeights has exchanged the two at the time the snapshot is restored.
-    positions = {id(variable): i for i, variable in enumerate(_variables(model))}
-    for leaf in leaf_optimizers(model.optimizer):
-        if not int(to_float(leaf._iterations)):
-            for weight, average in _averages(leaf):
-                arrays[positions[id(average)]] = arrays[positions[id(weight)]]
-    return arrays
-
-
-def restore_snapshot(model: Any, snapshot: list[np.ndarray[Any, Any]]) -> None:
-    """Put everything back, bit for bit, as `take_snapshot` found it.
-
-    Args:
-        model: The model that the snapshot was taken of.
-        snapshot: What `take_snapshot` returned.
-
-    Raises:
-        ValueError: The model has other variables than when the snapshot was taken.
-    """
-    variables = _variables(model)
-    if len(variables) != len(snapshot):
-        raise ValueError(
-            f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
-            "do not add layers or compile anew during a training that can roll back"
-        )
-    averages = [pair for leaf in leaf_optimizers(model.optimizer) for pair in _averages(leaf)]
-    # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
-    # when training ends. They must be equal after a rollback, too.
-    are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
-    for variable, array in zip(variables, snapshot, strict=True):
-        variable.assign(array)
-    if are_final:
-        for weight, average in averages:
-            average.assign(weight)
-
-
-def _averages(leaf: Any) -> list[tuple[Any, Any]]:
-    """Each weight with the average that `use_ema` keeps of it."""
-    if not (leaf.use_ema and leaf.built):
-        return []
-    pairs = zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True)
-    return [(weight, average) for weight, average in pairs if average is not None]
-
-
-def _variables(model: Any) -> list[Any]:
-    return [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
 
 
 def to_float(value: Any) -> float:

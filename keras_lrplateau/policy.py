@@ -58,7 +58,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -204,7 +204,8 @@ class Config:
     def __post_init__(self) -> None:
         for name, choices in (("mode", ("min", "max")), ("threshold_mode", ("abs", "rel"))):
             value = getattr(self, name)
-            if value not in choices:
+            # An array, too, can be asked whether it is among them, but does not answer with True or False.
+            if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
         check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
         check_integer("patience", self.patience, minimum=0)
@@ -228,6 +229,7 @@ class Config:
                 "rollback_on_cut=True needs snapshots. Received: rollback=False; set rollback=True or leave "
                 "rollback_on_cut off"
             )
+        as_floats(self, ("factor", "min_delta", "min_lr", "max_lr", "raise_factor"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,12 +307,14 @@ class State:
             ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
         fields = stored_fields(cls, data, STATE_VERSION)
-        for field in dataclasses.fields(cls):
-            if field.name == "aside" and isinstance(fields["aside"], Mapping):
-                fields["aside"] = cls.from_dict({"version": STATE_VERSION, **fields["aside"]})
-            else:
-                _check_field(field.name, str(field.type), fields[field.name])
-        return cls(**fields)
+        aside = fields.pop("aside")
+        if aside is not None:
+            if not isinstance(aside, Mapping) or aside.get("aside") is not None:
+                raise ValueError("state field aside must be null or a state that has put none aside itself")
+            aside = cls.from_dict({"version": STATE_VERSION, **aside})
+        state = cls(**stored_values(cls, fields, _MAY_BE_NEGATIVE), aside=aside)
+        refuse(_contradictions(state))
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +334,7 @@ class Decision:
         since: The number of the first observation of the plateau that caused it; None if none did.
         epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
         since_epoch: The 0-based epoch of the observation `since`; likewise.
+        step: The number of optimizer steps taken so far, those that were rolled back included; likewise.
     """
 
     kind: Kind
@@ -344,6 +349,7 @@ class Decision:
     since: int | None = None
     epoch: int | None = None
     since_epoch: int | None = None
+    step: int | None = None
 
     @property
     def is_action(self) -> bool:
@@ -486,10 +492,10 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
     needed: set[Snapshot] = set()
     if config.rollback:
         # Once there is a best, only a restart goes back further: before any raise, and by the loss before training.
-        may_go_to_start = state.best is None or state.aside is not None or state.loss_before is not None
-        if config.recover and state.raises == 0 and may_go_to_start:
+        may_restart = state.raises == 0 and (state.aside is not None or state.loss_before is not None)
+        if config.recover and (state.best is None or may_restart):
             needed.add("start")
-        if (config.recover or config.rollback_on_cut) and (state.best is not None or state.aside is not None):
+        if state.aside is not None or (state.best is not None and (config.recover or config.rollback_on_cut)):
             needed.add("best")
         if state.in_excursion:
             needed.add("raise")
@@ -577,7 +583,7 @@ def _plateau(config: Config, state: State, value: float) -> Step[State]:
         return _end_excursion(config, state, value, "rollback", reason)
 
     # A raise drops the snapshot of the start: after one there is no way back to it.
-    may_restart = config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
+    may_restart = config.recover and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
     if may_restart and _was_damaged(state):
         return _restart(config, state, value, f"{waited}, and the training loss once rose far above the first one")
     at_floor = state.rate <= config.min_lr
@@ -619,7 +625,7 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step[Sta
     target = min(target, ceiling)
     if config.max_raises == 0:
         reason = stalled
-    elif state.raises == config.max_raises:
+    elif state.raises >= config.max_raises:
         reason = f"{stalled}; all {config.max_raises} raises are used up"
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
@@ -713,7 +719,7 @@ def _take_back(config: Config, state: State, aside: State, value: float | None, 
     """The restart was no better: back to the best from before, and on from there."""
     # No yardstick any more: what it had to say has been tried.
     after = replace(aside, observations=state.observations, wait=0, loss_before=None, rate_too_high=state.rate_too_high)
-    return decide(state, after, "rollback", value, reason, restore="best")
+    return decide(state, after, "rollback", value, reason, restore="best" if config.rollback else None)
 
 
 def _hard_cut(config: Config, rate: float) -> float:
@@ -773,37 +779,84 @@ def check_integer(name: str, value: object, minimum: int) -> None:
         raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be an integer that a float can hold. Received: {name}={value!r}") from None
 
 
-def stored_fields(state: type[Any], data: Mapping[str, Any], version: int) -> dict[str, Any]:
+def as_floats(config: object, names: Collection[str]) -> None:
+    """Keep the numbers of a configuration, None excepted, as Python's floats.
+
+    A rate may come to be one of them. An integer would be stored as one, and NumPy's floats warn of overflow.
+    """
+    for name in names:
+        value = getattr(config, name)
+        object.__setattr__(config, name, None if value is None else float(value))  # It is frozen.
+
+
+# --- stored states ---------------------------------------------------------------------------------------------------
+
+_MAY_BE_NEGATIVE = ("best", "loss_before", "far_worse", "highest_loss", "lowest_loss")
+
+
+def stored_fields(state: type[Any], data: object, version: int) -> dict[str, Any]:
     """The fields of a stored state, if all are there and no others, and if it has this version."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"state must be an object with fields. Received: a {type(data).__name__}")
     fields = dict(data)
     found = fields.pop("version", None)
-    if found != version:
+    if found != version or isinstance(found, bool):
         raise ValueError(f"state has version {found!r}; this release reads version {version}")
     known = {field.name for field in dataclasses.fields(state)}
     if fields.keys() != known:
-        missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known)
+        missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known, key=repr)
         raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
     return fields
 
 
-def _check_field(name: str, annotation: str, value: object) -> None:
-    """One stored field of a State, by its annotation."""
+def stored_values(state: type[Any], fields: Mapping[str, Any], may_be_negative: Collection[str]) -> dict[str, Any]:
+    """Some stored fields of a state, each checked by its annotation: an integer, a number or a boolean, or None."""
+    annotations = {field.name: str(field.type) for field in dataclasses.fields(state)}
+    return {
+        name: _stored_value(name, annotations[name], value, name in may_be_negative) for name, value in fields.items()
+    }
+
+
+def _stored_value(name: str, annotation: str, value: Any, may_be_negative: bool) -> int | float | None:
     if value is None and annotation.endswith("| None"):
-        return
-    if name == "aside":
-        raise ValueError(f"state field aside must be a state or null. Received: {value!r}")
+        return None
     if annotation == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"state field {name} must be true or false. Received: {value!r}")
-        return
+        return value
     try:
-        if annotation == "int":
+        if annotation.startswith("int"):
             check_integer(name, value, minimum=0)
-        elif name in ("best", "loss_before", "far_worse", "highest_loss", "lowest_loss"):
-            check_number(name, value, "a finite number", lambda x: True)
-        else:
-            check_number(name, value, "a finite number >= 0", lambda x: x >= 0)
+            return int(value)
+        expected = "a finite number" if may_be_negative else "a finite number >= 0"
+        check_number(name, value, expected, lambda x: may_be_negative or x >= 0)
+        return float(value)
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def refuse(contradictions: Iterator[str]) -> None:
+    """Refuse a stored state whose fields are fine one by one, but that no training brings together."""
+    for contradiction in contradictions:
+        raise ValueError(f"state contradicts itself: {contradiction}")
+
+
+def too_many(state: AnyState, names: Collection[str]) -> Iterator[str]:
+    """Which of these counts exceed the number of observations, though each of them is of some of these."""
+    for name in names:
+        if getattr(state, name) > state.observations:
+            yield f"{name}={getattr(state, name)} in {state.observations} observations"
+
+
+def _contradictions(state: State) -> Iterator[str]:
+    yield from too_many(state, ("wait", "cuts", "raises", "failed_raises", "recoveries"))
+    if state.failed_raises + state.in_excursion > state.raises:
+        yield f"more excursions than its {state.raises} raises"
+    if state.aside is not None and (state.raises or state.aside.raises or state.aside.best is None):
+        yield "a state is put aside only after a best and before any raise"

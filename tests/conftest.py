@@ -187,10 +187,11 @@ def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
 
 def read_records(run_dir: Path) -> list[Any]:
     """The records of a run, all that were written."""
+    from keras_lrplateau import payload
     from keras_lrplateau.tensorboard import metadata
 
     values = read_values(run_dir, metadata.PLUGIN_NAME)
-    return [metadata.decode(value.tensor.string_val[0], event.wall_time) for event, value in values]
+    return [payload.decode(value.tensor.string_val[0], event.wall_time) for event, value in values]
 
 
 # --- trainings to be shown -------------------------------------------------------------------------------------------

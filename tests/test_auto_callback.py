@@ -34,7 +34,7 @@ from keras.optimizers import SGD, Adam
 from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau, auto
-from keras_lrplateau import callback as callback_module
+from keras_lrplateau import snapshots as snapshots_module
 
 
 def linear_model(optimizer: Any) -> Any:
@@ -171,16 +171,14 @@ def test_a_nan_goes_back_to_the_best_weights_with_a_tenth_of_the_rate() -> None:
 
 def test_no_fourth_snapshot_is_ever_held_and_none_outlives_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    take = callback_module.take_snapshot
+    take = snapshots_module.take_snapshot
     adapt = AdaptLROnPlateau.auto()
-    monkeypatch.setattr(
-        callback_module, "take_snapshot", lambda model: held.append(len(adapt._snapshots)) or take(model)
-    )
+    monkeypatch.setattr(snapshots_module, "take_snapshot", lambda *of: held.append(len(adapt._snapshots)) or take(*of))
     flat = [1.1] * 2 * auto.SHORTEST_WINDOW
     rehearse(tiny_model(), adapt, [*SEARCH, *flat], at_epoch_end(lambda *_: held.append(len(adapt._snapshots) - 1)))
     assert "raise" in kinds(adapt)
     assert max(held) == 2
-    assert adapt._snapshots == {}
+    assert len(adapt._snapshots) == 0
 
 
 # --- the length of the training --------------------------------------------------------------------------------------
@@ -270,6 +268,10 @@ ARGUMENTS = {
     "budget": 0.125,
     "log_dir": "logs",
     "verbose": 1,
+    "rollback": "disk",
+    "state_path": "state.json",
+    "on_bad_state": "fresh",
+    "optimizer": "d_optimizer",
 }
 
 
@@ -312,7 +314,7 @@ def test_a_copy_made_in_the_search_has_its_snapshots() -> None:
             copies.append(copy.deepcopy(adapt._snapshots))
 
     rehearse(tiny_model(), adapt, [*SEARCH, 0.9], adapt, at_epoch_end(duplicate))
-    assert copies[0].keys() == {"start", "best"}
+    assert set(copies[0]) == {"start", "best"}
 
 
 # --- beside other callbacks ------------------------------------------------------------------------------------------
@@ -416,7 +418,7 @@ def test_all_decisions_are_in_the_event_file(tmp_path: Path, kind: str) -> None:
     found = last_records(tmp_path / "lr_plateau")
     decisions = [decision for record in found for decision in record.decisions]
     assert list(map(repr, decisions)) == list(map(repr, adapt.decisions))  # repr, since nan != nan
-    assert repr(found) == repr(adapt._run.records)
+    assert repr(found) == repr(adapt._reporter.run.records)
     assert {"searching", "holding", "annealing" if kind == "natural" else "in excursion"} <= {x.status for x in found}
     # Each epoch had an observation.
     plateaus = [(each.since - 1, each.since_epoch) for each in decisions if each.since is not None]

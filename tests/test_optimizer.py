@@ -22,7 +22,8 @@ from keras.optimizers import SGD, Adam, LossScaleOptimizer, MultiOptimizer, Opti
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
-from keras_lrplateau.optimizer import RateControl, restore_snapshot, scale_schedules, take_snapshot
+from keras_lrplateau.optimizer import RateControl, scale_schedules
+from keras_lrplateau.snapshots import restore_snapshot, take_snapshot
 
 
 def rate_of(optimizer: Any) -> float:
@@ -180,7 +181,7 @@ KINDS = ["plain", "LossScale", "Multi", "LossScale(Multi)"]
 def test_multiplier_zero_freezes_the_weights_though_the_step_was_traced_before(kind: str) -> None:
     model = tiny_model(scheduled(kind), compiled=True)
     fit(model)
-    scale_schedules(model, 0.0, None)
+    scale_schedules(model, model.optimizer, 0.0, None)
     control = RateControl(model.optimizer, 0.0, None)
     assert control.is_scheduled
     assert control.rate == 1.0
@@ -221,7 +222,7 @@ def test_the_bounds_limit_the_multiplier_never_the_schedule(
     scheduled_rate: float, multiplier: float, used: float
 ) -> None:
     model = pushed_model(SGD(constant(scheduled_rate)))
-    scale_schedules(model, 0.04, 0.15)
+    scale_schedules(model, model.optimizer, 0.04, 0.15)
     control = RateControl(model.optimizer, 0.04, 0.15)
     control.write(multiplier)
     push(model)
@@ -241,7 +242,7 @@ def test_a_warm_up_that_passes_max_lr_goes_on_in_the_next_fit() -> None:
 
 def test_bounds_are_multiples_of_what_the_schedule_says_now() -> None:
     model = pushed_model(SGD(ExponentialDecay(0.1, decay_steps=1, decay_rate=0.5)), compiled=False)
-    scale_schedules(model, 0.01, 1.0)
+    scale_schedules(model, model.optimizer, 0.01, 1.0)
     control = RateControl(model.optimizer, 0.01, 1.0)
     assert control.bounds() == pytest.approx((0.1, 10.0))
     push(model)

@@ -17,6 +17,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug.test import Client, TestResponse
 
 import keras_lrplateau
+from keras_lrplateau import payload
 from keras_lrplateau.figure import COLORS
 from keras_lrplateau.policy import Decision
 from keras_lrplateau.run import Record
@@ -59,12 +60,12 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(logdir / "nan" / "lr_plateau", bad)
 
     writer = EventWriter(logdir / "newer" / "lr_plateau", 0)
-    good = metadata.encode
-    metadata.encode = lambda record: good(record).replace('"version": 1', '"version": 99')  # type: ignore[assignment]
+    good = payload.encode
+    payload.encode = lambda record: good(record).replace('"version": 2', '"version": 99')  # type: ignore[assignment]
     try:
         writer.record(decided(0))
     finally:
-        metadata.encode = good  # type: ignore[assignment]
+        payload.encode = good  # type: ignore[assignment]
     writer.close()
     return logdir
 
@@ -122,7 +123,7 @@ def test_the_runs_are_listed_by_the_users_log_dir(tab: Client) -> None:
 
 def test_a_run_of_a_newer_release_says_so_and_spares_the_others(tab: Client) -> None:
     runs = runs_of(get(tab, "runs"))
-    assert "version 99; this release of keras-lrplateau reads version 1" in runs["newer/lr_plateau"]["error"]
+    assert "version 99; this release of keras-lrplateau reads version 2" in runs["newer/lr_plateau"]["error"]
     assert runs["newer/lr_plateau"]["summary"] is None
     assert [name for name, run in runs.items() if run["error"]] == ["newer/lr_plateau"]
 

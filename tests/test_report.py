@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from conftest import browser_path
 
-from keras_lrplateau import __version__, cli, figure, report, table
+from keras_lrplateau import __version__, cli, figure, payload, report, table
 from keras_lrplateau.policy import Decision
 from keras_lrplateau.run import Observation, Record, Run
 from keras_lrplateau.tensorboard import metadata
@@ -80,7 +80,7 @@ def write_run(
 
 def write_run_of_a_newer_release(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(metadata, "VERSION", metadata.VERSION + 1)
+        patch.setattr(payload, "VERSION", payload.VERSION + 1)
         write_run(run_dir)
 
 
@@ -380,7 +380,7 @@ def gone(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (write_run_of_a_newer_release, "has version 2; this release of keras-lrplateau reads version 1"),
+        (write_run_of_a_newer_release, "has version 3; this release of keras-lrplateau reads version 2"),
         (broken_in_its_first_record, "may be damaged; move it elsewhere"),
         (not_of_events, "may be damaged; move it elsewhere"),
         (gone, "may be damaged; move it elsewhere"),

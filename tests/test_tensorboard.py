@@ -27,6 +27,7 @@ from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util
 
 import keras_lrplateau
+from keras_lrplateau import payload
 from keras_lrplateau.policy import Decision, Kind, Snapshot, Status
 from keras_lrplateau.run import Observation, Record
 from keras_lrplateau.tensorboard import metadata
@@ -179,7 +180,7 @@ class Loaded:
             **self.scope, plugin_name=metadata.PLUGIN_NAME, downsample=1000, run_tag_filter=filter_
         )
         data = found[f"{run}/lr_plateau"][metadata.TAG]
-        return [metadata.decode(datum.numpy.item(), datum.wall_time) for datum in data]
+        return [payload.decode(datum.numpy.item(), datum.wall_time) for datum in data]
 
 
 @pytest.fixture(scope="module", params=["python loader", "data server"])
@@ -473,8 +474,8 @@ records = st.builds(
 @given(records)
 def test_a_record_comes_back_whole(record: Record) -> None:
     # By repr, since a NaN is not equal to itself.
-    assert repr(metadata.decode(metadata.encode(record), record.time)) == repr(record)
-    assert repr(metadata.decode(metadata.encode(record).encode(), record.time)) == repr(record)
+    assert repr(payload.decode(payload.encode(record), record.time)) == repr(record)
+    assert repr(payload.decode(payload.encode(record).encode(), record.time)) == repr(record)
 
 
 @given(records)
@@ -482,14 +483,14 @@ def test_the_payload_is_strict_json(record: Record) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    json.loads(metadata.encode(record), parse_constant=refuse)
+    json.loads(payload.encode(record), parse_constant=refuse)
 
 
 def test_numpy_scalars_come_back_as_plain_numbers() -> None:
     half, nan, three = numpy_scalar("float32", 0.5), numpy_scalar("float32", math.nan), numpy_scalar("int64", 3)
     given_ = dataclasses.replace(CUT, value=nan, rate=half, observation=three, since=three, since_epoch=three)
     record = record_of(three, given_, steps=three, best=Observation(three, half))
-    found = metadata.decode(metadata.encode(record), numpy_scalar("float64", 1.5))
+    found = payload.decode(payload.encode(record), numpy_scalar("float64", 1.5))
     (decision,) = found.decisions
     assert found.best is not None
     assert repr(decision.value) == "nan"
@@ -503,7 +504,7 @@ def test_numpy_scalars_come_back_as_plain_numbers() -> None:
 
 def changed(**changes: Any) -> str:
     """A good payload, but for some fields of its one decision."""
-    data = json.loads(metadata.encode(record_of(3, CUT)))
+    data = json.loads(payload.encode(record_of(3, CUT)))
     data["decisions"][0] |= changes
     return json.dumps(data)
 
@@ -513,18 +514,18 @@ LACKS = object()
 
 def altered(**changes: Any) -> str:
     """A good payload, but for some fields of the record; LACKS takes a field away."""
-    data = json.loads(metadata.encode(record_of(3, CUT))) | changes
+    data = json.loads(payload.encode(record_of(3, CUT))) | changes
     return json.dumps({name: value for name, value in data.items() if value is not LACKS})
 
 
 @pytest.mark.parametrize(
-    ("payload", "complaint"),
+    ("foreign", "complaint"),
     [
         ("", "Expecting value"),
         (b"\xff", "codec can't decode"),
         ("[]", "must be a JSON object"),
         ("{}", "version None"),
-        (altered(version=2), "version 2"),
+        (altered(version=3), "version 3"),
         (altered(version=True), "version True"),
         (altered(epoch=LACKS), r"Missing: \['epoch'\]"),
         (altered(status=LACKS, best=LACKS), r"Missing: \['best', 'status'\]"),
@@ -582,16 +583,16 @@ def altered(**changes: Any) -> str:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_foreign_payload_is_refused(payload: str | bytes, complaint: str) -> None:
+def test_a_foreign_payload_is_refused(foreign: str | bytes, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        metadata.decode(payload, 0.0)
+        payload.decode(foreign, 0.0)
 
 
 def test_the_plugin_content_has_a_version() -> None:
     content = metadata.summary_metadata().plugin_data.content
     metadata.check_plugin_content(content)
     with pytest.raises(ValueError, match="version 99"):
-        metadata.check_plugin_content(content.replace(b"1", b"99"))
+        metadata.check_plugin_content(content.replace(b"2", b"99"))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

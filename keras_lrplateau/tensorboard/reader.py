@@ -14,6 +14,7 @@ import numpy as np
 from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 
+from keras_lrplateau import payload
 from keras_lrplateau.run import Curve, Record, Run
 from keras_lrplateau.tensorboard import metadata
 
@@ -74,7 +75,7 @@ def _records(events: Any) -> list[Record]:
     """The last record of each epoch, without those from before a resume that are later than it."""
     records: list[Record] = []
     for event in events:
-        record = metadata.decode(_payload(event.numpy), _time(event))
+        record = payload.decode(_payload(event.numpy), _time(event))
         while records and records[-1].epoch >= record.epoch:
             records.pop()
         records.append(record)

@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import final
 
@@ -32,10 +32,14 @@ from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from keras_lrplateau import payload
 from keras_lrplateau.policy import Decision
 from keras_lrplateau.run import RUN_NAME, Record
 from keras_lrplateau.tensorboard import metadata
 from keras_lrplateau.tensorboard.metadata import PREFIX
+
+STATE = "state.json"
+"""The name of the state file of a training, if it is beside the event files; see `keras_lrplateau.state_file`."""
 
 TEXT_TAG = PREFIX + "decision"
 """The tag of the decisions in the Text tab."""
@@ -107,8 +111,7 @@ class EventWriter:
         Raises:
             OSError: The file cannot be written, or is closed.
         """
-        payload = metadata.encode(record).encode()
-        values = [_value(metadata.TAG, metadata.summary_metadata(), _string_tensor(payload))]
+        values = [_value(metadata.TAG, metadata.summary_metadata(), _string_tensor(payload.encode(record).encode()))]
         lines = [_markdown(decision, record.quantity) for decision in record.decisions]
         if self.resumes and record.epoch == self._first_step:
             # Also for the data server: it drops the later steps of a tag when a lower one comes, and the next decision
@@ -189,7 +192,13 @@ class EventWriter:
             raise
 
 
-def next_run_dir(log_dir: str | os.PathLike[str], name: str = RUN_NAME, *, resume: bool) -> Path:
+def next_run_dir(
+    log_dir: str | os.PathLike[str],
+    name: str = RUN_NAME,
+    *,
+    resume: bool,
+    is_free: Callable[[Path], bool] = lambda run_dir: True,
+) -> Path:
     """Choose the run directory of a training, so that no two trainings are mixed up.
 
     TensorBoard's Python loader cannot read two writers in one directory, so it is never that of another callback.
@@ -198,9 +207,11 @@ def next_run_dir(log_dir: str | os.PathLike[str], name: str = RUN_NAME, *, resum
         log_dir: The directory that TensorBoard is pointed at, or one below it. Need not exist.
         name: The name of the first run directory in it; the next ones are `name`_2, `name`_3, and so on.
         resume: Whether the training continues an earlier one.
+        is_free: Whether a run directory can be had for a new training.
 
     Returns:
-        With `resume`, the newest one that holds an event file, if there is any. Else the one after it. It is not made.
+        With `resume`, the newest one that holds an event file or a state file, if there is any. Else the first free one
+        after it. It is not made.
 
     Raises:
         OSError: `log_dir` cannot be read.
@@ -208,9 +219,16 @@ def next_run_dir(log_dir: str | os.PathLike[str], name: str = RUN_NAME, *, resum
     log_dir = Path(log_dir)
     pattern = re.compile(re.escape(name) + r"(?:_([1-9][0-9]*))?")
     paths = list(log_dir.iterdir()) if log_dir.is_dir() else []
-    used = [int(match[1] or 1) for path in paths if (match := pattern.fullmatch(path.name)) and _event_files(path)]
-    number = max(used, default=0) + (0 if resume and used else 1)
-    return log_dir / (name if number == 1 else f"{name}_{number}")
+    used = [int(match[1] or 1) for path in paths if (match := pattern.fullmatch(path.name)) and _is_used(path)]
+    last = max(used, default=0)
+    numbers = iter([last]) if resume and used else itertools.count(last + 1)
+    candidates = (log_dir / (name if number == 1 else f"{name}_{number}") for number in numbers)
+    return next(path for path in candidates if (resume and used) or is_free(path))
+
+
+def _is_used(run_dir: Path) -> bool:
+    """Whether a training has begun there; the first event is written at the end of its first epoch only."""
+    return bool(_event_files(run_dir)) or (run_dir / STATE).exists()
 
 
 def _event_files(directory: Path) -> list[str]:

@@ -1,0 +1,287 @@
+"""Copies of all that training changes, to go back to: in host memory, on disk, or both.
+
+On disk a copy is one file, written whole or not at all. It stays until nobody may ask for it any more: neither the
+training that goes on, nor one that is resumed from an epoch before (see `keras_lrplateau.state_file`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import keras
+import numpy as np
+
+from keras_lrplateau.optimizer import leaf_optimizers, to_float
+from keras_lrplateau.policy import Snapshot
+from keras_lrplateau.state_file import replace_file
+
+SUFFIX = ".snapshot"
+
+
+@dataclass
+class _Copy:
+    """One copy, in memory or in a file or both.
+
+    Attributes:
+        arrays: One array for each variable; None if it is on disk only.
+        file: The name that its file has, or is to have.
+        is_written: Whether there is one.
+    """
+
+    arrays: list[np.ndarray[Any, Any]] | None
+    file: str
+    is_written: bool
+
+
+@final
+class Snapshots:
+    """At most one copy under each name.
+
+    Args:
+        in_memory: Whether copies are kept in host memory; if not, in memory only while they cannot be written.
+        folder: The directory for files, made when it is needed; None for memory only.
+
+    Attributes:
+        failure: Why copies could not be written lately; None if they could. `write_missing` tries again.
+    """
+
+    def __init__(self, in_memory: bool = True, folder: Path | None = None) -> None:
+        self._in_memory = in_memory
+        self._folder = folder
+        self._copies: dict[Snapshot, _Copy] = {}
+        self.failure: OSError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: files stay with the original."""
+        copies = {name: _Copy(copy.arrays, copy.file, False) for name, copy in self._copies.items() if copy.arrays}
+        return {**self.__dict__, "_folder": None, "_copies": copies}
+
+    def __len__(self) -> int:
+        return len(self._copies)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._copies
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return iter(self._copies)
+
+    @property
+    def files(self) -> dict[Snapshot, str]:
+        """The names of the files of those that are on disk."""
+        return {name: copy.file for name, copy in self._copies.items() if copy.is_written}
+
+    def take(self, name: Snapshot, model: Any, optimizer: Any, label: int, at_once: bool = True) -> None:
+        """Copy the state of training.
+
+        Args:
+            name: Takes the place of the one of this name.
+            model: A built model.
+            optimizer: The one that the callback adapts; built, and so are the others of the model.
+            label: Tells it from others of this name on disk, such as the number of steps so far.
+            at_once: Whether a copy that is in memory is written to disk now; if not, `write_missing` does it.
+        """
+        self._copies.pop(name, None)
+        file = f"{name}-{label}{SUFFIX}"
+        if not self._in_memory and self._write(file, _arrays(model, optimizer)):
+            self._copies[name] = _Copy(None, file, is_written=True)
+        else:
+            arrays = take_snapshot(model, optimizer)
+            self._copies[name] = _Copy(arrays, file, self._in_memory and at_once and self._write(file, arrays))
+
+    def adopt(self, name: Snapshot, path: Path, model: Any, optimizer: Any) -> None:
+        """Take a file that an earlier process has written for the copy of this name; into memory, if it is elsewhere.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: It is not whole, or not of such a model.
+        """
+        variables = _variables(model, optimizer)
+        _check(path, variables)
+        if path.parent == self._folder:
+            self._copies[name] = _Copy(None, path.name, is_written=True)
+        else:
+            self._copies[name] = _Copy(list(_read(path, len(variables))), path.name, is_written=False)
+
+    def restore(self, name: Snapshot, model: Any, optimizer: Any) -> None:
+        """Go back to the copy of this name.
+
+        Raises:
+            OSError: Its file cannot be read.
+            ValueError: The model has other variables than when it was taken; or its file is not whole.
+        """
+        copy = self._copies[name]
+        if copy.arrays is not None:
+            restore_snapshot(model, copy.arrays, optimizer)
+            return
+        variables = _variables(model, optimizer)
+        # Whole, before anything is assigned.
+        _check(self._path(copy.file), variables)
+        restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer)
+
+    def keep(self, names: Collection[Snapshot | None]) -> None:
+        """Drop all others. Their files stay until `clean`."""
+        self._copies = {name: copy for name, copy in self._copies.items() if name in names}
+
+    def write_missing(self) -> None:
+        """Write what could not be written, and what is gone from the disk but not from memory."""
+        if self._folder is None:
+            return
+        self.failure = None
+        for copy in self._copies.values():
+            if copy.arrays is not None and not (copy.is_written and self._path(copy.file).exists()):
+                copy.is_written = self._write(copy.file, copy.arrays)
+                if copy.is_written and not self._in_memory:
+                    copy.arrays = None
+
+    def clean(self, files: Collection[str]) -> None:
+        """Remove all files from the folder but these and the present ones.
+
+        Raises:
+            OSError: One cannot be removed.
+        """
+        if self._folder is None or not self._folder.is_dir():
+            return
+        kept = {*files, *self.files.values()}
+        for path in self._folder.iterdir():
+            # Others are not ours, but for what a killed process has left half written.
+            if path.name not in kept and path.name.removesuffix(".tmp").endswith(SUFFIX):
+                path.unlink()
+        if not kept:
+            self._folder.rmdir()
+
+    def _path(self, file: str) -> Path:
+        assert self._folder is not None
+        return self._folder / file
+
+    def _write(self, file: str, arrays: Iterable[np.ndarray[Any, Any]]) -> bool:
+        """Whether it is written; not where there is no folder."""
+        if self._folder is None:
+            return False
+
+        def write(stream: Any) -> None:
+            # Arrays one after another, as numpy.load gives them back: at no time are all of them in memory.
+            for array in arrays:
+                np.save(stream, array, allow_pickle=False)
+
+        try:
+            replace_file(self._path(file), write)
+        except OSError as error:
+            self.failure = error
+            return False
+        return True
+
+
+def take_snapshot(model: Any, optimizer: Any = None) -> list[np.ndarray[Any, Any]]:
+    """Copy all that training changes to host memory: weights, non-trainable state, optimizer state.
+
+    With Adam that is about three times the size of the weights.
+
+    Args:
+        model: A built model with built optimizers.
+        optimizer: Another one than those of the model, if there is one.
+
+    Returns:
+        One array for each variable, of its own shape and dtype.
+    """
+    # A view of the backend's own memory would change with the next step.
+    return [array if array.flags.owndata else array.copy() for array in _arrays(model, optimizer)]
+
+
+def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optimizer: Any = None) -> None:
+    """Put everything back, bit for bit, as `take_snapshot` found it.
+
+    Args:
+        model: The model that the snapshot was taken of.
+        snapshot: What `take_snapshot` returned.
+        optimizer: As it was given to `take_snapshot`.
+
+    Raises:
+        ValueError: The model has other variables than when the snapshot was taken.
+    """
+    variables = _variables(model, optimizer)
+    if isinstance(snapshot, list) and len(variables) != len(snapshot):
+        raise ValueError(
+            f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
+            "do not add layers or compile anew during a training that can roll back"
+        )
+    averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)]
+    # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
+    # when training ends. They must be equal after a rollback, too.
+    are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
+    for variable, array in zip(variables, snapshot, strict=True):
+        if array.dtype.kind == "V":  # NumPy's files do not know bfloat16.
+            array = array.view(keras.ops.convert_to_numpy(variable).dtype)
+        variable.assign(array)
+    if are_final:
+        for weight, average in averages:
+            average.assign(weight)
+
+
+def is_built(model: Any, optimizer: Any) -> bool:
+    """Whether all variables are there, so that a snapshot will fit later, too."""
+    return bool(model.built) and all(leaf.built for leaf in _leaves(model, optimizer))
+
+
+def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """The values of all variables, one by one; perhaps views of the backend's own memory."""
+    # An average of weights means nothing before the first update, and Keras overwrites it then. As a copy of its weight
+    # it stays right when SwapEMAWeights has exchanged the two at the time the snapshot is restored.
+    weights = {
+        id(average): weight
+        for leaf in _leaves(model, optimizer)
+        if not int(to_float(leaf._iterations))
+        for weight, average in _averages(leaf)
+    }
+    for variable in _variables(model, optimizer):
+        yield np.asarray(keras.ops.convert_to_numpy(weights.get(id(variable), variable)))
+
+
+def _variables(model: Any, optimizer: Any) -> list[Any]:
+    found = [*model.trainable_variables, *model.non_trainable_variables]
+    return found + [variable for each in _optimizers(model, optimizer) for variable in each.variables]
+
+
+def _optimizers(model: Any, optimizer: Any) -> list[Any]:
+    """All of a model: that of `compile`, those that a class of the user keeps as attributes, and the one given."""
+    found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
+    unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
+    return list(unique.values())
+
+
+def _leaves(model: Any, optimizer: Any) -> list[Any]:
+    return [leaf for each in _optimizers(model, optimizer) for leaf in leaf_optimizers(each)]
+
+
+def _averages(leaf: Any) -> list[tuple[Any, Any]]:
+    """Each weight with the average that `use_ema` keeps of it."""
+    if not (leaf.use_ema and leaf.built):
+        return []
+    pairs = zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True)
+    return [(weight, average) for weight, average in pairs if average is not None]
+
+
+def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
+    with path.open("rb") as file:
+        for _ in range(count):
+            yield np.load(file, allow_pickle=False)
+
+
+def _check(path: Path, variables: list[Any]) -> None:
+    """That a file has an array of the right shape for each variable, and is as long as it should be."""
+    with path.open("rb") as file:
+        for variable in variables:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            if shape != tuple(variable.shape):
+                raise ValueError(
+                    f"{path} is of another model: it has an array of shape {shape} for {variable.path}, which has "
+                    f"{tuple(variable.shape)}"
+                )
+            file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)
+        end, size = file.tell(), os.fstat(file.fileno()).st_size
+        if end != size:
+            raise ValueError(f"{path} has {size} bytes instead of {end}: it is damaged, or of another model")
