@@ -8,6 +8,7 @@ import math
 import os
 import time
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._reporter = Reporter("", None, monitor, {})
         self._file: StateFile | None = None
         self._folder: Path | None = None
+        self._locks: list[Path] = []
         self._remembered = 0
         self._training_logs: dict[str, float] = {}
         self._observed: list[int] = []
@@ -299,7 +301,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: a state file stays with the original, and a copy writes to a run of its own."""
-        return {**self.__dict__, "_file": None}
+        return {**self.__dict__, "_file": None, "_locks": []}
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal callback."""
@@ -366,7 +368,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._direction_known = self.mode != "auto"
         self._find_direction(required=False)
         if self.state is None:
-            self._start()
+            self._start()  # For its error, if the bounds do not fit the rate.
         self._forget_first_loss()
         self._begun = False
 
@@ -387,8 +389,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Any = None) -> None:
         # A callback in front of us may save the weights in its on_epoch_end, and the process die before ours: see
-        # keras_lrplateau.state_file. With several processes the observation is not known here.
-        if not self._is_in_epoch or self._file is None or ranks.count() > 1:
+        # keras_lrplateau.state_file. With several processes the observation is not known here, and a step cadence has
+        # decided nearly all by then.
+        if not self._is_in_epoch or self._file is None or ranks.count() > 1 or self._decides_in_epoch:
             return
         numbers = {**self._training_logs, **{f"val_{name}": value for name, value in _numbers(logs).items()}}
         self._file.pending = Pending(self._epoch, self._iterations_done(), self._first_loss, numbers)
@@ -418,15 +421,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """
         if self.state is None:
             return
-        if self._take_back_open_trial(self._next_epoch - 1):
+        is_keras_own = isinstance(self.model.optimizer, keras.optimizers.Optimizer)
+        if self._take_back_open_trial(self._next_epoch - 1) and is_keras_own:
             # Keras has put its averages of the weights that are now gone into the model.
-            self._optimizer.finalize_variable_values(self.model.trainable_variables)
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         self._snapshots.keep(())
         if self._next_epoch > self._first_epoch:
             self._report(self._next_epoch - 1, is_last=True)
             if self._file is not None:
                 self._remember_end()
         self._reporter.close()
+        state_file.release(self._locks)
 
     # --- before the first step ---------------------------------------------------------------------------------------
 
@@ -461,7 +466,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 del self._file.entries[self._file.until(epoch, self._iterations) :]
         elif self.log_dir is not None and self._reporter.run_dir is None and ranks.rank() == 0:
             # The copy of a callback in the middle of a training.
-            self._reporter.run_dir = open_files(self.log_dir, False, "raise", {}, 0, 0, takes_over=False).run_dir
+            files = open_files(self.log_dir, False, "raise", {}, 0, 0, takes_over=False)
+            self._reporter.run_dir, self._locks = files.run_dir, files.locks
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self._next_epoch if epoch == 0 else 0
         model = self.model
@@ -475,8 +481,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def _begin_training(self, epoch: int) -> None:
         self._first_epoch = self._next_epoch = epoch
+        self._epoch_offset = 0
         self._observed = []
         self._best = None
+        self._remembered = len(self.decisions)
         # A model that was trained before begins at 0 like any other; a training that goes on does not.
         self._steps = self._iterations if epoch > 0 else 0
         self._rates.adopt()
@@ -639,6 +647,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._report(epoch, is_last)
         if self._file is not None:
             self._remember(epoch, before, has_observation=value is not None)
+        elif ranks.rank() > 0:
+            self._snapshots.clean(())
 
     def _come_to_agree(
         self, value: float | None, loss: float | None, first_loss: float | None
@@ -879,6 +889,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         Rank 0 alone writes, but where copies are to be on disk instead of in memory.
         """
         self._reporter.close()
+        state_file.release(self._locks)
         rank, files, failure = ranks.rank(), Files(), None
         if rank == 0:
             try:
@@ -895,6 +906,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 if ranks.count() == 1:
                     raise
                 failure = f"{type(error).__name__}: {error}"
+        self._locks = files.locks
+        weakref.finalize(self, state_file.release, files.locks)
         if files.failure is not None:
             self._warn_of_log_dir(files.failure)
         for message in files.messages:

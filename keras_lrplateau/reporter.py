@@ -156,7 +156,8 @@ class Reporter:
         writer = EventWriter(run_dir, first_step=epoch)
         weakref.finalize(self, writer.close)  # An interrupted fit does not reach on_train_end.
         # With validation_freq the first epoch may lack what later ones have.
-        writer.layout(self._monitor, sorted({*numbers, self._monitor, "val_loss"}))
+        rates = [name for name in numbers if name.startswith("learning_rate")] or ["learning_rate"]
+        writer.layout(self._monitor, sorted({*numbers, *rates, self._monitor, "loss", "val_loss"}))
         writer.hparams(self._arguments)
         return writer
 

@@ -19,6 +19,7 @@ import itertools
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -46,8 +47,22 @@ from keras_lrplateau.run import Observation
 VERSION = 1
 """Of the file. A change of its fields needs a new one."""
 
-_held: dict[str, int] = {}
-"""The locks of this process: the open file of each."""
+_held: dict[str, tuple[int, int]] = {}
+"""The locks of this process: the open file of each, and how many have claimed it."""
+
+
+def _let_go() -> None:
+    """A lock belongs to the open file, and so to each process that has it: a forked one would keep it for its parent.
+
+    Such are the workers of data loaders, which may outlive a killed training by seconds.
+    """
+    for handle, _ in _held.values():
+        os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 class StateFileError(ValueError):
@@ -151,6 +166,13 @@ class StateFile:
             if entry.epoch < epoch or is_seen:
                 kept = position + 1
         return kept
+
+    def knows(self, epoch: int, iterations: int) -> bool:
+        """Whether a training with so many steps may go on with this epoch, and nothing is missing."""
+        if self.pending is not None and (self.pending.epoch, self.pending.iterations) == (epoch - 1, iterations):
+            return True
+        ends = [(each.iterations_before, each.iterations) for each in self.entries if each.is_over_at(epoch - 1)]
+        return any(iterations in end for end in ends)
 
     @property
     def is_young(self) -> bool:
@@ -287,7 +309,7 @@ def snapshot_folder(path: Path) -> Path:
 
 
 def hold(lock: Path) -> bool:
-    """Claim something for this process, as long as it lives; False if another process has it.
+    """Claim something for this process, until `release` or as long as it lives; False if another process has it.
 
     Where there are no locks (Windows, some network file systems) the claim always succeeds.
 
@@ -298,8 +320,14 @@ def hold(lock: Path) -> bool:
         OSError: It cannot be made.
     """
     key = str(lock.resolve())
-    if key in _held and lock.exists():
-        return True
+    if key in _held:
+        handle, claims = _held[key]
+        # Somebody may have removed the file, and another process made a new one.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), lock.stat()):
+                _held[key] = handle, claims + 1
+                return True
+        os.close(_held.pop(key)[0])
     try:
         import fcntl
     except ImportError:
@@ -307,17 +335,54 @@ def hold(lock: Path) -> bool:
     lock.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        # The system lets go of it when the process dies, however it dies.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return False
+        for patience in (0.05, 0.0):
+            try:
+                # The system lets go of it when the process dies, however it dies.
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(patience)  # Another process may only have looked, see `is_held_elsewhere`.
+        else:
+            os.close(handle)
+            return False
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # No locks on this file system.
             os.close(handle)
             raise
-    _held[key] = handle
+    _held[key] = handle, 1
     return True
+
+
+def is_held_elsewhere(lock: Path) -> bool:
+    """Whether another process has claimed it; False where that cannot be told."""
+    if str(lock.resolve()) in _held:
+        return False
+    try:
+        import fcntl
+
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        pass
+    return False
+
+
+def release(locks: list[Path]) -> None:
+    """Give up what `hold` has claimed, each claim once; nothing where it was not claimed.
+
+    Args:
+        locks: It is empty afterwards, so to release it again does nothing.
+    """
+    while locks:
+        key = str(locks.pop().resolve())
+        handle, claims = _held.get(key, (-1, 0))
+        if claims > 1:
+            _held[key] = handle, claims - 1
+        elif claims:
+            del _held[key]
+            os.close(handle)
 
 
 # --- entries as JSON -------------------------------------------------------------------------------------------------
@@ -377,7 +442,8 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differs(before: dict[str, Any], name: str, value: Any) -> bool:
-    return name not in before or bool(before[name] != value)
+    # By their texts: 0.0 equals -0.0, and 1 equals True.
+    return name not in before or repr(before[name]) != repr(value)
 
 
 def _apply(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

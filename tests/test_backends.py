@@ -1,26 +1,34 @@
 """The tests that depend on Keras' backend, run on each backend that is installed."""
 
-import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import pytest
 
-FILES = ["test_callback.py", "test_optimizer.py", "test_migration.py", "test_peer_defects.py", "test_auto_callback.py"]
+FILES = [
+    "test_callback.py",
+    "test_optimizer.py",
+    "test_migration.py",
+    "test_peer_defects.py",
+    "test_auto_callback.py",
+    "test_resume.py",
+    "test_snapshots.py",
+    "test_ecosystem.py",
+]
+
+OTHERS = [backend for backend in ("tensorflow", "jax", "torch") if backend != keras.backend.backend()]
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_the_backend_dependent_tests_pass(backend: str) -> None:
-    if backend == keras.backend.backend():
-        pytest.skip(f"{backend} is the backend that the tests run on already")
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def run_tests(backend: str) -> subprocess.CompletedProcess[str]:
     here = Path(__file__).parent
     # Keras takes its backend once, when it is first imported.
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(here / name) for name in FILES)],
         cwd=here.parent,
         env={**os.environ, "KERAS_BACKEND": backend},
@@ -28,6 +36,22 @@ def test_the_backend_dependent_tests_pass(backend: str) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1500,
     )
+
+
+@pytest.fixture(scope="module")
+def runs() -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """Both at once: a process of these tests is busy on one core."""
+    with ThreadPoolExecutor() as executor:
+        yield {backend: executor.submit(run_tests, backend) for backend in OTHERS if find_spec(backend) is not None}
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_the_backend_dependent_tests_pass(
+    backend: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]
+) -> None:
+    if backend not in runs:
+        pytest.skip(f"{backend} is not installed")
+    done = runs[backend].result()
     assert done.returncode == 0, done.stdout
