@@ -243,7 +243,10 @@ def _line(
 def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
     lines = []
     told_at = _told_at(decisions)
-    for index, (name, curve) in enumerate(run.rates.items()):
+    curves = run.rates
+    if not curves and decisions and _is_rate_of_rule(run):
+        curves = {"learning_rate": Curve()}
+    for index, (name, curve) in enumerate(curves.items()):
         epochs, rates = _steps(run, curve)
         x = _x(run, axis, epochs)
         label = name.replace("_", " ") if alone else f"{run.label} · {name.replace('_', ' ')}"
@@ -259,7 +262,10 @@ def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alo
                 "x": x,
                 # A logarithmic axis has no 0.
                 "y": [rate if math.isfinite(rate) and rate > 0 else None for rate in rates],
-                "customdata": [epoch + 1 for epoch in epochs],
+                "customdata": [
+                    epoch + 1 if epoch == int(epoch) else f"{int(epoch) + 1}, after {_steps_in_words(step)},"
+                    for epoch, step in zip(epochs, run.positions("step", epochs), strict=True)
+                ],
                 "text": [told_at.get(epoch, "") for epoch in epochs],
                 "hovertemplate": shown,
                 "line": {"color": color, "width": 2, "shape": "hv", "dash": ("solid", "dot", "dash")[index % 3]},
@@ -269,19 +275,26 @@ def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alo
     return lines
 
 
-def _steps(run: Run, curve: Curve) -> tuple[list[int], list[float]]:
+def _steps(run: Run, curve: Curve) -> tuple[list[float], list[float]]:
     """The rate as a step line: epochs that were over when it came into force, and the rate from then on.
 
-    A curve from TensorBoard may lack the very epoch of a cut, so the decisions have their say, too.
+    A curve from TensorBoard may lack the very epoch of a cut, so the decisions have their say, too. And of an epoch
+    with decisions within it, the curve knows but the rate at its end.
     """
-    rates = dict(zip(curve.epochs, curve.values, strict=True))
-    if len(run.rates) == 1 and not run.is_scaled:
-        decided = [record for record in run.records if record.decisions]
+    rates: dict[float, float] = dict(zip(curve.epochs, curve.values, strict=True))
+    decided = [record for record in run.records if record.decisions]
+    if _is_rate_of_rule(run):
         for record in decided:
-            rates.setdefault(record.epoch, rate_used(record.decisions))
+            rates.setdefault(record.epoch, rate_used(record))
         for record in decided:
             rates.setdefault(record.epoch + 1, record.decisions[-1].rate)
-    end = run.last_epoch + 1
+    for record in decided:
+        within = [decision for decision in record.decisions if _is_within(run, decision)]
+        if within:
+            rates[record.epoch] = _in_force(run, curve, record.epoch, within[0].rate_before)
+        for decision in within:
+            rates[run.moment(decision)] = _in_force(run, curve, record.epoch, decision.rate)
+    end = run.over
     epochs = sorted(epoch for epoch in rates if epoch <= end)
     changes = [
         epoch
@@ -290,6 +303,23 @@ def _steps(run: Run, curve: Curve) -> tuple[list[int], list[float]]:
     ]
     values = [rates[epoch] for epoch in changes]
     return (changes, values) if not changes or changes[-1] == end else ([*changes, end], [*values, values[-1]])
+
+
+def _is_rate_of_rule(run: Run) -> bool:
+    """Whether the rate that is drawn is that of the decisions, not something made of it."""
+    # Before the end of the first epoch nothing is known but the decisions.
+    return len(run.rates) <= 1 and not run.is_scaled
+
+
+def _in_force(run: Run, curve: Curve, epoch: int, rate: float) -> float:
+    """The learning rate of a curve in an epoch with a decision, where that of the rule is `rate`."""
+    if _is_rate_of_rule(run):
+        return rate
+    if not curve.values:
+        return math.nan
+    at = _at_or_before(curve, epoch)
+    used = run.rate_used(curve.epochs[at])
+    return curve.values[at] * (rate / used) if used else curve.values[at]
 
 
 def thinned(curve: Curve) -> Curve:
@@ -320,15 +350,14 @@ def _marks(
     traces = []
     metric = _axis_of(run.monitor)
     rates = next(iter(run.rates.values()), None)
-    used = {record.epoch: rate_used(record.decisions) for record in run.records if record.decisions}
     named = "" if color is None else f"{_literal(run.label)}<br>"
     for kind, mark in MARKS.items():
         these = [each for each in decisions if each.decision.kind == kind]
         if not these:
             continue
-        at = _x(run, axis, [_over(decision) for decision, _ in these])
-        heights = [_height(run, decision, top) for decision, _ in these]
-        levels = [_rate_at(run, rates, used, decision) for decision, _ in these]
+        at = _x(run, axis, [each.moment for each in these])
+        heights = [_height(run, each.decision, top) for each in these]
+        levels = [_rate_at(run, rates, each.decision) for each in these]
         for yaxis, y in (("y2", levels), (metric, heights)):
             if yaxis == metric and run.monitor not in run.curves:
                 continue
@@ -341,8 +370,8 @@ def _marks(
                     "showlegend": color is None and yaxis == "y2",
                     "x": at,
                     "y": y,
-                    "text": [words for _, words in these],
-                    "customdata": [decision.epoch for decision, _ in these],
+                    "text": [each.words for each in these],
+                    "customdata": [each.decision.epoch for each in these],
                     "hovertemplate": f"{named}%{{text}}<extra></extra>",
                     "marker": {
                         "symbol": mark.symbol,
@@ -377,10 +406,19 @@ def _legend_of_kinds(runs: Sequence[Run], theme: Theme) -> list[dict[str, Any]]:
     ]
 
 
-def _over(decision: Decision) -> int:
-    """How many epochs were over at a decision."""
+def _epoch(decision: Decision) -> int:
+    """Of a decision that has one."""
     assert decision.epoch is not None
-    return decision.epoch + 1
+    return decision.epoch
+
+
+def _is_within(run: Run, decision: Decision) -> bool:
+    """Whether a decision was made before its epoch was over."""
+    return decision.epoch is not None and run.moment(decision) < decision.epoch + 1
+
+
+def _steps_in_words(steps: float) -> str:
+    return "1 step" if round(steps) == 1 else f"{round(steps)} steps"
 
 
 def _height(run: Run, decision: Decision, top: float) -> float | None:
@@ -388,7 +426,7 @@ def _height(run: Run, decision: Decision, top: float) -> float | None:
     curve = run.curves.get(run.monitor, Curve())
     value = decision.value
     if value is None and curve.values:
-        value = curve.values[_at_or_before(curve, _over(decision) - 1)]
+        value = curve.values[_at_or_before(curve, _epoch(decision))]
     if not _is_loss(run.monitor):
         return _finite(value)
     if value is None or not math.isfinite(value) or value > top:
@@ -396,23 +434,23 @@ def _height(run: Run, decision: Decision, top: float) -> float | None:
     return value
 
 
-def _rate_at(run: Run, rates: Curve | None, used: Mapping[int, float], decision: Decision) -> float | None:
+def _rate_at(run: Run, rates: Curve | None, decision: Decision) -> float | None:
     """Where a decision is on the rate's axis: at the new rate; under a schedule, at what it makes of the one in use.
 
     Args:
         run: The training.
         rates: The curve of its rate, or of one of them.
-        used: By epoch, the rule's rate with which it was trained.
         decision: The decision.
     """
     # All annealing is one row, whose new rate is that of the end.
     rate = decision.rate_before if decision.kind == "anneal" else decision.rate
-    if run.is_scaled or len(run.rates) != 1:
+    if not _is_rate_of_rule(run):
         if rates is None or not rates.values:
             return None
-        in_use = rates.values[_at_or_before(rates, _over(decision) - 1)]
-        before = used.get(_over(decision) - 1, 0.0)
-        rate = in_use * rate / before if run.is_scaled and before else in_use
+        if run.is_scaled or _is_within(run, decision):
+            rate = _in_force(run, rates, _epoch(decision), rate)
+        else:
+            rate = rates.values[_at_or_before(rates, _epoch(decision))]
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
@@ -424,11 +462,16 @@ class Told(NamedTuple):
     """A decision with an epoch, and what is shown when the pointer is on it."""
 
     decision: Decision
+    moment: float
     words: str
 
 
 def _told(run: Run) -> list[Told]:
-    return [Told(decision, _words(run, decision)) for decision in told(run.decisions) if decision.epoch is not None]
+    return [
+        Told(decision, run.moment(decision), _words(run, decision))
+        for decision in told(run.decisions)
+        if decision.epoch is not None
+    ]
 
 
 def _words(run: Run, decision: Decision) -> str:
@@ -440,17 +483,20 @@ def _words(run: Run, decision: Decision) -> str:
     if decision.value is not None:
         lines.append(f"{run.monitor} {decision.value:.6g}")
     lines += textwrap.wrap(decision.reason, 64, max_lines=12)
-    return f"<b>{decision.kind}</b> after epoch {_over(decision)}<br>" + "<br>".join(map(_literal, lines))
+    when = f"after epoch {_epoch(decision) + 1}"
+    if decision.step is not None and _is_within(run, decision):
+        when = f"in epoch {_epoch(decision) + 1}, after {_steps_in_words(decision.step)}"
+    return f"<b>{decision.kind}</b> {when}<br>" + "<br>".join(map(_literal, lines))
 
 
-def _told_at(decisions: Iterable[Told]) -> dict[int, str]:
+def _told_at(decisions: Iterable[Told]) -> dict[float, str]:
     """What the points of lines under marks tell, by the number of epochs that were over.
 
     Plotly prefers a point of a line to a mark that is on it, whichever is drawn first.
     """
-    texts: dict[int, str] = {}
-    for decision, words in decisions:
-        texts[_over(decision)] = f"{texts.get(_over(decision), '')}<br>{words}"
+    texts: dict[float, str] = {}
+    for _, moment, words in decisions:
+        texts[moment] = f"{texts.get(moment, '')}<br>{words}"
     return texts
 
 
@@ -459,11 +505,14 @@ def _told_at(decisions: Iterable[Told]) -> dict[int, str]:
 
 def _plateaus(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
     """From the end of the epoch before the first observation of a plateau to the decision that it caused."""
-    spans = [
-        (decision.since_epoch, _over(decision))
-        for decision in run.decisions
-        if decision.since_epoch is not None and decision.epoch is not None
-    ]
+    spans: list[tuple[float, float]] = []
+    begin = 0.0
+    for decision in run.decisions:
+        if decision.since_epoch is not None and decision.epoch is not None:
+            spans.append((max(decision.since_epoch, begin), run.moment(decision)))
+        if _is_within(run, decision):
+            # The next plateau begins after it, but of its first observation only the epoch is known.
+            begin = run.moment(decision)
     return [
         {**_band(x, LOSS_DOMAIN, theme.plateau, theme.paper, "plateau"), "showlegend": index == 0}
         for index, x in enumerate(_x(run, axis, span) for span in spans)
@@ -477,8 +526,8 @@ def _bands(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
     for excursion in excursions(run):
         if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
             continue
-        end = run.last_epoch + 1 if excursion.closed is None else _over(excursion.closed)
-        x = _x(run, axis, (_over(excursion.opened), end))
+        end = run.over if excursion.closed is None else run.moment(excursion.closed)
+        x = _x(run, axis, (run.moment(excursion.opened), end))
         name = f"{excursion.outcome} excursion"
         bands.append(
             {

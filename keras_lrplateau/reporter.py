@@ -135,7 +135,8 @@ class Reporter:
         if record.status != last.status:
             return True
         if record.epoch == last.epoch:
-            return len(record.decisions) > len(last.decisions)
+            # Within an epoch there is one at each decision; at its end, where it ended.
+            return len(record.decisions) > len(last.decisions) or record.steps > last.steps
         # A list of runs goes by their last records: the best that they tell of is at most a fiftieth of a training old.
         has_new_best = record.best != last.best and record.epoch - last.epoch >= max(record.epoch // 50, 1)
         return bool(record.decisions) or is_last or has_new_best

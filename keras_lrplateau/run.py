@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -30,14 +30,14 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was decided in one epoch, and how things stood at its end.
+    """What was decided in one epoch, and how things stood at its end; while the epoch runs, at its last decision.
 
     There is one for the first epoch of a training, for each epoch with a decision or another status than before, for
     the last one, and at times for one with a new best. Each says all anew that concerns the whole training, so that
     none is needed to read another.
 
     Attributes:
-        epoch: The epoch, from 0, at the end of which it was decided.
+        epoch: The epoch, from 0, in which or at the end of which it was decided.
         decisions: In the order in which they were made.
         status: What the rule is about from now on.
         steps: Optimizer steps taken so far; those that were rolled back count, too.
@@ -65,7 +65,7 @@ class Curve:
 
     Attributes:
         epochs: From 0; those without the number are left out.
-        values: At the end of the epoch; for a learning rate, the one used in the epoch. May be NaN or infinite.
+        values: At the end of the epoch; for a learning rate, the one used in it until then. May be NaN or infinite.
         times: Wall time in seconds since 1970.
     """
 
@@ -131,6 +131,12 @@ class Run:
         return max([self.records[-1].epoch, *(curve.epochs[-1] for curve in self.curves.values() if curve.epochs)])
 
     @property
+    def over(self) -> float:
+        """How many epochs are over, as far as is known; where one is running, with a fraction."""
+        last = len(self.records) - 1
+        return self._over_at(last) if self.records[last].epoch == self.last_epoch else self.last_epoch + 1
+
+    @property
     def last_time(self) -> float:
         """When something was last heard of it, in seconds since 1970."""
         return max([self.records[-1].time, *(curve.times[-1] for curve in self.curves.values() if curve.times)])
@@ -152,7 +158,7 @@ class Run:
         if not self.is_scaled:
             return last.decisions[-1].rate
         # The schedule's, for what the multiplier is now.
-        used = rate_used(last.decisions)
+        used = self.rate_used(next(curve.epochs[-1] for curve in self.rates.values() if curve.values))
         return known[0] * last.decisions[-1].rate / used if used else known[0]
 
     @property
@@ -178,6 +184,35 @@ class Run:
             del curve.epochs[at:], curve.values[at:], curve.times[at:]
         self.records = [record for record in self.records if record.epoch < epoch]
 
+    def moment(self, decision: Decision) -> float:
+        """How many epochs were over at a decision, which has an epoch; with a fraction if it was made within one.
+
+        The fraction is by optimizer steps. How long an epoch is that is still running, the ones before it tell; of the
+        first, half is taken to be over.
+        """
+        assert decision.epoch is not None
+        at = bisect.bisect_left(self.records, decision.epoch, key=lambda record: record.epoch)
+        if decision.step is None or at == len(self.records) or self.records[at].epoch != decision.epoch:
+            return decision.epoch + 1
+        record, over = self.records[at], self._over_at(at)
+        if decision.step >= record.steps:
+            return over
+        # The line of `positions`. Steps counted from 0 again are taken to begin with this epoch.
+        x, y = self._before(at)
+        if y >= record.steps:
+            x, y = record.epoch, 0
+        found = over - (record.steps - decision.step) * (over - x) / (record.steps - y)
+        return min(max(found, decision.epoch), over)
+
+    def rate_used(self, epoch: int) -> float:
+        """The rule's rate from which the curves' learning rate at an epoch comes; there must be a decision."""
+        eventful = [record for record in self.records if record.decisions]
+        at = bisect.bisect_right(eventful, epoch, key=lambda record: record.epoch)
+        if at == 0:
+            return eventful[0].decisions[0].rate_before
+        record = eventful[at - 1]
+        return rate_used(record) if record.epoch == epoch else record.decisions[-1].rate
+
     def positions(self, axis: Axis, epochs: Iterable[float]) -> list[float]:
         """Where on an axis a training was when so many epochs were over.
 
@@ -193,25 +228,53 @@ class Run:
             return list(epochs)
         if axis == "step":
             known, lost = [(0.0, 0.0)], 0.0
-            for record in self.records:
+            for at, record in enumerate(self.records):
+                over = self._over_at(at)
                 x, y = known[-1]
                 if record.steps + lost < y:
                     # A training that was resumed begins with the optimizer's count, which knows nothing of what was
                     # rolled back, or with 0. So on from here, at the pace so far.
-                    lost = y + (record.epoch + 1 - x) * y / x - record.steps
-                known.append((record.epoch + 1.0, record.steps + lost))
+                    lost = y + (over - x) * y / x - record.steps
+                known.append((over, record.steps + lost))
         else:
-            times = {record.epoch + 1.0: record.time for record in self.records}
+            times = {self._over_at(at): record.time for at, record in enumerate(self.records)}
             longest = max(self.curves.values(), key=lambda curve: len(curve.epochs), default=Curve())
             times |= {epoch + 1.0: time for epoch, time in zip(longest.epochs, longest.times, strict=True)}
             known = sorted(times.items())
         return [_interpolate(known, epoch) for epoch in epochs]
 
+    def _over_at(self, at: int) -> float:
+        """How many epochs were over at a record, by its index."""
+        record = self.records[at]
+        is_last = at == len(self.records) - 1
+        # An epoch that is over has its numbers; a decision at its end comes after them.
+        if not is_last or all(each.step is None for each in record.decisions) or self._has_numbers_of(record.epoch):
+            return record.epoch + 1
+        if at == 0:
+            return record.epoch + 0.5
+        (x0, y0), (x1, y1) = self._before(at - 1), self._before(at)
+        length = (y1 - y0) / (x1 - x0)
+        begun = y1 + length * (record.epoch - x1)
+        # However long the ones before it were: it has begun, and is not over.
+        return record.epoch + (min(max((record.steps - begun) / length, 0.01), 0.99) if length > 0 else 0.5)
 
-def rate_used(decisions: Sequence[Decision]) -> float:
-    """The rule's rate with which an epoch was trained, by its decisions, of which there is at least one."""
-    found = [decision.rate for decision in decisions if decision.kind == "override"]
-    return found[-1] if found else decisions[0].rate_before
+    def _before(self, at: int) -> tuple[int, int]:
+        """How many epochs were over at the record before, and how many steps were taken."""
+        return (self.records[at - 1].epoch + 1, self.records[at - 1].steps) if at else (0, 0)
+
+    def _has_numbers_of(self, epoch: int) -> bool:
+        """Whether the curves reach an epoch; they may have gaps, but not at their end."""
+        return any(curve.epochs and curve.epochs[-1] >= epoch for curve in self.curves.values())
+
+
+def rate_used(record: Record) -> float:
+    """The rule's rate at the end of an epoch, before what was decided there; by its record, which has a decision."""
+    found = [
+        decision.rate
+        for decision in record.decisions
+        if decision.kind == "override" or (decision.step is not None and decision.step < record.steps)
+    ]
+    return found[-1] if found else record.decisions[0].rate_before
 
 
 def told(decisions: Iterable[Decision]) -> list[Decision]:

@@ -12,7 +12,10 @@ from keras_lrplateau.policy import Decision
 from keras_lrplateau.run import Axis, Curve, Run, told
 
 AROUND = 5
-"""To zoom to a decision shows so many epochs before its plateau, and at least as many after it."""
+"""To zoom to a decision shows so many epochs before its plateau, and at least as many after it.
+
+Or observations, where there are several in an epoch.
+"""
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -30,8 +33,8 @@ def summary(run: Run) -> dict[str, Any]:
     return {
         "monitor": run.monitor,
         "status": run.status,
-        "epochs": run.last_epoch + 1,
-        "steps": round(run.positions("step", [run.last_epoch + 1])[0]),
+        "epochs": int(run.over),
+        "steps": round(run.positions("step", [run.over])[0]),
         "best": None if best is None else number(best.value),
         "best_epoch": None if best is None else best.epoch + 1,
         "last": number(curve.values[-1]) if curve.values else None,
@@ -54,9 +57,9 @@ def rows(run: Run, axis: Axis = "epoch") -> list[dict[str, Any]]:
         axis: That of the figure beside the table.
 
     Returns:
-        "kind". "epoch": the number of the epoch, from 1, after which it was decided. "rate_before", "rate", "value" and
-        "best": texts, empty where there is nothing to tell. "reason". "range": the stretch of the figure's axis to zoom
-        to, in the axis' unit, which for "time" is milliseconds since 1970.
+        "kind". "epoch": the number of the epoch, from 1, in or after which it was decided. "rate_before", "rate",
+        "value" and "best": texts, empty where there is nothing to tell. "reason". "range": the stretch of the figure's
+        axis to zoom to, in the axis' unit, which for "time" is milliseconds since 1970.
     """
     decisions = [(decision, decision.epoch) for decision in told(run.decisions) if decision.epoch is not None]
     return [
@@ -81,10 +84,17 @@ def number(value: float | None) -> str:
 
 def _stretches(run: Run, axis: Axis, decisions: Sequence[tuple[Decision, int]]) -> Iterator[list[float]]:
     """What to show of an axis to zoom to each decision, which is given with its epoch."""
-    ends: list[int] = []
+    ends: list[float] = []
     for decision, epoch in decisions:
-        since = epoch if decision.since_epoch is None else decision.since_epoch
-        ends += [max(since - AROUND, 0), epoch + 1 + max(AROUND, epoch + 1 - since)]
+        over = run.moment(decision)
+        since: float = epoch if decision.since_epoch is None else decision.since_epoch
+        # Epochs for an observation. Within epochs there are several in one, and a plateau is a part of that.
+        pace = min(over / max(decision.observation, 1), 1)
+        if pace < 1:
+            plateau = 1 if decision.since is None else decision.observation + 1 - decision.since
+            since = max(since, over - pace * plateau)
+        around = AROUND * pace
+        ends += [max(since - around, 0), over + max(around, over - since)]
     unit = 1000 if axis == "time" else 1
     positions = [unit * position for position in run.positions(axis, ends)]
     for low, high in zip(positions[::2], positions[1::2], strict=True):

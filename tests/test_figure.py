@@ -231,6 +231,7 @@ def runs(draw_from):
             since=st.none() | st.integers(0, 40),
             epoch=st.just(epoch) | st.none(),
             since_epoch=st.none() | st.integers(0, epoch),
+            step=st.none() | st.integers(0, 10**6),
         )
         records.append(
             Record(
@@ -666,6 +667,111 @@ def test_an_excursion_in_which_somebody_set_the_rate_goes_on_in_default_mode():
     statuses = {1: "in excursion", 6: "holding"}
     figure = draw([make_run({"val_loss": [1.0] * 9}, *decisions, statuses=statuses)])
     assert shapes(figure, "excursion") == [("successful excursion", 2, 7)]
+
+
+# --- decisions within an epoch ----------------------------------------------------------------------------------------
+
+IN_EPOCH = [
+    make_decision("cut", 1, 0.1, 0.05, step=13, since_epoch=0, value=0.95),
+    make_decision("raise", 1, 0.05, 0.2, step=17, since_epoch=1, value=0.94),
+    make_decision("success", 1, 0.2, 0.2, step=20, value=0.9),
+    make_decision("cut", 2, 0.2, 0.1, step=21, since_epoch=2, value=0.93),
+]
+
+
+def in_epoch(*decisions, last=3, **arguments):
+    """The curve of the rate has that of the end of each epoch."""
+    curves = {"loss": [1.0, 0.9, 0.92][:last], "learning_rate": [0.1, 0.2, 0.1][:last]}
+    return make_run(curves, *(decisions or IN_EPOCH), monitor="loss", **arguments)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_decisions_within_an_epoch_are_where_they_were_made(axis):
+    figure = draw([in_epoch()], axis)
+    at = {"epoch": lambda x: x, "step": lambda x: STEPS * x, "time": lambda x: 1000 * time_of(x - 1)}[axis]
+    expected = [("cut", 1.3), ("cut", 2.1), ("raise", 1.7), ("success", 2)]
+    for yaxis in ("y", "y2"):
+        found = marks(figure, yaxis)
+        assert [kind for kind, *_ in found] == [kind for kind, _ in expected]
+        assert [x for _, x, *_ in found] == pytest.approx([at(x) for _, x in expected], rel=1e-13)
+    (*_, first), (*_, later), (*_, opened), (*_, end) = marks(figure)
+    assert first.startswith("<b>cut</b> in epoch 2, after 13 steps<br>")
+    assert later.startswith("<b>cut</b> in epoch 3, after 21 steps<br>")
+    assert opened.startswith("<b>raise</b> in epoch 2, after 17 steps<br>")
+    assert end.startswith("<b>success</b> after epoch 2<br>")
+
+
+def test_the_rate_changes_when_it_was_decided():
+    figure = draw([in_epoch()])
+    trace = lines(figure)["learning rate"]
+    timeline = {0: 0.1, 1: 0.1, 1.29: 0.1, 1.31: 0.05, 1.69: 0.05, 1.71: 0.2, 2: 0.2, 2.09: 0.2, 2.11: 0.1, 2.99: 0.1}
+    assert {x: value_at(trace, x) for x in timeline} == timeline
+    changes = dict(zip(trace["customdata"], trace["text"], strict=True))
+    assert list(changes) == [1, "2, after 13 steps,", "2, after 17 steps,", "3, after 21 steps,", 4]
+    assert "<b>cut</b> in epoch 2, after 13 steps" in changes["2, after 13 steps,"]
+    for kind, x, y, _ in marks(figure):
+        assert value_at(trace, x) == y, kind
+
+
+def test_the_rate_of_a_long_epoch_changes_within_it():
+    cuts = [make_decision("cut", 0, 0.1 / 2**i, 0.1 / 2 ** (i + 1), step=2 * i + 1) for i in range(4)]
+    run = make_run({"loss": [1.0], "learning_rate": [0.1 / 16]}, *cuts, monitor="loss")
+    trace = lines(draw([run], "step"))["learning rate"]
+    assert trace["x"] == pytest.approx([0, 1, 3, 5, 7, 10])
+    assert trace["y"] == [0.1, 0.05, 0.025, 0.0125, 0.00625, 0.00625]
+    assert trace["customdata"][1] == "1, after 1 step,"
+
+
+def test_plateaus_and_excursions_end_with_decisions_within_an_epoch():
+    figure = draw([in_epoch()])
+    names = [(name, pytest.approx(x0), pytest.approx(x1)) for name, x0, x1 in shapes(figure, "")]
+    assert names == [("plateau", 0, 1.3), ("plateau", 1.3, 1.7), ("plateau", 2, 2.1), ("successful excursion", 1.7, 2)]
+    assert all(x0 <= x1 for _, x0, x1 in shapes(figure, ""))
+
+
+def test_a_running_epoch_is_drawn_up_to_its_last_decision():
+    raised = make_decision("raise", 2, 0.1, 0.4, step=24)
+    run = in_epoch(IN_EPOCH[0], raised, last=2)
+    run.records[-1] = replace(run.records[-1], steps=24)
+    figure = draw([run])
+    assert shapes(figure, "excursion") == [("open excursion", pytest.approx(2.4), pytest.approx(2.4))]
+    trace = lines(figure)["learning rate"]
+    assert (trace["x"][-1], trace["y"][-1]) == (pytest.approx(2.4), 0.4)
+    assert [(kind, x) for kind, x, *_ in marks(figure)] == [("cut", pytest.approx(1.3)), ("raise", pytest.approx(2.4))]
+    assert [text.split("<br>")[0] for *_, text in marks(figure)][1] == "<b>raise</b> in epoch 3, after 24 steps"
+
+
+def test_a_running_first_epoch_shows_the_rate_and_the_decisions_so_far():
+    """It has no numbers yet, as they come at its end."""
+    cuts = [make_decision("cut", 0, 0.1, 0.05, step=4), make_decision("cut", 0, 0.05, 0.025, step=8)]
+    run = make_run({}, *cuts, monitor="loss")
+    run.records[0] = replace(run.records[0], steps=8)
+    figure = draw([run], "step")
+    assert [(x, y) for _, x, y, _ in marks(figure)] == [(4, 0.05), (8, 0.025)]
+    trace = lines(figure)["learning rate"]
+    assert (trace["x"], trace["y"]) == ([0, 4, 8], [0.1, 0.05, 0.025])
+    assert [x for _, x, *_ in marks(draw([run]))] == [0.25, 0.5]
+
+
+def test_a_multiplier_changes_the_rate_of_a_schedule_within_an_epoch():
+    """The schedule has 0.08 at the end of the second epoch, of which the curve has half; of the third nothing yet."""
+    cuts = [make_decision("cut", 1, 1.0, 0.5, step=15), make_decision("cut", 2, 0.5, 0.25, step=25)]
+    run = make_run({"learning_rate": [0.1, 0.04]}, *cuts, quantity="multiplier of the schedule")
+    run.records[-1] = replace(run.records[-1], steps=25)
+    figure = draw([run])
+    trace = lines(figure)["learning rate"]
+    assert trace["x"] == pytest.approx([0, 1, 1.5, 2.5])
+    assert trace["y"] == pytest.approx([0.1, 0.08, 0.04, 0.02])
+    assert [y for *_, y, _ in marks(figure)] == pytest.approx([0.04, 0.02])
+
+
+def test_the_rates_of_two_optimizers_change_within_an_epoch():
+    cut = make_decision("cut", 1, 0.1, 0.05, step=15)
+    run = make_run({"learning_rate_a": [0.1, 0.05], "learning_rate_b": [0.01, 0.005]}, cut)
+    a, b = lines(draw([run]), "y2").values()
+    assert a["x"] == b["x"] == [0, 1.5, 2]
+    assert (a["y"], b["y"]) == (pytest.approx([0.1, 0.05, 0.05]), pytest.approx([0.01, 0.005, 0.005]))
+    assert [(x, y) for _, x, y, _ in marks(draw([run]))] == [(1.5, 0.05)]
 
 
 # --- the axes --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 from conftest import STEPS, make_curve, make_decision, make_run, time_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keras_lrplateau.run import Curve, Observation, Record, Run, best_of, excursions, told
 
@@ -94,6 +96,115 @@ def test_positions_never_go_back():
     for axis in ("epoch", "step", "time"):
         found = run.positions(axis, [epoch / 4 for epoch in range(60)])
         assert found == sorted(found)
+
+
+# --- decisions within an epoch ----------------------------------------------------------------------------------------
+
+
+def within(epoch, *steps, rate=0.1):
+    """Cuts in an epoch after so many optimizer steps, each to half the rate."""
+    rates = [rate / 2**i for i in range(len(steps) + 1)]
+    return [make_decision("cut", epoch, rates[i], rates[i + 1], step=step) for i, step in enumerate(steps)]
+
+
+def stepped(*records, curves=1):
+    """A training of records, each given as its epoch, its steps and its decisions; with numbers of so many epochs."""
+    made = [replace(record(epoch, steps, time_of(epoch)), decisions=decisions) for epoch, steps, decisions in records]
+    return Run("run", {"loss": make_curve(*[1.0] * curves)}, made)
+
+
+def moments(run):
+    return [run.moment(decision) for decision in run.decisions]
+
+
+def test_a_decision_within_an_epoch_is_at_its_fraction_by_steps_and_at_its_step():
+    """100 steps in each epoch, and no record of the second and the third."""
+    run = stepped((0, 100, within(0, 25, 50)), (3, 400, within(3, 301, 340, 400)), curves=4)
+    assert moments(run) == pytest.approx([0.25, 0.5, 3.01, 3.4, 4])
+    assert run.positions("step", moments(run)) == pytest.approx([25, 50, 301, 340, 400])
+    assert run.positions("time", moments(run)[2:]) == pytest.approx([time_of(2.01), time_of(2.4), time_of(3)])
+
+
+def test_a_decision_without_a_step_or_at_the_last_one_is_at_the_end_of_its_epoch():
+    run = stepped((0, 100, within(0, None)), (1, 200, within(1, 150, 200)), curves=2)
+    assert moments(run) == [1, 1.5, 2]
+    assert run.moment(make_decision("cut", 7, 0.1, 0.05, step=3)) == 8, "of an epoch without a record"
+
+
+def test_a_decision_is_never_outside_its_epoch():
+    """The last epoch is far longer than those before; no record says where it begins."""
+    run = stepped((0, 10, []), (4, 1000, within(4, 51, 60, 999)), curves=5)
+    assert moments(run) == sorted(moments(run))
+    assert all(4 <= moment <= 5 for moment in moments(run))
+
+
+def test_steps_counted_from_0_again_begin_with_the_epoch_of_the_record():
+    run = stepped((4, 500, []), (5, 100, within(5, 20, 50)), curves=6)
+    assert moments(run) == pytest.approx([5.2, 5.5])
+    assert run.positions("step", moments(run)) == pytest.approx([520, 550])
+
+
+def test_a_running_epoch_is_taken_to_be_as_long_as_the_ones_before():
+    run = stepped((0, 100, []), (2, 240, within(2, 210, 240)), curves=2)
+    assert moments(run) == pytest.approx([2.1, 2.4])
+    assert run.over == pytest.approx(2.4)
+    assert run.positions("step", [2, *moments(run), run.over]) == pytest.approx([200, 210, 240, 240])
+    assert run.positions("time", [run.over]) == [time_of(2)], "that of its record"
+
+
+def test_a_running_epoch_is_not_over_however_long_it_is():
+    for steps in (200, 201, 299, 300, 5000):
+        run = stepped((0, 100, []), (2, steps, within(2, steps)), curves=2)
+        assert 2 < run.over == moments(run)[0] < 3
+        assert run.positions("step", [run.over]) == [steps]
+
+
+def test_a_running_first_epoch_is_taken_to_be_half_over():
+    run = stepped((0, 60, within(0, 20, 60)), curves=0)
+    assert moments(run) == pytest.approx([0.5 / 3, 0.5])
+    assert run.over == 0.5
+    assert run.positions("step", moments(run)) == pytest.approx([20, 60])
+    run.curves["loss"].append(0, 1.0, time_of(0))
+    run.records = [replace(run.records[0], steps=80)]
+    assert moments(run) == [0.25, 0.75], "now that it is over"
+    assert run.over == 1
+
+
+def test_epochs_after_the_last_record_are_over():
+    run = stepped((0, 100, within(0, 50)), curves=3)
+    assert (moments(run), run.over) == ([0.5], 3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 300), st.booleans()), min_size=1), st.integers(0, 10))
+def test_whatever_the_steps_decisions_are_in_order_and_in_their_epochs(known, curves):
+    records = [
+        (epoch, steps, within(epoch, *sorted({0, 1, steps // 2, steps} - {steps + 1})) if decides else [])
+        for epoch, steps, decides in {each[0]: each for each in sorted(known)}.values()
+    ]
+    run = stepped(*records, curves=curves)
+    assert moments(run) == sorted(moments(run))
+    for decision in run.decisions:
+        assert decision.epoch <= run.moment(decision) <= decision.epoch + 1
+    for axis in ("step", "time"):
+        found = run.positions(axis, [0, *moments(run)])
+        assert found == sorted(found) or axis == "time"
+
+
+def test_the_rate_in_force_is_that_of_the_last_decision_of_a_running_epoch():
+    run = stepped((0, 100, []), (2, 240, within(2, 210, 240)), curves=2)
+    run.curves["learning_rate"] = make_curve(0.1, 0.1)
+    assert run.rate == 0.025
+
+
+def test_under_a_schedule_the_rate_of_the_curve_is_that_after_the_decisions_within_the_epoch():
+    """Multipliers 1 and 1/2 within the first epoch, 1/4 after it; then 1/8 within the second, which is running."""
+    run = stepped((0, 100, within(0, 50, 100, rate=1.0)), curves=1)
+    run.records = [replace(each, quantity="multiplier of the schedule") for each in run.records]
+    run.curves["learning_rate"] = make_curve(0.05)
+    assert run.rate == pytest.approx(0.025)
+    later = replace(record(1, 150), decisions=within(1, 150, rate=0.25), quantity="multiplier of the schedule")
+    run.records.append(later)
+    assert run.rate == pytest.approx(0.0125)
 
 
 # --- where it stands -------------------------------------------------------------------------------------------------

@@ -174,6 +174,32 @@ def test_the_range_of_a_single_epoch_is_not_empty(axis):
     assert low < high
 
 
+@pytest.mark.parametrize("axis", ["epoch", "step", "time"])
+def test_a_row_zooms_to_a_decision_within_an_epoch_with_some_observations_around_it(axis):
+    """Four observations in each epoch of 10 steps; the plateau was of the last two of them."""
+    cut = make_decision("cut", 9, 0.1, 0.05, step=95, observation=38, since=37, since_epoch=9)
+    late = make_decision("cut", 9, 0.05, 0.02, step=100, observation=40, since=None, since_epoch=None)
+    run = training(cut, late)
+    unit = 1000 if axis == "time" else 1
+    low, first, last, high = (unit * x for x in run.positions(axis, [9.5 - 7 / 4, 9, 9.5, 9.5 + 5 / 4]))
+    found = rows(run, axis)
+    assert [row["epoch"] for row in found] == [10, 10]
+    assert found[0]["range"] == pytest.approx([low, high], rel=1e-13)
+    assert low < first < last < high
+    assert found[1]["range"] == pytest.approx(
+        [unit * x for x in run.positions(axis, [10 - 6 / 4, 10 + 5 / 4])], rel=1e-13
+    )
+
+
+def test_a_running_epoch_is_not_counted_but_its_steps_are():
+    cut = make_decision("cut", 2, 0.1, 0.05, step=24)
+    run = make_run({"loss": [1.0, 0.9], "learning_rate": [0.1, 0.1]}, cut, monitor="loss")
+    run.records[-1] = replace(run.records[-1], steps=24)
+    assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"]
+    run.records = run.records[-1:]
+    assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"], "from its last record alone"
+
+
 def test_a_decision_without_an_epoch_is_left_out():
     """As of a replay, which knows none."""
     cut = replace(CUT, epoch=None)
