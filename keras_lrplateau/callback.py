@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 import os
+import statistics
 import time
 import warnings
 import weakref
@@ -1116,7 +1117,8 @@ def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
 def _mean(column: Iterable[float | None]) -> float | None:
     """Of those that are there: validation may be the business of one rank only."""
     found = [each for each in column if each is not None]
-    return sum(found) / len(found) if found else None
+    # Exact where all are equal, as on JAX, where sum / len may be off in the last bit.
+    return statistics.mean(found) if found else None
 
 
 def _finite(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 Keras' own reduction of logs differs by backend: with JAX's `DataParallel` they are the same in all processes, under
 `torchrun` each process has its own. Here is the little that it takes to agree on one observation anyway. What is
 gathered is the observation and not the decision: from the same observation all ranks decide the same by themselves.
+And here is what it takes to read and to set a variable that several processes have a part in.
 
 A *rank* is the number of a process in the training, from 0. Of TensorFlow there is always one: `MirroredStrategy` is a
 single process, and `fit` of Keras 3 refuses `MultiWorkerMirroredStrategy` (keras#20585).
@@ -75,6 +76,53 @@ def gather(value: Any) -> list[Any]:
     message = json.dumps(value, separators=(",", ":"))
     exchange = _exchange_jax if keras.backend.backend() == "jax" else _exchange_torch
     return [json.loads(each) for each in exchange(message)]
+
+
+def to_array(variable: Any) -> np.ndarray[Any, Any]:
+    """The value of a variable, whole, also where each process has a part of it (`keras.distribution.ModelParallel`).
+
+    Then it is a collective, as `gather` is, and for a moment the whole variable is on each device.
+
+    Args:
+        variable: A `keras.Variable`.
+
+    Returns:
+        It may be a view of the backend's own memory.
+    """
+    if _is_in_parts(variable):
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(variable.value, tiled=True))
+    return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
+    """Set a variable to an array that is the same on all ranks; each takes the part that it has.
+
+    `variable.assign` does it, too. But when several JAX processes share the variable, JAX first brings the arrays of
+    all of them to each device to see that they are equal: as many copies as there are processes, and an error where
+    there is a NaN, which equals nothing.
+
+    Args:
+        variable: A `keras.Variable`.
+        array: Of its shape and dtype.
+    """
+    if _is_shared(variable):
+        import jax
+
+        value = variable.value
+        variable.assign(jax.make_array_from_callback(value.shape, value.sharding, lambda part: array[part]))
+    else:
+        variable.assign(array)
+
+
+def _is_shared(variable: Any) -> bool:
+    """Whether other JAX processes have the variable, or parts of it."""
+    return keras.backend.backend() == "jax" and count() > 1 and not variable.value.is_fully_addressable
+
+
+def _is_in_parts(variable: Any) -> bool:
+    return _is_shared(variable) and not variable.value.is_fully_replicated
 
 
 def _exchange_jax(message: str) -> list[str]:

@@ -6,6 +6,7 @@ training that goes on, nor one that is resumed from an epoch before (see `keras_
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, final
 import keras
 import numpy as np
 
+from keras_lrplateau import ranks
 from keras_lrplateau.optimizer import leaf_optimizers, to_float
 from keras_lrplateau.policy import Snapshot
 from keras_lrplateau.state_file import replace_file
@@ -85,7 +87,7 @@ class Snapshots:
             at_once: Whether a copy that is in memory is written to disk now; if not, `write_missing` does it.
         """
         self._copies.pop(name, None)
-        file = f"{name}-{label}{SUFFIX}"
+        file = self._new_file(name, label)
         if not self._in_memory and self._write(file, _arrays(model, optimizer)):
             self._copies[name] = _Copy(None, file, is_written=True)
         else:
@@ -93,7 +95,9 @@ class Snapshots:
             self._copies[name] = _Copy(arrays, file, self._in_memory and at_once and self._write(file, arrays))
 
     def adopt(self, name: Snapshot, path: Path, model: Any, optimizer: Any) -> None:
-        """Take a file that an earlier process has written for the copy of this name; into memory, if it is elsewhere.
+        """Take a file that an earlier process has written for the copy of this name.
+
+        It is read where copies are kept in memory, and where the file is in another folder.
 
         Raises:
             OSError: It cannot be read.
@@ -101,10 +105,9 @@ class Snapshots:
         """
         variables = _variables(model, optimizer)
         _check(path, variables)
-        if path.parent == self._folder:
-            self._copies[name] = _Copy(None, path.name, is_written=True)
-        else:
-            self._copies[name] = _Copy(list(_read(path, len(variables))), path.name, is_written=False)
+        is_own = path.parent == self._folder
+        arrays = list(_read(path, len(variables))) if self._in_memory or not is_own else None
+        self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
 
     def restore(self, name: Snapshot, model: Any, optimizer: Any) -> None:
         """Go back to the copy of this name.
@@ -132,7 +135,7 @@ class Snapshots:
             return
         self.failure = None
         for copy in self._copies.values():
-            if copy.arrays is not None and not (copy.is_written and self._path(copy.file).exists()):
+            if copy.arrays is not None and not (copy.is_written and self._exists(copy.file)):
                 copy.is_written = self._write(copy.file, copy.arrays)
                 if copy.is_written and not self._in_memory:
                     copy.arrays = None
@@ -151,7 +154,20 @@ class Snapshots:
             if path.name not in kept and path.name.removesuffix(".tmp").endswith(SUFFIX):
                 path.unlink()
         if not kept:
-            self._folder.rmdir()
+            with contextlib.suppress(OSError):  # There may be files of others in it.
+                self._folder.rmdir()
+
+    def _new_file(self, name: Snapshot, label: int) -> str:
+        """A name that no file has: a process that goes on after a kill may still need the one that is there."""
+        file, number = f"{name}-{label}{SUFFIX}", 1
+        while self._folder is not None and self._exists(file):
+            number += 1
+            file = f"{name}-{label}.{number}{SUFFIX}"
+        return file
+
+    def _exists(self, file: str) -> bool:
+        # Unlike `Path.exists`, it raises nothing, whatever is the matter with the disk.
+        return os.path.exists(self._path(file))
 
     def _path(self, file: str) -> Path:
         assert self._folder is not None
@@ -214,8 +230,8 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
     are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
     for variable, array in zip(variables, snapshot, strict=True):
         if array.dtype.kind == "V":  # NumPy's files do not know bfloat16.
-            array = array.view(keras.ops.convert_to_numpy(variable).dtype)
-        variable.assign(array)
+            array = array.view(ranks.to_array(variable).dtype)
+        ranks.assign(variable, array)
     if are_final:
         for weight, average in averages:
             average.assign(weight)
@@ -237,7 +253,7 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
         for weight, average in _averages(leaf)
     }
     for variable in _variables(model, optimizer):
-        yield np.asarray(keras.ops.convert_to_numpy(weights.get(id(variable), variable)))
+        yield ranks.to_array(weights.get(id(variable), variable))
 
 
 def _variables(model: Any, optimizer: Any) -> list[Any]:
