@@ -867,8 +867,10 @@ def _contradictions(state: State) -> Iterator[str]:
 
 def _is_within(value: object, most: float) -> bool:
     """Whether it is a finite number, at most so far from 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
     try:
-        return type(value) in (int, float) and math.isfinite(value) and abs(value) <= most  # type: ignore
+        return math.isfinite(value) and abs(value) <= most
     except OverflowError:  # An integer too long for a float.
         return False
 

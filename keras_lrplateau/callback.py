@@ -26,7 +26,7 @@ from keras_lrplateau.optimizer import RateControl, leaf_optimizers, scale_schedu
 from keras_lrplateau.policy import Config, Decision, Snapshot, State
 from keras_lrplateau.reporter import Reporter, run_name
 from keras_lrplateau.run import Axis, Observation, Record, best_of
-from keras_lrplateau.snapshots import Snapshots, is_built
+from keras_lrplateau.snapshots import Snapshots, is_built, optimizers_of
 from keras_lrplateau.state_file import Entry, Pending, StateFile
 from keras_lrplateau.window import StepCadence
 
@@ -135,7 +135,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(monitor, str) or not monitor:
             raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={monitor!r}")
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be one of 'auto', 'min', 'max'. Received: mode={mode!r}")
         if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
             raise TypeError(f"log_dir must be None or the path of a directory. Received: log_dir={log_dir!r}")
@@ -145,9 +145,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise TypeError(
                 f"state_path must be None, False or the path of a file. Received: state_path={state_path!r}"
             )
-        if on_bad_state not in ("raise", "fresh"):
+        if not isinstance(on_bad_state, str) or on_bad_state not in ("raise", "fresh"):
             raise ValueError(f"on_bad_state must be 'raise' or 'fresh'. Received: on_bad_state={on_bad_state!r}")
-        if rollback not in (True, False, "disk"):
+        if not (isinstance(rollback, bool) or (isinstance(rollback, str) and rollback == "disk")):
             raise TypeError(f"rollback must be True, False or 'disk'. Received: rollback={rollback!r}")
         if rollback == "disk" and (state_path is False or (state_path is None and log_dir is None)):
             raise ValueError(
@@ -155,8 +155,14 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 "state_path or log_dir"
             )
         frequency = _plain(frequency)
-        if frequency != "epoch":
+        if not (isinstance(frequency, str) and frequency == "epoch"):
             policy.check_integer("frequency", frequency, minimum=1)
+        for name, value in (
+            ("stop_when_exhausted", stop_when_exhausted),
+            ("reset_on_train_begin", reset_on_train_begin),
+        ):
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False. Received: {name}={value!r}")
         if not (optimizer is None or isinstance(optimizer, (str, keras.optimizers.Optimizer))):
             raise TypeError(
                 "optimizer must be None, a Keras optimizer, or the name of the attribute of the model that holds one. "
@@ -422,10 +428,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """
         if self.state is None:
             return
-        is_keras_own = isinstance(self.model.optimizer, keras.optimizers.Optimizer)
-        if self._take_back_open_trial(self._next_epoch - 1) and is_keras_own:
+        compiled = getattr(self.model, "optimizer", None)
+        if self._take_back_open_trial(self._next_epoch - 1) and isinstance(compiled, keras.optimizers.Optimizer):
             # Keras has put its averages of the weights that are now gone into the model.
-            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+            compiled.finalize_variable_values(self.model.trainable_variables)
         self._snapshots.keep(())
         if self._next_epoch > self._first_epoch:
             self._report(self._next_epoch - 1, is_last=True)
@@ -439,7 +445,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     @property
     def _optimizer(self) -> Any:
         if self.optimizer is None:
-            return self.model.optimizer
+            return getattr(self.model, "optimizer", None)
         if isinstance(self.optimizer, str):
             if not hasattr(self.model, self.optimizer):
                 raise ValueError(
@@ -467,7 +473,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 del self._file.entries[self._file.until(epoch, self._iterations) :]
         elif self.log_dir is not None and self._reporter.run_dir is None and ranks.rank() == 0:
             # The copy of a callback in the middle of a training.
-            files = open_files(self.log_dir, False, "raise", {}, 0, 0, takes_over=False)
+            files = open_files(self.log_dir, False, "raise", {}, 0, 0, takes_over=False, owner=self.params)
             self._reporter.run_dir, self._locks = files.run_dir, files.locks
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self._next_epoch if epoch == 0 else 0
@@ -566,6 +572,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 f"validation_freq, or watch the training with monitor='{self.monitor.removeprefix('val_')}'.",
             )
 
+    def _warn_of_idle_optimizer(self) -> None:
+        """The user has more than one optimizer, and we have the wrong one: that of `compile`, or a copy."""
+        mine, others = self._optimizer, optimizers_of(self.model)
+        names = [repr(name) for name, each in vars(self.model).items() if each is not mine and each in others]
+        if names:
+            self._warn_once(
+                "idle optimizer",
+                f"AdaptLROnPlateau adapts the optimizer '{mine.name}', which has made no step in the first epoch, so "
+                f"its learning rate changes nothing. Pass optimizer=... with one of: {', '.join(names)}.",
+            )
+
     def _notice_override(self, epoch: int) -> None:
         if self._rates.changed_outside:
             self._rates.adopt()
@@ -621,6 +638,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         epoch += self._epoch_offset
         self._next_epoch = epoch + 1
         done = self._iterations_done()
+        if epoch == self._first_epoch and done == self._iterations:
+            self._warn_of_idle_optimizer()
         self._steps += max(done - self._iterations, 0)
         self._iterations = done
         observed, loss = self._observe(logs), _number(logs.get("loss"))
@@ -640,7 +659,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._decide(epoch, value, loss)
         if self.stop_when_exhausted and self._state.exhausted:
             self.model.stop_training = True
-        is_last = is_last or self.model.stop_training
+        is_last = is_last or getattr(self.model, "stop_training", False)  # In a loop without `fit` there may be none.
         if self.reset_on_train_begin and is_last:
             # Not in on_train_end: by then Keras has put its average of weights into the model, EarlyStopping its best.
             self._take_back_open_trial(epoch)
@@ -722,7 +741,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._warn_once(
                 "no copy",
                 f"AdaptLROnPlateau has no copy of the weights to go back to ({name}). Either the model was not built "
-                "when training began: give it an Input, or call model.build before model.fit. Or it was compiled anew "
+                "when training began: give it an Input, or call model.build before model.fit. Or one of several "
+                "optimizers was not: call its build with the variables that it trains. Or the model was compiled anew "
                 "since.",
             )
             return
@@ -902,6 +922,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                     epoch,
                     self._iterations,
                     takes_over=self.reset_on_train_begin,
+                    owner=self.params,  # Keras hands one object to all callbacks of a fit.
                 )
             except (OSError, RuntimeError, ValueError) as error:
                 if ranks.count() == 1:
@@ -1129,12 +1150,12 @@ def _finite(value: Any) -> float | None:
 def _number(value: Any) -> float | None:
     """A number of any type as a float: Python, NumPy, a tensor or variable with one element. None if it is not one."""
     if isinstance(value, float):
-        return value
+        return float(value)
     if value is None or isinstance(value, (str, bytes)):
         return None
     try:
         return to_float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -172,19 +172,28 @@ class RateControl:
                 low, high = min(self._min_lr, rate.base), max(self._max_lr or LARGE, rate.base)
                 rate.assign(min(max(rate.share * value, low), high))
             else:
-                rate.assign(value)
+                rate.assign(min(value, LARGE))
             rate.written = rate.read()
 
 
-def leaf_optimizers(optimizer: Any) -> list[Any]:
+def all_leaves(optimizer: Any) -> list[Any]:
     """The optimizers that hold a rate of their own, in the order in which `MultiOptimizer` lists them."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    leaves = list(inner.optimizers) if hasattr(inner, "optimizers") else [inner]
+    return list(inner.optimizers) if hasattr(inner, "optimizers") else [inner]
+
+
+def leaf_optimizers(optimizer: Any) -> list[Any]:
+    """As `all_leaves`, of an optimizer whose rate is to be set.
+
+    Raises:
+        TypeError: It cannot be set.
+    """
+    leaves = all_leaves(optimizer)
     for leaf in leaves:
         if not isinstance(leaf, keras.optimizers.Optimizer):
             raise TypeError(
                 "AdaptLROnPlateau needs a compiled Keras optimizer whose learning rate it can set. "
-                f"Received: {leaf!r}; pass optimizer=... to model.compile"
+                f"Received: {leaf!r}; pass optimizer=... to model.compile, or an optimizer to AdaptLROnPlateau"
             )
         if callable(leaf._learning_rate) and not isinstance(leaf._learning_rate, LearningRateSchedule | keras.Variable):
             raise TypeError(
@@ -212,7 +221,8 @@ def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | N
         min_lr: The multiplier does not take the rate below this. >= 0.
         max_lr: The multiplier does not take the rate above this; None for no bound.
     """
-    if optimizer is model.optimizer and model.built and not optimizer.built:
+    compiled: Any = getattr(model, "optimizer", None)  # There is none before the first `compile`.
+    if optimizer is compiled and model.built and not optimizer.built:
         # As Keras would at the first step; by then it is too late for a MultiOptimizer's schedules, and for a snapshot.
         optimizer.build(model.trainable_variables)
     for leaf in leaf_optimizers(optimizer):
@@ -313,4 +323,5 @@ def to_float(value: Any) -> float:
         return number
     narrow = np.dtype(dtype).type
     shorter = (float(f"{number:.{digits}g}") for digits in range(1, 9))
-    return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)
+    with np.errstate(over="ignore"):
+        return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)

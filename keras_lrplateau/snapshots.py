@@ -17,11 +17,14 @@ import keras
 import numpy as np
 
 from keras_lrplateau import ranks
-from keras_lrplateau.optimizer import leaf_optimizers, to_float
+from keras_lrplateau.optimizer import all_leaves, to_float
 from keras_lrplateau.policy import Snapshot
 from keras_lrplateau.state_file import replace_file
 
 SUFFIX = ".snapshot"
+
+RATES = "_learning_rate", "_lr_plateau_multiplier"
+"""Attributes of an optimizer."""
 
 
 @dataclass
@@ -100,8 +103,8 @@ class Snapshots:
         It is read where copies are kept in memory, and where the file is in another folder.
 
         Raises:
-            OSError: It cannot be read.
-            ValueError: It is not whole, or not of such a model.
+            OSError: It cannot be read, or is not whole.
+            ValueError: It is not of such a model.
         """
         variables = _variables(model, optimizer)
         _check(path, variables)
@@ -113,8 +116,8 @@ class Snapshots:
         """Go back to the copy of this name.
 
         Raises:
-            OSError: Its file cannot be read.
-            ValueError: The model has other variables than when it was taken; or its file is not whole.
+            OSError: Its file cannot be read, or is not whole.
+            ValueError: The model has other variables than when it was taken.
         """
         copy = self._copies[name]
         if copy.arrays is not None:
@@ -239,7 +242,10 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
 
 def is_built(model: Any, optimizer: Any) -> bool:
     """Whether all variables are there, so that a snapshot will fit later, too."""
-    return bool(model.built) and all(leaf.built for leaf in _leaves(model, optimizer))
+    # A model without `call`, such as a GAN, is never built itself, but what it is made of.
+    is_container = type(model).call is keras.Model.call and model.layers
+    model_is_built = model.built or (is_container and all(layer.built for layer in model.layers))
+    return bool(model_is_built) and all(leaf.built for leaf in _leaves(model, optimizer))
 
 
 def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
@@ -257,8 +263,16 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _variables(model: Any, optimizer: Any) -> list[Any]:
+    """Each once, though that of an optimizer inside another one is met twice.
+
+    Rates are left out, and so are multipliers: whoever sets a rate decides what it is after going back, too. For the
+    adapted optimizer that is the callback; for another one it may be another callback.
+    """
+    rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
     found = [*model.trainable_variables, *model.non_trainable_variables]
-    return found + [variable for each in _optimizers(model, optimizer) for variable in each.variables]
+    found += [variable for each in _optimizers(model, optimizer) for variable in each.variables]
+    unique = {id(variable): variable for variable in found}
+    return [variable for key, variable in unique.items() if key not in set(map(id, rates))]
 
 
 def _optimizers(model: Any, optimizer: Any) -> list[Any]:
@@ -268,8 +282,13 @@ def _optimizers(model: Any, optimizer: Any) -> list[Any]:
     return list(unique.values())
 
 
+def optimizers_of(model: Any) -> list[Any]:
+    """That of `compile`, and those that a class of the user keeps as attributes."""
+    return _optimizers(model, None)
+
+
 def _leaves(model: Any, optimizer: Any) -> list[Any]:
-    return [leaf for each in _optimizers(model, optimizer) for leaf in leaf_optimizers(each)]
+    return [leaf for each in _optimizers(model, optimizer) for leaf in all_leaves(each)]
 
 
 def _averages(leaf: Any) -> list[tuple[Any, Any]]:
@@ -287,11 +306,20 @@ def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _check(path: Path, variables: list[Any]) -> None:
-    """That a file has an array of the right shape for each variable, and is as long as it should be."""
+    """That a file has an array of the right shape for each variable, and is as long as it should be.
+
+    Raises:
+        OSError: It cannot be read, or is not whole.
+        ValueError: An array has another shape.
+    """
+    doubt = "it is damaged, or of a model with other variables"
     with path.open("rb") as file:
         for variable in variables:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            try:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            except ValueError as error:
+                raise OSError(f"{path} cannot be read ({error}): {doubt}") from None
             if shape != tuple(variable.shape):
                 raise ValueError(
                     f"{path} is of another model: it has an array of shape {shape} for {variable.path}, which has "
@@ -300,4 +328,4 @@ def _check(path: Path, variables: list[Any]) -> None:
             file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)
         end, size = file.tell(), os.fstat(file.fileno()).st_size
         if end != size:
-            raise ValueError(f"{path} has {size} bytes instead of {end}: it is damaged, or of another model")
+            raise OSError(f"{path} has {size} bytes instead of {end}: {doubt}")

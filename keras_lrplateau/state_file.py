@@ -160,12 +160,18 @@ class StateFile:
 
         All of earlier epochs; and of a step cadence those of the same epoch that its weights have seen.
         """
-        kept = 0
-        for position, entry in enumerate(self.entries):
-            is_seen = entry.epoch == epoch and not entry.is_over and entry.iterations <= iterations
-            if entry.epoch < epoch or is_seen:
-                kept = position + 1
-        return kept
+        first = sum(entry.epoch < epoch for entry in self.entries)
+        last = first + sum(entry.epoch == epoch and not entry.is_over for entry in self.entries[first:])
+        for kept in range(first, last + 1):
+            # Weights from between two entries have a count of steps from between, or that from before the first of them
+            # went back. It may come again later in the epoch; but most checkpoints are of the end of an epoch, so the
+            # first time is meant.
+            before = self.entries[kept - 1] if kept else None
+            low, also = (before.iterations, before.iterations_before) if before is not None else (0, 0)
+            high = self.entries[kept].iterations_before if kept < last else math.inf
+            if low <= iterations < high or iterations == also:
+                return kept
+        return first
 
     def knows(self, epoch: int, iterations: int) -> bool:
         """Whether a training with so many steps may go on with this epoch, and nothing is missing."""
@@ -465,7 +471,8 @@ def _entry(plain: dict[str, Any]) -> Entry:
     for name, file in snapshots.items():
         word("name of a snapshot", name, get_args(Snapshot))
         # It is a name in our own folder, whatever a file may say.
-        require(text(name, file) == os.path.basename(file) != "", name, "the name of a file", file)
+        is_name = text(name, file) == os.path.basename(file) and file not in ("", ".", "..")
+        require(is_name, name, "the name of a file", file)
     state = as_object("state", plain["state"])
     # As strict as it can be: what is read here is trusted from now on.
     _state_class(state).from_dict(state)
@@ -474,6 +481,8 @@ def _entry(plain: dict[str, Any]) -> Entry:
     }
     require(len(numbers["rates"]) == len(numbers["bases"]) > 0, "rates", "as many as bases", plain["rates"])
     require(len(numbers["window"]) in (0, 4), "window", "four numbers or none", plain["window"])
+    counts = numbers["window"][1::2]
+    require(all(0 <= each < math.inf for each in counts), "window", "with numbers of batches", plain["window"])
     return Entry(
         epoch=integer("epoch", plain["epoch"]),
         is_over=plain["is_over"],

@@ -1213,10 +1213,100 @@ def test_a_run_continued_from_json_at_any_step_equals_the_whole_run(config, loss
     assert repr(finish(config, saved)) == repr(finish(config, state))
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"speed": 1}])
+@pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"version": True}, {"speed": 1}])
 def test_a_state_of_another_version_or_with_another_field_is_refused(change):
     with pytest.raises(ValueError, match="state"):
         State.from_dict(start(LONG, 1.0).to_dict() | change)
+
+
+def stored(name):
+    """A state of each phase, as it is stored."""
+    state = start(LONG, 0.1)
+    if name != "search":
+        state = settled()
+        if name == "hold":
+            state, *_ = go_on(LONG, state, [0.9, 0.8, 0.7])
+            assert len(state.window) == 4
+        elif name == "excursion":
+            state, *_ = until(LONG, state, "raise", line(1.0, -0.1))
+        else:
+            state, *_ = until(replace(LONG, observations=20), state, "anneal", line(1.0, -0.1))
+    assert state.phase == name
+    return json.loads(json.dumps(state.to_dict(), allow_nan=False))
+
+
+@pytest.mark.parametrize("name", ["search", "hold", "excursion", "anneal"])
+def test_a_stored_state_of_each_phase_is_taken(name):
+    data = stored(name)
+    assert json.loads(json.dumps(State.from_dict(data).to_dict())) == data
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("hold", {"rate": "fast"}),
+        ("hold", {"rate": NAN}),
+        ("hold", {"rate": -0.1}),
+        ("hold", {"rate": 10**400}),
+        ("hold", {"start_rate": 0.0}),
+        ("hold", {"held": 1.5}),
+        ("hold", {"held": True}),
+        ("hold", {"behind": 1}),
+        ("hold", {"best": INF}),
+        ("hold", {"phase": "rest"}),
+        ("hold", {"phase": []}),
+        ("hold", {"way_back": "start"}),
+        ("hold", {"last": -INF}),
+        ("hold", {"last": "1.0"}),
+        ("hold", {"window": {}}),
+        ("hold", {"window": "123"}),
+        ("hold", {"window": [1.0, None]}),
+        ("hold", {"window": [1.0, True]}),
+        ("hold", {"window": [1e101]}),
+        ("hold", {"window": [10**400]}),
+        ("hold", {"window": [1.0] * (auto.WINDOW + 1)}),
+        ("hold", {"trials": [[0, 1.0, 2]]}),
+        ("hold", {"trials": [0, 1]}),
+        ("hold", {"trials": {}}),
+        ("hold", {"trials": [[0.5, 1.0]]}),
+        ("hold", {"trials": [[10**6, 1.0]]}),
+        ("hold", {"trials": [[0, NAN]]}),
+        ("hold", {"trials": [[2, 1.0], [0, 1.0]]}),
+        ("hold", {"trials": [[0, 1.0], [0, 2.0]]}),
+        ("hold", {"at": "0"}),
+        ("hold", {"saved": 7}),
+        ("search", {"saved": 0}),
+        ("search", {"at": 1}),
+        ("search", {"trials": [[0, 1.0]], "at": 0}),
+        ("hold", {"best": None}),
+        ("hold", {"rate_at_best": None}),
+        ("search", {"behind": True}),
+        ("hold", {"before": [0.1, 0.1, 1.0, 0.1, 6]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0, -0.1, 6]}),
+        ("excursion", {"before": [1e300, 0.1, 1.0, 0.1, 6]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0, 0.1, 1e9]}),
+        ("excursion", {"before": None}),
+        ("excursion", {"rate_before_raise": None}),
+        ("excursion", {"phase": "hold"}),
+        ("anneal", {"anneal_rate": None}),
+        ("anneal", {"anneal_start": 10**6}),
+        ("hold", {"phase": "anneal"}),
+        ("hold", {"fruitless": 10**400}),
+        ("hold", {"attempt_best_at": 10**6}),
+        ("hold", {"observations": 1}),
+    ],
+)
+def test_a_damaged_state_is_refused(name, change):
+    data = stored(name)
+    with pytest.raises(ValueError, match=r"state|must be"):
+        State.from_dict(data | change)
+
+
+def test_a_state_with_more_restarts_than_there_are_makes_no_more():
+    state = replace(held(), restarts=auto.MOST_RESTARTS + 1, fruitless=1)
+    _, line, _ = go_on(replace(NO_RAISE, observations=1000), state, [1.0] * 30)
+    assert not [text for text in line if text.startswith("restart")]
 
 
 def test_a_state_that_lacks_a_field_is_refused_by_name():
@@ -1305,6 +1395,7 @@ def test_a_training_of_unknown_length_searches_and_cuts_but_neither_restarts_nor
         ({"budget": None}, TypeError),
         ({"budget": True}, TypeError),
         ({"observations": 0}, ValueError),
+        ({"observations": 10**400}, ValueError),
         ({"observations": 2.5}, TypeError),
         ({"observations": True}, TypeError),
     ],

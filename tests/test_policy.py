@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -614,12 +615,101 @@ def test_a_state_survives_json():
         {"aside": {"rate": 1.0}},
         {"aside": 3},
         {"rate": 10**400},
+        {"observations": 10**400},
+        {"version": True},
+        {1: 2, None: 3},
     ],
 )
 def test_a_damaged_state_is_refused(change):
     data = start(FULL, 1.0).to_dict() | change
     with pytest.raises(ValueError, match=r"state|must be"):
         State.from_dict(data)
+
+
+@pytest.mark.parametrize("data", [None, 1, "state", [], [("version", 1)]])
+def test_what_is_no_object_is_no_state(data):
+    with pytest.raises(ValueError, match="state must be an object"):
+        State.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"wait": 4},
+        {"cuts": 4},
+        {"raises": 4},
+        {"recoveries": 4},
+        {"rate_before_raise": 0.5},
+        {"failed_raises": 1},
+        {"failed_raises": 1, "raises": 1, "rate_before_raise": 0.5},
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(change):
+    state, *_ = run(FULL, [5, 5, 5])
+    with pytest.raises(ValueError, match="contradicts itself"):
+        State.from_dict(state.to_dict() | change)
+
+
+def test_only_a_state_that_a_restart_put_aside_is_taken_for_one():
+    data = plateau_after_an_unstable_start()[0].to_dict()
+    assert State.from_dict(data).status == "in restart"
+    damages = ({"best": None}, {"raises": 1}, {"rate": NAN}, {"version": 2}, {"aside": data["aside"]})
+    for damage in damages:
+        with pytest.raises(ValueError, match=r"state|must be"):
+            State.from_dict(data | {"aside": data["aside"] | damage})
+    with pytest.raises(ValueError, match="contradicts itself"):
+        State.from_dict(data | {"raises": 1})
+
+
+def test_a_chain_of_states_put_aside_is_refused_however_long_it_is():
+    inner = plateau_after_an_unstable_start()[0].to_dict()
+    del inner["version"]
+    chain = inner
+    for _ in range(5000):
+        chain = inner | {"aside": chain}
+    with pytest.raises(ValueError, match="aside"):
+        State.from_dict(chain | {"version": policy.STATE_VERSION})
+
+
+# A training may be resumed with another configuration.
+
+
+def test_a_state_with_more_raises_than_the_configuration_now_allows_makes_no_more():
+    state, line, _ = run(FULL, [5] * 15)
+    assert (state.raises, line[-1]) == (1, "rollback 0.25")
+    line = timeline_from(replace(FULL, max_raises=0), state, [5] * 20)
+    assert not [text for text in line if text.startswith("raise")]
+    state = replace(state, raises=2)
+    line = timeline_from(replace(FULL, max_raises=1), state, [5] * 20)
+    assert not [text for text in line if text.startswith("raise")]
+
+
+def test_a_damaged_start_is_not_restarted_from_once_recovery_is_off():
+    state, line, _ = run(FULL, [2.3] * 2, losses=[10.0, 2.3], loss_before=2.0)
+    assert line == ["1", "1"]
+    assert step(FULL, state, 2.3, 2.3).decision.kind == "restart"
+    off = replace(FULL, recover=False)
+    assert "start" not in needed_snapshots(off, state)
+    assert step(off, state, 2.3, 2.3).decision.kind == "cut"
+
+
+def test_what_was_put_aside_comes_back_also_once_recovery_or_rollback_is_off():
+    state, *_ = plateau_after_an_unstable_start()
+    for change, needed, restore in ({"recover": False}, {"best"}, "best"), ({"rollback": False}, set(), None):
+        config = replace(FULL, **change)
+        assert needed_snapshots(config, state) == needed
+        _, decision = finish(config, state)
+        assert (decision.kind, decision.restore, decision.best) == ("rollback", restore, 2.3)
+
+
+def test_without_any_best_the_start_is_needed_also_after_a_raise():
+    """Without recovery a training may raise before any finite metric. With it on again it goes back to the start."""
+    off = replace(FULL, recover=False, raise_after=1)
+    state, line, _ = run(off, [NAN] * 4)
+    assert line[-1] == "raise 2"
+    state, _ = finish(off, state)
+    assert "start" in needed_snapshots(FULL, state)
+    assert step(FULL, state, NAN).decision.restore == "start"
 
 
 def test_a_state_that_lacks_a_field_is_refused():
@@ -637,12 +727,15 @@ def test_a_state_that_lacks_a_field_is_refused():
     [
         ({"mode": "auto"}, ValueError),
         ({"mode": []}, ValueError),
+        ({"mode": np.array(["min", "max"])}, ValueError),
+        ({"threshold_mode": np.array([])}, ValueError),
         ({"factor": 1.0}, ValueError),
         ({"factor": 0.0}, ValueError),
         ({"factor": NAN}, ValueError),
         ({"factor": "0.1"}, TypeError),
         ({"factor": True}, TypeError),
         ({"patience": -1}, ValueError),
+        ({"patience": 10**400}, ValueError),
         ({"patience": 2.5}, TypeError),
         ({"min_delta": -0.1}, ValueError),
         ({"min_delta": INF}, ValueError),
@@ -673,6 +766,16 @@ def test_a_wrong_rate_is_refused(rate, error):
         start(Config(), rate)
     with pytest.raises(error, match="rate must be"):
         override(Config(), start(Config(), 1.0), rate)
+
+
+@pytest.mark.filterwarnings("error")
+def test_integers_and_numpy_numbers_are_kept_as_python_floats():
+    config = Config(min_lr=0, max_lr=np.float64(3), raise_factor=np.float64(1e308), factor=np.float64(0.5))
+    numbers = [config.min_lr, config.max_lr, config.raise_factor, config.factor, config.min_delta]
+    assert list(map(type, numbers)) == [float] * 5
+    _, line, decisions = run(replace(config, patience=1, raise_after=1, max_lr=2), [5] * 4)
+    assert line == ["1", "cut 0.5", "raise 2", "cut 1"]
+    assert type(decisions[2].rate) is float, "as it is after it was stored"
 
 
 def test_a_start_above_max_lr_is_refused():
