@@ -412,6 +412,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._is_in_epoch = False
+        epochs = (self.params or {}).get("epochs")
+        if not self._begun and self.reset_on_train_begin and epochs:
+            # There was no epoch left: an earlier process died after the last one, and may have left something undone.
+            self._begin(epochs, is_over=True)
         if self.state is None:
             return
         if self.state.observations == 0:
@@ -433,10 +437,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             # Keras has put its averages of the weights that are now gone into the model.
             compiled.finalize_variable_values(self.model.trainable_variables)
         self._snapshots.keep(())
-        if self._next_epoch > self._first_epoch:
+        if self._next_epoch > self._first_epoch and (self._reporter.run.records or self._decided):
             self._report(self._next_epoch - 1, is_last=True)
-            if self._file is not None:
-                self._remember_end()
+        if self._next_epoch > self._first_epoch and self._file is not None:
+            self._remember_end()
         self._reporter.close()
         state_file.release(self._locks)
 
@@ -455,7 +459,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             return getattr(self.model, self.optimizer)
         return self.optimizer
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: int, is_over: bool = False) -> None:
         """All other callbacks have done what they do before training: take the rate and the weights as they are."""
         self._begun = True
         self._epochs_without_validation = 0
@@ -464,7 +468,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self._decides_in_epoch:
             self._begin_cadence()
         if self.state is None:
-            self._begin_training(epoch)
+            self._begin_training(epoch, is_over)
+            if self.state is None:
+                return
         elif 0 < epoch < self._next_epoch:
             # Somebody has gone back, and begins again at this epoch.
             self._reporter.forget(epoch)
@@ -486,7 +492,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             # for a model that was trained before: its loss on one batch is too small and too random a yardstick.
             self.on_train_batch_end = self._read_first_loss
 
-    def _begin_training(self, epoch: int) -> None:
+    def _begin_training(self, epoch: int, is_over: bool) -> None:
         self._first_epoch = self._next_epoch = epoch
         self._epoch_offset = 0
         self._observed = []
@@ -497,7 +503,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._rates.adopt()
         entries, pending = self._open_files(epoch)
         if entries:
-            self._resume(epoch, entries, pending)
+            self._resume(epoch, entries, pending, is_over)
+            return
+        if is_over:
             return
         self.state = self._start()
         if "start" in self._rule.needed_snapshots(self._rule_config(0), self.state) and is_built(
@@ -953,7 +961,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._snapshots = Snapshots(in_memory=self.rollback != "disk", folder=own)
         return entries, files.pending
 
-    def _resume(self, epoch: int, entries: list[Entry], pending: Pending | None) -> None:
+    def _resume(self, epoch: int, entries: list[Entry], pending: Pending | None, is_over: bool) -> None:
         """Be as the callback was that has written these, and do to the model what its weights have not seen yet."""
         last, first = entries[-1], entries[0]
         self._first_epoch = first.epoch
@@ -974,7 +982,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._rates.resume(self._state.rate, last.bases, last.adopted, last.rates)
         missing = self._adopt_snapshots(last)
         restored = next((each.restore for each in reversed(last.decisions) if each.restore is not None), None)
-        if restored is not None and self._iterations == last.iterations_before != last.iterations:
+        # The same count may come again one epoch later, when training has gone on from what was restored.
+        is_at_once = pending is None and epoch == last.epoch + last.is_over
+        if restored is not None and is_at_once and self._iterations == last.iterations_before != last.iterations:
             # The weights are from before the decision.
             was = entries[-2].snapshots if len(entries) > 1 else {}
             self._adopt(restored, was.get(restored, last.snapshots.get(restored)))
@@ -982,7 +992,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._snapshots.keep(self._rule.needed_snapshots(self._rule_config(), self._state))
         if is_ours:
             self._rates.write(self._state.rate)
-        if missing:
+        if missing and not is_over:
             self._make_up_for(missing, last)
         if pending is not None:
             # The process died between another callback's backup of this epoch and our decision about it.
@@ -1154,7 +1164,10 @@ def _number(value: Any) -> float | None:
     if value is None or isinstance(value, (str, bytes)):
         return None
     try:
-        return to_float(value)
+        # Exactly, as Keras does: what on_test_begin reads must be what on_epoch_end will be told.
+        dtype = keras.backend.standardize_dtype(value.dtype) if hasattr(value, "dtype") else ""
+        value = keras.ops.cast(value, "float32") if dtype == "bfloat16" else value
+        return float(np.asarray(keras.ops.convert_to_numpy(value)).item())
     except (TypeError, ValueError, OverflowError):
         return None
 

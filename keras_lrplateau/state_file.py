@@ -193,7 +193,11 @@ class StateFile:
     @property
     def recent_snapshots(self) -> set[str]:
         """The files that a training may need which goes on with the last epoch, or after it."""
-        oldest = self.entries[-1].epoch - 1 if self.entries and not self.is_finished else math.inf
+        if self.is_finished:
+            # Only what was restored in the last epoch: the weights of a backup may be from before.
+            last = [each.restore for each in self.entries[-1].decisions if each.restore is not None]
+            return {file for entry in self.entries[-2:] for name, file in entry.snapshots.items() if name in last[-1:]}
+        oldest = self.entries[-1].epoch - 1 if self.entries else math.inf
         return {file for entry in self.entries if entry.epoch >= oldest for file in entry.snapshots.values()}
 
     def check_settings(self, settings: dict[str, Any]) -> None:

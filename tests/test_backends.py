@@ -17,7 +17,6 @@ FILES = [
     "test_migration.py",
     "test_peer_defects.py",
     "test_auto_callback.py",
-    "test_resume.py",
     "test_snapshots.py",
     "test_ecosystem.py",
 ]

@@ -11,8 +11,8 @@ Each size and each way has a process of its own, in which these take turns: a co
 same number of bytes is copied by NumPy into fresh arrays and back, or written with write and fsync and read into arrays
 that are there. The ratios are medians over the turns, with the lowest and the highest: a disk that others use, too, is
 anything but steady. Every other turn begins with the plain copy, since the first to use fresh memory may pay for it. A
-file that was just written is read from the page cache, ours and the plain one. JAX on the CPU
-takes arrays that lie right in memory as they are, and so may go back faster than a copy.
+file that was just written is read from the page cache, ours and the plain one. JAX on the CPU takes arrays that lie
+right in memory as they are, and so may go back faster than a copy.
 
 Memory is what Linux counts as resident in the process, beyond what it was right before, with the model and without a
 copy: at the peak while a copy was taken (VmHWM, set back by /proc/self/clear_refs), afterwards while it is held, and at

@@ -80,6 +80,7 @@ class Attempt:
     """What is known of one process, or what stands for it.
 
     Attributes:
+        folder: Of its files.
         rates: What was used in each epoch.
         losses: What was observed in each epoch.
         weights: All that training changes, at the end.
@@ -88,6 +89,7 @@ class Attempt:
 
     adapt: Any
     model: Any
+    folder: Path
     rates: dict[int, float] = field(default_factory=dict)
     losses: dict[int, float] = field(default_factory=dict)
     weights: list[bytes] = field(default_factory=list)
@@ -148,7 +150,7 @@ class Training:
             load(model)
         arguments = {**mode, **self.rule, "log_dir": self.folder / "logs", **changes, "monitor": monitor}
         adapt = self.adapt(**arguments)
-        attempt = Attempt(adapt, model)
+        attempt = Attempt(adapt, model, self.folder)
         backup = keras.callbacks.BackupAndRestore(self.folder / "backup", delete_checkpoint=False)
         list_ = [backup] if self.has_backup else []
         ordered = (
@@ -221,6 +223,18 @@ def uninterrupted(training: Training, folder: Path, **changes: Any) -> Attempt:
     return attempt
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    """The training that most of these tests are about, without any crash."""
+    return uninterrupted(Training(Path()), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine dies here."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def scalars_of(folder: Path) -> dict[str, dict[int, float]]:
     return read_scalars(folder / "logs" / "lr_plateau")
 
@@ -252,9 +266,14 @@ def multi() -> Any:
 needs_multi = pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="a later release of Keras")
 
 
-def check_crashes(training: Training, place: str, tmp_path: Path, crashes: Iterable[int] = ALL) -> Attempt:
-    """One crash after another, and then the end."""
-    expected = uninterrupted(training, tmp_path / "whole")
+def check_crashes(training: Training, place: str, expected: Attempt | Path, crashes: Iterable[int] = ALL) -> Attempt:
+    """One crash after another, and then the end.
+
+    Args:
+        expected: What has come of it without crashes, or a place to find out.
+    """
+    if isinstance(expected, Path):
+        expected = uninterrupted(training, expected / "whole")
     used: dict[int, float] = {}
     for epoch in crashes:
         seen = keras.callbacks.LambdaCallback()
@@ -264,7 +283,7 @@ def check_crashes(training: Training, place: str, tmp_path: Path, crashes: Itera
     found = training.start()
     assert found.messages == []
     check_same(found, expected)
-    assert repr(scalars_of(training.folder)) == repr(scalars_of(tmp_path / "whole"))
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
     assert training.runs == ["lr_plateau"]
     records = {record.epoch: record for record in read_records(training.folder / "logs" / "lr_plateau")}
     told = [decision for _, record in sorted(records.items()) for decision in record.decisions]
@@ -274,9 +293,11 @@ def check_crashes(training: Training, place: str, tmp_path: Path, crashes: Itera
 
 @EITHER_ORDER
 @pytest.mark.parametrize("place", ["begin", "batch", "validation", "between"])
-def test_a_training_that_dies_in_each_epoch_is_as_one_that_does_not(place: str, first: bool, tmp_path: Path) -> None:
-    expected = check_crashes(Training(tmp_path / "crashes", first=first), place, tmp_path)
-    assert set(kinds(expected.adapt)) == {"cut", "raise", "rollback", "diverged", "success"}
+def test_a_training_that_dies_in_each_epoch_is_as_one_that_does_not(
+    place: str, first: bool, whole: Attempt, tmp_path: Path
+) -> None:
+    check_crashes(Training(tmp_path, first=first), place, whole)
+    assert set(kinds(whole.adapt)) == {"cut", "raise", "rollback", "diverged", "success"}
 
 
 @EITHER_ORDER
@@ -381,25 +402,33 @@ def by_hand(training: Training, epoch: int, **changes: Any) -> Attempt:
     return training.start(load=loaded(training.folder / f"{epoch}.weights.h5"), **changes)
 
 
-@pytest.mark.parametrize("epoch", range(1, len(LIFE)))
+@pytest.mark.parametrize("epoch", [1, 2, 4, 5, 8, 9, 10, 11, 12, 15, 17])
 def test_a_checkpoint_of_the_epoch_in_which_it_died_goes_on_as_if_nothing_had_happened(
-    epoch: int, tmp_path: Path
+    epoch: int, whole: Attempt, tmp_path: Path
 ) -> None:
-    expected = uninterrupted(Training(tmp_path), tmp_path / "whole")
-    training = Training(tmp_path / "again", has_backup=False)
+    training = Training(tmp_path, has_backup=False)
     training.crash("batch", epoch, checkpoints(training.folder))
     found = by_hand(training, epoch)
     assert found.messages == []
-    check_same(found, expected)
-    assert repr(scalars_of(training.folder)) == repr(scalars_of(tmp_path / "whole"))
+    check_same(found, whole)
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(whole.folder))
 
 
-@pytest.mark.parametrize("epoch", range(1, len(LIFE) - 1))
-def test_an_earlier_checkpoint_goes_on_with_what_was_known_then(epoch: int, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training has left behind that died in its last epoch, with checkpoints of all before."""
+    folder = tmp_path_factory.mktemp("died")
+    Training(folder, has_backup=False).crash("batch", len(LIFE) - 1, checkpoints(folder))
+    return folder
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4, 5, 8, 9, 10, 11, 12, 15, 16])
+def test_an_earlier_checkpoint_goes_on_with_what_was_known_then(
+    epoch: int, whole: Attempt, died: Path, tmp_path: Path
+) -> None:
     """Copies are kept for the last two epochs; where one of an earlier epoch is missed, that is said."""
-    expected = uninterrupted(Training(tmp_path), tmp_path / "whole")
-    training = Training(tmp_path / "again", has_backup=False)
-    training.crash("batch", len(LIFE) - 1, checkpoints(training.folder))
+    expected = whole
+    training = Training(shutil.copytree(died, tmp_path / "again"), has_backup=False)
     found = by_hand(training, epoch)
     known = [decision for decision in expected.adapt.decisions if decision.epoch < epoch]
     assert repr(found.adapt.decisions[: len(known)]) == repr(known)
@@ -445,17 +474,16 @@ def test_the_best_checkpoint_is_the_best_copy(tmp_path: Path) -> None:
     assert after[11] == at_first[0]
 
 
-def test_weights_alone_go_on_with_the_rate_and_a_new_optimizer(tmp_path: Path) -> None:
+def test_weights_alone_go_on_with_the_rate_and_a_new_optimizer(whole: Attempt, tmp_path: Path) -> None:
     """The rate of the compiled optimizer is what it was at the very beginning, so nobody has set another one."""
-    expected = uninterrupted(Training(tmp_path), tmp_path / "whole")
-    training = Training(tmp_path / "again", has_backup=False)
+    training = Training(tmp_path, has_backup=False)
     training.crash("batch", 4, checkpoints(training.folder))
     training.arguments["initial_epoch"] = 4
     found = training.start(load=loaded(training.folder / "4.weights.h5", with_optimizer=False))
     assert found.messages == []
-    assert found.rates == {epoch: rate for epoch, rate in expected.rates.items() if epoch >= 4}
-    assert timeline(found.adapt) == timeline(expected.adapt)
-    assert found.weights != expected.weights
+    assert found.rates == {epoch: rate for epoch, rate in whole.rates.items() if epoch >= 4}
+    assert timeline(found.adapt) == timeline(whole.adapt)
+    assert found.weights != whole.weights
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
@@ -498,7 +526,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_other_settings_are_refused_and_named(other: str, tmp_path: Path) -> None:
+def test_other_settings_are_refused_and_named(other: str, whole: Attempt, tmp_path: Path) -> None:
     training = Training(tmp_path)
     training.crash("between", 6)
     before = files_below(tmp_path / "logs")
@@ -509,7 +537,7 @@ def test_other_settings_are_refused_and_named(other: str, tmp_path: Path) -> Non
     assert "pass on_bad_state='fresh'" in str(caught.value)
     assert files_below(tmp_path / "logs") == before
     # It can go on all the same.
-    check_same(training.start(), uninterrupted(training, tmp_path / "whole"))
+    check_same(training.start(), whole)
 
 
 def test_another_optimizer_and_another_monitor_are_refused_and_named(tmp_path: Path) -> None:
@@ -526,14 +554,13 @@ def test_another_optimizer_and_another_monitor_are_refused_and_named(tmp_path: P
         training.start(model=compile_model(wide, Adam(0.1), loss="mse", metrics=[metric_of(LIFE)[0]]))
 
 
-def test_more_epochs_and_another_place_for_copies_are_no_other_settings(tmp_path: Path) -> None:
+def test_more_epochs_and_another_place_for_copies_are_no_other_settings(whole: Attempt, tmp_path: Path) -> None:
     training = Training(tmp_path, epochs=9)
     training.crash("between", 6)
     training.epochs = len(LIFE)
     for rollback in ("disk", True):
         training.crash("between", {"disk": 8, True: 9}[rollback], rollback=rollback)
-    expected = uninterrupted(training, tmp_path / "whole")
-    check_same(training.start(), expected)
+    check_same(training.start(), whole)
 
 
 def truncate(path: Path) -> None:
@@ -641,7 +668,9 @@ def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(tmp_path: P
 
 
 @pytest.mark.parametrize("rollback", [True, "disk"])
-def test_a_copy_that_is_damaged_during_training_is_missed_and_that_is_said(rollback: Any, tmp_path: Path) -> None:
+def test_a_copy_that_is_damaged_during_training_is_missed_and_that_is_said(
+    rollback: Any, whole: Attempt, tmp_path: Path
+) -> None:
     """In memory there is another one."""
     training = Training(tmp_path, rule={**RULE, "rollback": rollback})
     training.crash("between", 5)
@@ -652,18 +681,17 @@ def test_a_copy_that_is_damaged_during_training_is_missed_and_that_is_said(rollb
                 truncate(path)
 
     found = training.start(None, 0, at_epoch_end(damage))
-    expected = uninterrupted(training, tmp_path / "whole")
-    assert found.rates[9] == expected.rates[9]
+    assert found.rates[9] == whole.rates[9]
     if rollback == "disk":
         (message,) = found.messages
         assert "cannot go back to its copy of the weights (raise)" in message
-        assert found.weights != expected.weights
+        assert found.weights != whole.weights
     else:
         assert found.messages == []
-        check_same(found, expected)
+        check_same(found, whole)
 
 
-def test_a_log_dir_that_is_removed_after_a_resume_costs_nothing(tmp_path: Path) -> None:
+def test_a_log_dir_that_is_removed_after_a_resume_costs_nothing(whole: Attempt, tmp_path: Path) -> None:
     training = Training(tmp_path)
     training.crash("between", 5)
 
@@ -675,14 +703,14 @@ def test_a_log_dir_that_is_removed_after_a_resume_costs_nothing(tmp_path: Path) 
         training.start("between", 10, at_epoch_end(remove))
     found = training.start()
     assert found.messages == []
-    check_same(found, uninterrupted(training, tmp_path / "whole"))
+    check_same(found, whole)
 
 
 # --- where the files are ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_state_file_without_a_log_dir(kind: Any, tmp_path: Path) -> None:
+def test_a_state_file_without_a_log_dir(kind: Any, whole: Attempt, tmp_path: Path) -> None:
     path = tmp_path / "states" / "mine.json"
     training = Training(tmp_path)
     changes = {"log_dir": None, "state_path": kind(path)}
@@ -690,7 +718,7 @@ def test_a_state_file_without_a_log_dir(kind: Any, tmp_path: Path) -> None:
         training.crash("between", epoch, **changes)
     names = {each.name for each in path.parent.iterdir()}
     assert names == {"mine.json", ".mine.json.lock", "mine.json.snapshots"}
-    check_same(training.start(**changes), uninterrupted(training, tmp_path / "whole"))
+    check_same(training.start(**changes), whole)
     assert {each.name for each in path.parent.iterdir()} <= names
     assert not (tmp_path / "logs").exists()
 
@@ -748,14 +776,14 @@ def test_the_same_callback_fits_twice(tmp_path: Path) -> None:
 
 
 @EITHER_ORDER
-def test_a_training_that_has_ended_goes_on_with_more_epochs(first: bool, tmp_path: Path) -> None:
+def test_a_training_that_has_ended_goes_on_with_more_epochs(first: bool, whole: Attempt, tmp_path: Path) -> None:
     """At its end nothing was open and the last epoch was the best, so it goes on as if it had not ended."""
     training = Training(tmp_path, epochs=10, first=first)
     training.start()
     training.epochs = len(LIFE)
     found = training.start()
     assert found.messages == []
-    check_same(found, uninterrupted(training, tmp_path / "whole"))
+    check_same(found, whole)
 
 
 def test_a_training_that_has_ended_far_from_its_best_goes_on_and_says_so(tmp_path: Path) -> None:
@@ -860,7 +888,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="there are no such locks")
 
 
 @posix
-def test_another_process_in_the_same_log_dir(tmp_path: Path) -> None:
+def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> None:
     """To go on beside it is an error; a new training has a run of its own, and says so."""
     training = Training(tmp_path)
     training.crash("between", 5)
@@ -878,7 +906,7 @@ def test_another_process_in_the_same_log_dir(tmp_path: Path) -> None:
     found = training.start()
     (message,) = found.messages
     assert f"goes on with the training in {tmp_path / 'logs' / 'lr_plateau'}." in message
-    check_same(found, uninterrupted(training, tmp_path / "whole"))
+    check_same(found, whole)
 
 
 @posix
