@@ -1,5 +1,9 @@
 """A training that died goes on as if nothing had happened, or says what it cannot know: in one process, by exceptions.
 
+    KERAS_BACKEND=jax pytest tests/resume.py
+
+It takes minutes, so it is no part of what pytest runs by itself.
+
 tests/torture.py kills real processes. Here each case is small, so there can be many of them.
 """
 
