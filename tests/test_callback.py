@@ -873,7 +873,7 @@ def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epo
 
 
 def contents(run_dir: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(run_dir.iterdir())]
+    return [path.read_bytes() for path in sorted(run_dir.iterdir()) if path.is_file()]
 
 
 @pytest.mark.parametrize("epochs", [4, 5])
