@@ -984,11 +984,13 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         restored = next((each.restore for each in reversed(last.decisions) if each.restore is not None), None)
         # The same count may come again one epoch later, when training has gone on from what was restored.
         is_at_once = pending is None and epoch == last.epoch + last.is_over
-        if restored is not None and is_at_once and self._iterations == last.iterations_before != last.iterations:
-            # The weights are from before the decision.
+        if restored is not None and is_at_once and self._iterations == last.iterations_before:
+            # The weights are from before the decision; or, where the count is the same afterwards, perhaps from after
+            # it, and then it does no harm.
             was = entries[-2].snapshots if len(entries) > 1 else {}
-            self._adopt(restored, was.get(restored, last.snapshots.get(restored)))
-            self._restore(restored)
+            is_there = self._adopt(restored, was.get(restored, last.snapshots.get(restored)))
+            if is_there or self._iterations != last.iterations:
+                self._restore(restored)
             self._snapshots.keep(self._rule.needed_snapshots(self._rule_config(), self._state))
         if is_ours:
             self._rates.write(self._state.rate)
@@ -1078,6 +1080,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._remembered = len(self.decisions)
         self._file.entries.append(entry)
         self._file.pending = None
+        self._file.is_finished = False  # There may be a fit after `finish`.
         self._write_state(raises)
 
     def _remember_end(self) -> None:

@@ -135,10 +135,11 @@ def _find_state(
             ) from None
         _set_aside(path, str(error), files.messages)
         return
-    if epoch == 0 or found.settings != settings:
+    if epoch == 0 or not found.is_of(settings):
         if not found.is_young:
             _set_aside(path, "it is of another training", files.messages)
         return
+    found.settings = settings  # They may tell more.
     _recall(files, found, epoch, iterations)
 
 
@@ -172,7 +173,7 @@ def _run_dir_to_go_on_with(
             if run_dir == newest:
                 break  # It may well be the one, and then the user should hear of it.
             continue
-        fits = found.settings == settings and found.knows(epoch, iterations)
+        fits = found.is_of(settings) and found.knows(epoch, iterations)
         if fits and (run_dir == newest or not found.is_finished) and _may_claim(files, run_dir / LOCK, owner):
             if run_dir != newest:
                 files.messages.append(
@@ -216,7 +217,7 @@ def _died_at_once(run_dir: Path, settings: dict[str, Any]) -> bool:
         found = state_file.load(run_dir / STATE)
     except (FileNotFoundError, StateFileError):
         return False
-    return found.is_young and (found.settings == settings or found.next_epoch == 0)
+    return found.is_young and (found.is_of(settings) or found.next_epoch == 0)
 
 
 def _may_claim(files: Files, lock: Path, owner: object) -> bool:

@@ -153,7 +153,8 @@ class StateFile:
         self.pending: Pending | None = None
         self.is_finished = False
         self._encoded: list[Entry] = []
-        self._lines: list[str] = []
+        self._content = bytearray()  # These as JSON, and where each of them ends.
+        self._ends: list[int] = []
 
     def until(self, epoch: int, iterations: int) -> int:
         """How many entries a training keeps that goes on with this epoch and so many steps.
@@ -197,8 +198,13 @@ class StateFile:
             # Only what was restored in the last epoch: the weights of a backup may be from before.
             last = [each.restore for each in self.entries[-1].decisions if each.restore is not None]
             return {file for entry in self.entries[-2:] for name, file in entry.snapshots.items() if name in last[-1:]}
-        oldest = self.entries[-1].epoch - 1 if self.entries else math.inf
-        return {file for entry in self.entries if entry.epoch >= oldest for file in entry.snapshots.values()}
+        latest = self.entries[-1].epoch if self.entries else 0
+        recent = itertools.takewhile(lambda entry: entry.epoch >= latest - 1, reversed(self.entries))
+        return {file for entry in recent for file in entry.snapshots.values()}
+
+    def is_of(self, settings: dict[str, Any]) -> bool:
+        """Whether it is of a training with these settings."""
+        return not self._differing(settings)
 
     def check_settings(self, settings: dict[str, Any]) -> None:
         """Check that it is of a training with these settings.
@@ -206,10 +212,16 @@ class StateFile:
         Raises:
             StateFileError: It is not.
         """
-        names = [name for name in settings | self.settings if settings.get(name) != self.settings.get(name)]
+        names = self._differing(settings)
         if names:
             differences = ", ".join(f"{name}={self.settings.get(name)!r}, now {settings.get(name)!r}" for name in names)
             raise StateFileError(f"the state file {self.path} is of a training with other settings: {differences}")
+
+    def _differing(self, settings: dict[str, Any]) -> list[str]:
+        both = settings, self.settings
+        names = [name for name in settings | self.settings if settings.get(name) != self.settings.get(name)]
+        # How many weights there are is not known of a model that was not built when its training began.
+        return [name for name in names if name != "weights" or all(each.get(name) is not None for each in both)]
 
     def write(self) -> None:
         """Replace the file. When this returns, not even a crash of the whole machine loses anything of it.
@@ -217,15 +229,18 @@ class StateFile:
         Raises:
             OSError: It cannot be written; then the file from before is still there.
         """
-        # Entries do not change, so only those since the last time are encoded.
-        same = 0
-        while same < min(len(self._encoded), len(self.entries)) and self._encoded[same] is self.entries[same]:
-            same += 1
-        del self._lines[same:], self._encoded[same:]
-        before = _plain(self._encoded[-1]) if self._encoded else {}
+        # Entries do not change, and come and go at the end of the list, so only what is new there is encoded.
+        same = min(len(self._encoded), len(self.entries))
+        while same and self._encoded[same - 1] is not self.entries[same - 1]:
+            same -= 1
+        del self._encoded[same:], self._ends[same:]
+        del self._content[self._ends[-1] if same else 0 :]
+        before = _plain(self._encoded[-1]) if same else {}
         for entry in self.entries[same:]:
             plain = _plain(entry)
-            self._lines.append(json.dumps(_changes(before, plain), allow_nan=False))
+            separator = ",\n" if self._encoded else "\n"
+            self._content += (separator + json.dumps(_changes(before, plain), allow_nan=False)).encode()
+            self._ends.append(len(self._content))
             self._encoded.append(entry)
             before = plain
         head = {
@@ -234,9 +249,8 @@ class StateFile:
             "is_finished": self.is_finished,
             "pending": None if self.pending is None else _plain_pending(self.pending),
         }
-        start = json.dumps(head, allow_nan=False).removesuffix("}")
-        content = f'{start}, "entries": [\n' + ",\n".join(self._lines) + "\n]}\n"
-        replace_file(self.path, lambda stream: stream.write(content.encode()))
+        start = json.dumps(head, allow_nan=False).removesuffix("}") + ', "entries": ['
+        replace_file(self.path, lambda stream: stream.writelines([start.encode(), self._content, b"\n]}\n"]))
 
 
 def load(path: Path) -> StateFile:

@@ -321,10 +321,14 @@ AUTO = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [
 
 
 @EITHER_ORDER
-@pytest.mark.parametrize("optimizer", [lambda: Adam(0.1), schedule], ids=["plain", "schedule"])
-def test_auto_mode_too(first: bool, optimizer: Any, tmp_path: Path) -> None:
-    training = Training(tmp_path / "crashes", AUTO, AdaptLROnPlateau.auto, optimizer, first, rule={"mode": "min"})
-    expected = check_crashes(training, "between", tmp_path, range(0, len(AUTO), 3))
+@pytest.mark.parametrize("rate", [0.03, ExponentialDecay(0.03, 10, 0.9)], ids=["plain", "schedule"])
+@pytest.mark.parametrize("place", ["between", "batch"])
+def test_auto_mode_too(place: str, first: bool, rate: Any, tmp_path: Path) -> None:
+    """In its search each trial has as many steps as the one that it goes back to."""
+    training = Training(tmp_path / "crashes", AUTO, AdaptLROnPlateau.auto, first=first, rule={"mode": "min"})
+    training.optimizer = lambda: Adam(rate)
+    expected = check_crashes(training, place, tmp_path, [*range(6), *range(7, len(AUTO), 4)])
+    assert any(decision.kind == "settle" and decision.restore == "best" for decision in expected.adapt.decisions)
     everything_happened = {"search", "settle", "raise", "success", "rollback", "cut", "diverged", "anneal"}
     assert set(kinds(expected.adapt)) == everything_happened
 
@@ -510,6 +514,18 @@ def test_a_rate_that_the_user_has_changed_in_between_is_followed_and_said(with_o
     assert raised.kind == "raise"
     (message,) = found.messages
     assert "the rate was found at 0.007, not at 0.025 as set, in epoch 5" in message
+
+
+def test_so_it_is_where_the_weights_have_yet_to_go_back(tmp_path: Path) -> None:
+    """The backup of epoch 8 is from before the rollback, which brings its own rate back."""
+    training = Training(tmp_path, first=True)
+    training.crash("batch", 9)
+    setter = keras.callbacks.Callback()
+    setter.on_train_begin = lambda logs=None: setattr(setter.model.optimizer, "learning_rate", 0.007)
+    found = training.start(None, 0, setter)
+    assert found.rates[9] == pytest.approx((0.007,))
+    (message,) = found.messages
+    assert "the rate was found at 0.007" in message
 
 
 # --- when it is not the same training --------------------------------------------------------------------------------

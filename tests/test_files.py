@@ -242,6 +242,14 @@ def test_a_training_that_has_ended_can_go_on(tmp_path: Path) -> None:
     assert epochs_known(found) == []
 
 
+def test_a_model_that_was_not_built_may_be_when_its_training_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, 1, 5, {**SETTINGS, "weights": None})
+    found = begin(tmp_path, 5, settings={**SETTINGS, "weights": 19})
+    assert epochs_known(found) == [0, 1, 2, 3, 4]
+    assert found.state is not None
+    assert found.state.settings["weights"] == 19
+
+
 # --- which one goes on -----------------------------------------------------------------------------------------------
 
 

@@ -278,6 +278,18 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
         file.check_settings(others)
 
 
+def test_a_model_that_was_not_built_had_an_unknown_number_of_weights(tmp_path: Path) -> None:
+    file = store(tmp_path / "state.json", make_entry())
+    for weights, is_of in ((10, True), (None, True), (11, False)):
+        assert file.is_of({**SETTINGS, "weights": weights}) == is_of
+        file.settings = {**SETTINGS, "weights": weights}
+        assert file.is_of(SETTINGS) == is_of
+        file.settings = SETTINGS
+    assert not file.is_of({**SETTINGS, "patience": None})
+    with pytest.raises(StateFileError, match=r"settings: weights=10, now 11$"):
+        file.check_settings({**SETTINGS, "weights": 11})
+
+
 # --- what a training that goes on keeps ------------------------------------------------------------------------------
 
 
@@ -324,6 +336,18 @@ def test_copies_are_recent_that_the_last_epoch_or_the_next_one_may_need(tmp_path
     assert file.recent_snapshots == {"best-3", "best-4"}
     file.entries += [make_entry(5, is_over=False, snapshots={"best": f"best-5.{i}"}) for i in range(2)]
     assert file.recent_snapshots == {"best-4", "best-5.0", "best-5.1"}
+
+
+def test_when_training_has_ended_only_what_its_last_epoch_went_back_to_may_be_needed(tmp_path: Path) -> None:
+    """By a process that goes on with weights from before."""
+    back = Decision("rollback", "why", 1, 1.0, 1.0, 0.1, 0.05, restore="raise", epoch=4, step=1)
+    copies: dict[Any, str] = {"best": "b", "raise": "r"}
+    file = StateFile(tmp_path, SETTINGS)
+    file.is_finished = True
+    file.entries = [make_entry(epoch, snapshots=copies) for epoch in range(4)]
+    assert file.recent_snapshots == set()
+    file.entries += [make_entry(4, decisions=(A_DECISION, back))]
+    assert file.recent_snapshots == {"r"}
 
 
 def test_a_file_is_young_until_its_second_epoch(tmp_path: Path) -> None:

@@ -606,13 +606,12 @@ class Torture:
         if (yield from finished(child)) != 0 or child.warnings:
             raise RuntimeError(f"a training that nobody has touched has failed: {child.output[-3000:]}")
 
-    def scenario(self, task: Task, kills: list[str]) -> Steps:
-        """Kill it as often as that, each time anew, let it end, and compare."""
+    def scenario(self, task: Task, kills: list[str], at: int | None = None) -> Steps:
+        """Kill it as often as that, each time anew, let it end, and compare; in this epoch, or spread over all."""
         begun, done, problems = time.perf_counter(), collections.Counter[str](), []
         for number, kill in enumerate([*kills, None]):
-            # Spread over the training.
             progress, goal = _progress(task), (number + 1) * EPOCHS // (len(kills) + 1)
-            epoch = max(progress, self.random.randint(min(progress, goal), goal))
+            epoch = max(progress, self.random.randint(min(progress, goal), goal)) if at is None else at
             child = self.start(replace(task, place=kill, epoch=epoch) if kill in PLACES else task)
             if kill in SIGNALS:
                 while child.poll() is None and (not child.log.exists() or _progress(task) < epoch):
@@ -671,6 +670,9 @@ class Torture:
             place = f"{folder} {number}"
             moved = replace(task, folder=place, log_dir=f"{place}/logs")
             yield self.scenario(moved, sorted(chosen, key=_how_late))
+        # The search of auto mode ends with epoch 4, and goes back to a trial that has made as many steps.
+        moved = replace(base, folder=f"{folder} search", log_dir=f"{folder} search/logs", mode="auto")
+        yield self.scenario(moved, ["in an epoch"], at=5)
 
     # --- faults ---
 
