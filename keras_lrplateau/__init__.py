@@ -5,25 +5,28 @@ Importing this package starts no Keras backend; only `AdaptLROnPlateau` needs on
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_lrplateau.policy import Config, Decision, State, Step, start, step
 
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau
+    from keras_lrplateau.state_file import StateFileError
 
 __version__ = "0.1.0"
 
-__all__ = ["AdaptLROnPlateau", "Config", "Decision", "State", "Step", "start", "step"]
+__all__ = ["AdaptLROnPlateau", "Config", "Decision", "State", "StateFileError", "Step", "start", "step"]
+
+_LOADED_WHEN_NAMED = {"AdaptLROnPlateau": "callback", "StateFileError": "state_file"}
+"""By name the module that it is in."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AdaptLROnPlateau":
-        from keras_lrplateau.callback import AdaptLROnPlateau
-
-        return AdaptLROnPlateau
+    if name in _LOADED_WHEN_NAMED:
+        return getattr(importlib.import_module(f"{__name__}.{_LOADED_WHEN_NAMED[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "AdaptLROnPlateau"])
+    return sorted([*globals(), *_LOADED_WHEN_NAMED])

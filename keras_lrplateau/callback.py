@@ -137,14 +137,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={monitor!r}")
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be one of 'auto', 'min', 'max'. Received: mode={mode!r}")
-        if log_dir is not None and not isinstance(log_dir, (str, os.PathLike)):
-            raise TypeError(f"log_dir must be None or the path of a directory. Received: log_dir={log_dir!r}")
         if not isinstance(verbose, (int, np.integer)) or verbose < 0:
             raise ValueError(f"verbose must be an integer >= 0. Received: verbose={verbose!r}")
-        if not (state_path is None or state_path is False or isinstance(state_path, (str, os.PathLike))):
-            raise TypeError(
-                f"state_path must be None, False or the path of a file. Received: state_path={state_path!r}"
-            )
         if not isinstance(on_bad_state, str) or on_bad_state not in ("raise", "fresh"):
             raise ValueError(f"on_bad_state must be 'raise' or 'fresh'. Received: on_bad_state={on_bad_state!r}")
         if not (isinstance(rollback, bool) or (isinstance(rollback, str) and rollback == "disk")):
@@ -190,8 +184,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self.verbose = int(verbose)
         self.stop_when_exhausted = bool(stop_when_exhausted)
         self.reset_on_train_begin = bool(reset_on_train_begin)
-        self.log_dir = None if log_dir is None else os.fspath(log_dir)
-        self.state_path = os.fspath(state_path) if isinstance(state_path, os.PathLike) else state_path
+        self.log_dir = None if log_dir is None else _path("log_dir", log_dir, "None or the path of a directory")
+        self.state_path = (
+            state_path
+            if state_path is None or state_path is False
+            else _path("state_path", state_path, "None, False or the path of a file")
+        )
         self.on_bad_state = on_bad_state
         self.rollback = rollback
         self.frequency = frequency
@@ -391,18 +389,26 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: Any = None) -> None:
         # The training is over, and its metrics are still there. They are those that on_epoch_end will tell.
-        if self._is_in_epoch and self._file is not None and ranks.count() == 1:
+        if self._awaits_decision:
             self._training_logs = _numbers(self.model.get_metrics_result())
 
     def on_test_end(self, logs: Any = None) -> None:
         # A callback in front of us may save the weights in its on_epoch_end, and the process die before ours: see
-        # keras_lrplateau.state_file. With several processes the observation is not known here, and a step cadence has
-        # decided nearly all by then.
-        if not self._is_in_epoch or self._file is None or ranks.count() > 1 or self._decides_in_epoch:
+        # keras_lrplateau.state_file.
+        if not self._awaits_decision or self._file is None:
             return
         numbers = {**self._training_logs, **{f"val_{name}": value for name, value in _numbers(logs).items()}}
         self._file.pending = Pending(self._epoch, self._iterations_done(), self._first_loss, numbers)
         self._write_state()
+
+    @property
+    def _awaits_decision(self) -> bool:
+        """Whether the validation at the end of an epoch gives an observation to write down before its decision.
+
+        With several processes it is not known by then, and a step cadence has decided nearly all.
+        """
+        in_epoch = self._is_in_epoch and not self._decides_in_epoch
+        return in_epoch and self._file is not None and ranks.count() == 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self._begun:
@@ -591,11 +597,23 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 f"its learning rate changes nothing. Pass optimizer=... with one of: {', '.join(names)}.",
             )
 
-    def _notice_override(self, epoch: int) -> None:
-        if self._rates.changed_outside:
+    def _notice_override(self, epoch: int, is_known: bool = False) -> None:
+        """Go on from the rate that somebody else has set, if so; and warn, unless it `is_known` who did."""
+        held = self._rates.held
+        if not all(math.isfinite(each) and each >= 0 for each in held):
+            self._rates.write(self._state.rate)
+            self._warn_once(
+                "no rate",
+                f"AdaptLROnPlateau found a learning rate of {', '.join(map(str, held))} in epoch {epoch + 1}, which "
+                f"something else has set, and put its own back: {self._state.rate:.6g}.",
+            )
+            return
+        if held != self._rates.written:
             self._rates.adopt()
         if self._rates.rate != self._state.rate:
             self._carry_out(epoch, self._rule.override(self._rule_config(), self._state, self._rates.rate))
+            if is_known:
+                return
             self._warn_once(
                 "override",
                 f"AdaptLROnPlateau: {self.decisions[-1].reason}, in epoch {epoch + 1}. Something else sets the "
@@ -908,7 +926,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             "mode": self.mode,
             **rule,
             "frequency": self.frequency,
-            "optimizer": [leaf.__class__.__name__ for leaf in leaf_optimizers(self._optimizer)],
+            "optimizer": [
+                *([self.optimizer] if isinstance(self.optimizer, str) else []),
+                *(leaf.__class__.__name__ for leaf in leaf_optimizers(self._optimizer)),
+            ],
             "weights": self.model.count_params() if self.model.built else None,
         }
 
@@ -994,6 +1015,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._snapshots.keep(self._rule.needed_snapshots(self._rule_config(), self._state))
         if is_ours:
             self._rates.write(self._state.rate)
+        elif last.epoch + last.is_over < epoch:
+            # It was decided after the file's last entry, which the user has been told of.
+            self._notice_override(last.epoch, is_known=True)
         if missing and not is_over:
             self._make_up_for(missing, last)
         if pending is not None:
@@ -1173,6 +1197,15 @@ def _number(value: Any) -> float | None:
         return float(np.asarray(keras.ops.convert_to_numpy(value)).item())
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _path(name: str, value: Any, wanted: str) -> str:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be {wanted}. Received: {name}={value!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"{name} must be {wanted}, not empty and without NUL. Received: {name}={value!r}")
+    return path
 
 
 def _plain_integer(value: Any) -> Any:

@@ -132,11 +132,6 @@ class RateControl:
         """What `rate` is, in words."""
         return "multiplier of the schedule" if self._is_scheduled else "learning rate"
 
-    @property
-    def changed_outside(self) -> bool:
-        """Whether somebody else has set a rate since it was last written or adopted."""
-        return any(rate.read() != rate.written for rate in self._rates)
-
     def in_force(self) -> dict[str, float]:
         """The rates that the optimizer uses now, under the names that Keras' ReduceLROnPlateau logs them."""
         if len(self._rates) == 1:

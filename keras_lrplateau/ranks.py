@@ -93,7 +93,16 @@ def to_array(variable: Any) -> np.ndarray[Any, Any]:
         from jax.experimental import multihost_utils
 
         return np.asarray(multihost_utils.process_allgather(variable.value, tiled=True))
-    return np.asarray(keras.ops.convert_to_numpy(variable))
+    return np.asarray(keras.ops.convert_to_numpy(_without_cache(variable.value)))
+
+
+def _without_cache(value: Any) -> Any:
+    """An array of JAX on an accelerator keeps the host's copy of it as long as it lives; so the host gets another's."""
+    if keras.backend.backend() != "jax" or all(device.platform == "cpu" for device in value.devices()):
+        return value
+    import jax
+
+    return jax.numpy.copy(value)
 
 
 def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:

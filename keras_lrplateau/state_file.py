@@ -275,6 +275,9 @@ def load(path: Path) -> StateFile:
         found.is_finished = data["is_finished"]
         found.pending = None if data["pending"] is None else _pending(as_object("pending", data["pending"]))
         found.entries = entries_from_json(data["entries"])
+        for entry in found.entries:
+            is_auto = _state_class(entry.state) is auto.State
+            require(is_auto == ("budget" in found.settings), "state", "of the rule of the settings", entry.state)
         return found
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no state file {path}") from None
@@ -525,6 +528,6 @@ def _pending(data: dict[str, Any]) -> Pending:
     return Pending(integer("epoch", data["epoch"]), integer("iterations", data["iterations"]), loss, logs)
 
 
-def _state_class(state: dict[str, Any]) -> type[policy.State] | type[auto.State]:
+def _state_class(state: Mapping[str, Any]) -> type[policy.State] | type[auto.State]:
     """Of which rule it is, by a field that only one has."""
     return auto.State if "phase" in state else policy.State

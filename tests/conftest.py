@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,19 @@ def browser() -> Iterator[Any]:
             missing(f"there is no browser: install Chromium, or run playwright install chromium. {error}")
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def other_backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What test_backends.py waits for, begun with the session: a process of tests is busy on one core.
+
+    Returns:
+        By backend, the future of its `subprocess.CompletedProcess`.
+    """
+    if not any(item.path.name == "test_backends.py" for item in request.session.items):
+        yield {}
+        return
+    import test_backends
+
+    with ThreadPoolExecutor() as executor:
+        yield {backend: executor.submit(test_backends.run_tests, backend) for backend in test_backends.installed()}

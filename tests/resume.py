@@ -883,6 +883,23 @@ def test_what_is_lost_of_a_metric_of_the_training_behind_a_backup_is_said(tmp_pa
     assert "ends with epoch 4. What was observed since is not known" in message
 
 
+def test_a_state_file_that_a_full_disk_kept_from_being_written_is_older_than_the_backup(tmp_path: Path) -> None:
+    """The rate that the backup has was decided in between: it is gone on from, and nobody else is blamed for it."""
+    training = Training(tmp_path, first=False)
+    training.crash("between", 2)
+    folder = training.state_path.parent
+    shutil.copytree(folder, tmp_path / "older")
+    training.crash("between", 5)
+    shutil.rmtree(folder)
+    shutil.move(tmp_path / "older", folder)
+    found = training.start()
+    (message,) = found.messages
+    assert "training goes on in epoch 6, but the state file" in message
+    overrides = [decision for decision in found.adapt.decisions if decision.kind == "override"]
+    assert found.rates[5] == pytest.approx([decision.rate for decision in overrides])
+    assert overrides[0].rate != overrides[0].rate_before
+
+
 # --- several at once -------------------------------------------------------------------------------------------------
 
 HOLD = """

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,18 +38,15 @@ def run_tests(backend: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def runs() -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
-    """Both at once: a process of these tests is busy on one core."""
-    with ThreadPoolExecutor() as executor:
-        yield {backend: executor.submit(run_tests, backend) for backend in OTHERS if find_spec(backend) is not None}
+def installed() -> list[str]:
+    return [backend for backend in OTHERS if find_spec(backend) is not None]
 
 
 @pytest.mark.parametrize("backend", OTHERS)
 def test_the_backend_dependent_tests_pass(
-    backend: str, runs: dict[str, Future[subprocess.CompletedProcess[str]]]
+    backend: str, other_backends: dict[str, Future[subprocess.CompletedProcess[str]]]
 ) -> None:
-    if backend not in runs:
+    if backend not in other_backends:
         pytest.skip(f"{backend} is not installed")
-    done = runs[backend].result()
+    done = other_backends[backend].result()
     assert done.returncode == 0, done.stdout

@@ -1358,7 +1358,12 @@ def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
         ({"recover": 1}, TypeError, ["recover", "True or False"]),
         ({"rollback": "no"}, TypeError, ["rollback='no'"]),
         ({"rollback": False, "rollback_on_cut": True}, ValueError, ["rollback_on_cut", "rollback=True"]),
-        ({"log_dir": 3}, TypeError, ["log_dir"]),
+        ({"log_dir": 3}, TypeError, ["log_dir=3"]),
+        ({"log_dir": ""}, ValueError, ["log_dir=''", "empty"]),
+        ({"log_dir": b"logs"}, TypeError, ["log_dir=b'logs'"]),
+        ({"state_path": ""}, ValueError, ["state_path=''", "path of a file"]),
+        ({"state_path": "a\0b"}, ValueError, ["state_path", "NUL"]),
+        ({"state_path": True}, TypeError, ["state_path=True"]),
         ({"epsilon": 0.1}, TypeError, ["epsilon"]),
     ],
     ids=repr,
@@ -1368,6 +1373,21 @@ def test_a_mistaken_argument_is_named_at_once(arguments: Any, error: Any, words:
         AdaptLROnPlateau(**arguments)
     for word in words:
         assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf, -0.5])
+def test_a_rate_that_no_training_can_have_is_put_right(rate: float) -> None:
+    model = tiny_model()
+    adapt = AdaptLROnPlateau(patience=2, max_raises=0, recover=False)
+
+    def spoil(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            model.optimizer.learning_rate = rate
+
+    with pytest.warns(UserWarning, match=rf"found a learning rate of {rate} in epoch 2.* put its own back: 0\.1"):
+        history = fit(model, scripted(*[1.0] * 4), at_epoch_end(spoil), adapt, epochs=4)
+    assert history["learning_rate"][2:] == pytest.approx([0.1, 0.01])
+    assert kinds(adapt) == ["cut"]
 
 
 def test_max_lr_below_the_rate_fails_before_training() -> None:

@@ -72,8 +72,8 @@ def make_entries(rule: Any, config: Any, count: int) -> list[Entry]:
 RULES = [(policy, policy.Config(patience=2)), (auto, auto.Config(observations=60))]
 
 
-def store(path: Path, *entries: Entry, **attributes: Any) -> StateFile:
-    file = StateFile(path, SETTINGS)
+def store(path: Path, *entries: Entry, settings: Any = SETTINGS, **attributes: Any) -> StateFile:
+    file = StateFile(path, settings)
     file.entries += entries
     for name, value in attributes.items():
         setattr(file, name, value)
@@ -88,7 +88,8 @@ def store(path: Path, *entries: Entry, **attributes: Any) -> StateFile:
 def test_entries_come_back_bit_for_bit(rule: Any, config: Any, tmp_path: Path) -> None:
     entries = make_entries(rule, config, 60)
     assert {decision.kind for entry in entries for decision in entry.decisions} > {"raise", "diverged"}
-    store(tmp_path / "state.json", *entries)
+    settings = {**SETTINGS, "budget": 0.25} if rule is auto else SETTINGS
+    store(tmp_path / "state.json", *entries, settings=settings)
     # As text, in which NaN equals NaN, and -0.0 does not equal 0.0.
     assert repr(state_file.load(tmp_path / "state.json").entries) == repr(entries)
     plain = json.loads(json.dumps(state_file.entries_to_json(entries)))
@@ -268,6 +269,14 @@ def test_where_there_is_no_file_that_is_said(tmp_path: Path) -> None:
 def test_a_directory_in_its_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateFileError, match="cannot be used"):
         state_file.load(tmp_path)
+
+
+@pytest.mark.parametrize(("rule", "config"), RULES, ids=["default", "auto"])
+def test_a_state_of_the_other_rule_is_refused(rule: Any, config: Any, tmp_path: Path) -> None:
+    settings = SETTINGS if rule is auto else {**SETTINGS, "budget": 0.25}
+    store(tmp_path / "state.json", *make_entries(rule, config, 2), settings=settings)
+    with pytest.raises(StateFileError, match="of the rule of the settings"):
+        state_file.load(tmp_path / "state.json")
 
 
 def test_other_settings_are_named(tmp_path: Path) -> None:
