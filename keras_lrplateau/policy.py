@@ -317,6 +317,9 @@ class State:
         return state
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(State))
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the policy made of one observation, and why.
@@ -436,15 +439,14 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     if config.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
         return _recover(config, replace(state, observations=state.observations + 1), value, loss, broken)
 
-    observations = state.observations + 1
     cooldown = max(state.cooldown - 1, 0)
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    state = replace(state, observations=observations, cooldown=cooldown, wait=wait)
+    highest, lowest = state.highest_loss, state.lowest_loss
     if config.recover and loss is not None and math.isfinite(loss):
-        highest = loss if state.highest_loss is None else max(loss, state.highest_loss)
-        lowest = loss if state.lowest_loss is None else min(loss, state.lowest_loss)
-        state = replace(state, highest_loss=highest, lowest_loss=lowest)
+        highest = loss if highest is None else max(loss, highest)
+        lowest = loss if lowest is None else min(loss, lowest)
+    state = _counted(state, cooldown=cooldown, wait=wait, highest_loss=highest, lowest_loss=lowest)
     if improved:
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
@@ -503,6 +505,15 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def _counted(state: State, **changes: Any) -> State:
+    """The state with another observation, and these changes: as `replace`, in half the time, at each observation."""
+    changes["observations"] = state.observations + 1
+    after = object.__new__(State)
+    for name in _FIELDS:
+        object.__setattr__(after, name, changes[name] if name in changes else getattr(state, name))
+    return after
 
 
 def _improves(config: Config, best: float | None, value: float) -> bool:
@@ -573,27 +584,27 @@ def _new_best(config: Config, state: State, value: float) -> Step[State]:
 
 
 def _plateau(config: Config, state: State, value: float) -> Step[State]:
+    # A raise drops the snapshot of the start: after one there is no way back to it.
+    may_restart = config.recover and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
+    restarts = may_restart and not state.in_excursion and _was_damaged(state)
+    at_floor = state.rate <= config.min_lr
+    if at_floor and state.exhausted and not restarts:
+        return hold(state, value)
+
     best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
-
     if state.rate_before_raise is not None:
         if state.rate > state.rate_before_raise:
             return _cut(config, state, value, state.rate_before_raise, f"{waited} of the excursion")
         reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
         return _end_excursion(config, state, value, "rollback", reason)
-
-    # A raise drops the snapshot of the start: after one there is no way back to it.
-    may_restart = config.recover and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
-    if may_restart and _was_damaged(state):
+    if restarts:
         return _restart(config, state, value, f"{waited}, and the training loss once rose far above the first one")
-    at_floor = state.rate <= config.min_lr
-    if (state.cuts >= config.raise_after or at_floor) and not state.exhausted:
+    if not state.exhausted and (at_floor or state.cuts >= config.raise_after):
         stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
         return _raise(config, state, value, stalled)
-    if at_floor:
-        return hold(state, value)
     return _cut(config, state, value, config.min_lr, waited)
 
 
