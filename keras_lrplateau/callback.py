@@ -898,6 +898,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._rates.quantity,
             self._best,
             time.time(),
+            self._state.loss_before,
         )
         self._reporter.record(record, is_last)
         self._write_events()

@@ -8,35 +8,103 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.util
+import itertools
+import json
 import logging
 import mmap
 import os
 import re
 import sys
 import tempfile
+import time
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from keras_lrplateau import __version__
-from keras_lrplateau.run import Axis, Run
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+from rich.text import Text
+
+from keras_lrplateau import __version__, auto, curves, payload, table
+from keras_lrplateau.curves import Recording
+from keras_lrplateau.policy import Config, Decision
+from keras_lrplateau.replay import Replay, as_run, direction, replay
+from keras_lrplateau.run import Axis, Run, told
+
+STATUS = """
+exit status: 0 all is well; 1 a run, a file or the output is at fault, and a message says which; 2 wrong arguments
+"""
 
 EXAMPLES = """\
+examples:
+  keras-lrplateau show logs/digits                    what was decided, and why
+  keras-lrplateau compare logs/a logs/b               how the runs have ended
+  keras-lrplateau report logs                         all runs below logs, into report.html
+  keras-lrplateau replay training.csv --patience 3,5,10
+                                                      what would have been decided
+
+Each command has examples of its own: keras-lrplateau COMMAND --help
+"""
+
+REPORT_EXAMPLES = """\
 examples:
   keras-lrplateau report logs                         all runs below logs, into report.html
   keras-lrplateau report logs/digits -o digits.html   those of one log directory
   keras-lrplateau report logs/digits/lr_plateau       a single run
   keras-lrplateau report logs --axis step --dark --png
+"""
 
-exit status: 0 all is well; 1 a run or the output is at fault, and a message says which; 2 wrong arguments
+SHOW_EXAMPLES = """\
+examples:
+  keras-lrplateau show logs/digits
+  keras-lrplateau show logs/digits/lr_plateau --json | jq '.[].decisions[].reason'
+"""
+
+COMPARE_EXAMPLES = """\
+examples:
+  keras-lrplateau compare logs/a logs/b
+  keras-lrplateau compare logs -o comparison.html     also one figure of all of them
+"""
+
+REPLAY_EXAMPLES = """\
+examples:
+  keras-lrplateau replay training.csv                 with the settings that ReduceLROnPlateau has by default
+  keras-lrplateau replay training.csv --patience 3,5,10 --factor 0.5 -o whatif.html
+                                                      three trainings that might have been, and a picture of them
+  keras-lrplateau replay lightning_logs/version_*/metrics.csv --monitor val_acc --patience 5
+  keras-lrplateau replay logs/run1 --auto             a log directory of TensorBoard, in auto mode
+  keras-lrplateau replay trainer_state.json --monitor eval_loss --json
+
+FILE is what CSVLogger, timm, Lightning, Ultralytics or pandas wrote as CSV, History.history or trainer_state.json as
+JSON, an event file of TensorBoard, or a log directory. What it is, its content tells.
 """
 
 SIZES = {"lr_plateau": 0, "scalars": 0}
 """How many values TensorBoard's loader keeps for each plugin; 0 is all of them."""
 
 DAMAGED = "its event file cannot be read and may be damaged; move it elsewhere to go without it"
+
+SETTINGS: dict[str, tuple[type, Any]] = {
+    "patience": (int, Config.patience),
+    "factor": (float, Config.factor),
+    "min_delta": (float, Config.min_delta),
+    "threshold_mode": (str, Config.threshold_mode),
+    "cooldown": (int, Config.cooldown),
+    "min_lr": (float, Config.min_lr),
+    "max_lr": (float, Config.max_lr),
+    "raise_factor": (float, Config.raise_factor),
+    "raise_after": (int, Config.raise_after),
+    "max_raises": (int, Config.max_raises),
+    "budget": (float, auto.Config.budget),
+}
+"""What `replay` can be told, with type and default; the last one in auto mode only."""
+
+PIPE_WIDTH = 120
 
 PNG_SIZE = {"width": 1100, "height": 640, "scale": 2}
 
@@ -67,35 +135,93 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # As with `| head`: who reads has seen enough. Python would fail once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="keras-lrplateau",
-        description="Shows what AdaptLROnPlateau decided in a training, and why.",
-        epilog=EXAMPLES,
-        formatter_class=raw,
+        description="Shows what AdaptLROnPlateau decided in a training, or would have decided, and why.",
+        epilog=EXAMPLES + STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    report = commands.add_parser(
-        "report",
-        help="write an HTML page with the figure and the decisions of each run",
-        description="Write an HTML page with the figure and the decisions of each run. It opens without a network.",
-        epilog=EXAMPLES,
-        formatter_class=raw,
+    show = _add(commands, "show", _show, SHOW_EXAMPLES, "print the decisions of each run")
+    show.add_argument("path", metavar="LOGDIR_OR_RUN", help="where to look for runs, also below")
+    show.add_argument("--json", action="store_true", help="print JSON")
+
+    compare = _add(commands, "compare", _compare, COMPARE_EXAMPLES, "print a line for each run")
+    compare.add_argument("paths", metavar="LOGDIR_OR_RUN", nargs="+", help="where to look for runs, also below")
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    _add_page(compare, None, "also write a page with one figure of all runs")
+
+    report = _add(
+        commands, "report", _report, REPORT_EXAMPLES, "write a page with the figure and the decisions of each run"
     )
     report.add_argument("path", metavar="LOGDIR_OR_RUN", help="where to look for runs, also below")
-    report.add_argument("-o", "--output", metavar="FILE", default="report.html", help="the page (default: %(default)s)")
-    report.add_argument(
-        "--axis", choices=get_args(Axis), default="epoch", help="what is to the right (default: %(default)s)"
-    )
-    report.add_argument("--dark", action="store_true", help="light on dark")
+    _add_page(report, "report.html", "the page (default: %(default)s)")
     report.add_argument("--png", action="store_true", help="also write each figure as a PNG beside the page")
-    report.set_defaults(command=_report)
+
+    what_if = _add(
+        commands, "replay", _replay, REPLAY_EXAMPLES, "print the decisions that other settings would have taken"
+    )
+    what_if.usage = "%(prog)s FILE [FILE ...] [--monitor NAME] [--patience VALUE[,VALUE...]] [further options]"
+    what_if.add_argument("paths", metavar="FILE", nargs="+", help="a recorded training curve, or a log directory")
+    what_if.add_argument("--monitor", default="val_loss", help="the metric to watch (default: %(default)s)")
+    what_if.add_argument(
+        "--mode", choices=("auto", "min", "max"), default="auto", help="auto: by the name of the metric (default)"
+    )
+    what_if.add_argument("--rate", type=float, help="the learning rate to start from (default: the first recorded one)")
+    what_if.add_argument("--auto", action="store_true", help="auto mode, instead of the rule with patience and factor")
+    what_if.add_argument("--json", action="store_true", help="print JSON")
+    _add_page(what_if, None, "also write a page with a figure of each replay")
+    rules = what_if.add_argument_group(
+        "settings", "As the constructor has them. Several values with commas between them are replayed in turn."
+    )
+    for name, (kind, default) in SETTINGS.items():
+        told = "none" if default is None else default
+        rules.add_argument(
+            f"--{name.replace('_', '-')}", type=_several(kind), metavar="VALUE[,VALUE...]", help=f"default: {told}"
+        )
     return parser
+
+
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], examples: str, about: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=examples + STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command, parser=parser)
+    return parser
+
+
+def _add_page(parser: argparse.ArgumentParser, default: str | None, about: str) -> None:
+    parser.add_argument("-o", "--output", metavar="FILE", default=default, help=f"{about}; it opens without a network")
+    parser.add_argument(
+        "--axis", choices=get_args(Axis), default="epoch", help="what is to the right in figures (default: %(default)s)"
+    )
+    parser.add_argument("--dark", action="store_true", help="light on dark")
+
+
+def _several(kind: type) -> Callable[[str], list[Any]]:
+    def values(text: str) -> list[Any]:
+        try:
+            return [kind(part) for part in text.split(",")]
+        except ValueError:
+            wanted = "an integer, or several as in 3,5,10" if kind is int else "a number, or several as in 0.1,0.5"
+            raise argparse.ArgumentTypeError(f"must be {wanted}. Received: {text!r}") from None
+
+    return values
 
 
 def _settle_in() -> None:
@@ -125,21 +251,27 @@ def _report(arguments: argparse.Namespace) -> int:
     from keras_lrplateau import report
 
     output = _output(arguments.output)
-    runs, unreadable = read(arguments.path)
-    for path, reason in unreadable.items():
-        _complain(f"{path}: {reason}")
-    if not runs:
-        raise UserError("no run could be read, so there is no report")
+    runs, unreadable = _read_all([arguments.path])
     source = Path(arguments.path).resolve().name
-    try:
+    with _needing_plotly():
         content = report.page(source, runs, unreadable, arguments.axis, dark=arguments.dark)
-    except ImportError as error:
-        raise UserError(str(error)) from None
-    _write(output, content.encode(errors="replace"))  # A name that is no UTF-8 cannot be shown as it is.
-    print(f"{_printable(str(output))}: {_plural(len(runs), 'run')}")
+    _write_page(output, content, _plural(len(runs), "run"))
     if arguments.png:
         _write_pngs(output, runs, arguments.axis, arguments.dark)
     return 1 if unreadable else 0
+
+
+@contextlib.contextmanager
+def _needing_plotly() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(str(error)) from None
+
+
+def _write_page(output: Path, content: str, what: str) -> None:
+    _write(output, content.encode(errors="replace"))  # A name that is no UTF-8 cannot be shown as it is.
+    print(f"{_printable(str(output))}: {what}")
 
 
 def _output(name: str) -> Path:
@@ -206,7 +338,244 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
+# --- show and compare ------------------------------------------------------------------------------------------------
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    runs, unreadable = _read_all([arguments.path])
+    if arguments.json:
+        _print_json([_run_as_json(run) for run in runs])
+        return 1 if unreadable else 0
+    for run in runs:
+        about = table.summary(run)
+        best = "none" if about["best"] is None else f"{about['best']} in epoch {about['best_epoch']}"
+        facts = [about["status"], _plural(about["epochs"], "epoch"), f"best {run.monitor} {best}"]
+        facts += [f"learning rate {about['rate']}"] if about["rate"] else []
+        _print_table(
+            run.name,
+            ["epoch", "decision", run.quantity, run.monitor, "best", "reason"],
+            [[*_cells(row), row["best"], row["reason"]] for row in table.rows(run)],
+            ", ".join(facts),
+        )
+    return 1 if unreadable else 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from keras_lrplateau import report
+
+    output = None if arguments.output is None else _output(arguments.output)
+    runs, unreadable = _read_all(arguments.paths)
+    if arguments.json:
+        _print_json([_run_as_json(run) for run in runs])
+    else:
+        heads = ["run", "metric", "best", "epoch", "last", "learning rate", "epochs", "status", "decisions"]
+        rows = []
+        for run in runs:
+            about = table.summary(run)
+            counts = ", ".join(f"{count} {kind}" for kind, count in table.counts(run).items())
+            cells = [about["monitor"], about["best"], about["best_epoch"], about["last"], about["rate"]]
+            cells += [about["epochs"], about["status"], counts]
+            rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
+        _print_table("", heads, rows)
+    if output is not None:
+        with _needing_plotly():
+            content = report.page(
+                "comparison", runs, unreadable, arguments.axis, dark=arguments.dark, compares=len(runs) > 1
+            )
+        _write_page(output, content, _plural(len(runs), "run"))
+    return 1 if unreadable else 0
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    rates = row["rate"] if row["rate_before"] == row["rate"] else f"{row['rate_before']} -> {row['rate']}"
+    return [str(row["epoch"]), row["kind"], rates, row["value"]]
+
+
+def _run_as_json(run: Run) -> dict[str, Any]:
+    """What is known of a run; epochs count from 1, and what is not finite is a text."""
+    best = run.best
+    return {
+        "run": run.name,
+        "monitor": run.monitor,
+        "mode": run.mode,
+        "status": run.status,
+        f"{run.unit}s": int(run.over),
+        "best": None if best is None else best.value,
+        f"best_{run.unit}": None if best is None else best.epoch + 1,
+        "quantity": run.quantity,
+        "rate": None if run.rate is None else payload.encode_number(run.rate),
+        "decisions": [_decision_as_json(decision) for decision in run.decisions],
+    }
+
+
+def _decision_as_json(decision: Decision) -> dict[str, Any]:
+    counted = {name: getattr(decision, name) for name in ("epoch", "since_epoch")}
+    return payload.encode_decision(decision) | {
+        name: None if epoch is None else epoch + 1 for name, epoch in counted.items()
+    }
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    output = None if arguments.output is None else _output(arguments.output)
+    chosen = {name: values for name in SETTINGS if (values := getattr(arguments, name)) is not None}
+    fields = {field.name for field in dataclasses.fields(auto.Config if arguments.auto else Config)}
+    for name in chosen.keys() - fields:
+        mode = "with --auto" if arguments.auto else "without --auto"
+        arguments.parser.error(f"argument --{name.replace('_', '-')}: there is no such setting {mode}")
+    variants = [dict(zip(chosen, values, strict=True)) for values in itertools.product(*chosen.values())]
+    varied = [name for name, values in chosen.items() if len(values) > 1]
+
+    replays: list[tuple[Recording, str, Replay]] = []
+    failed = 0
+    for path in arguments.paths:
+        try:
+            for recording in curves.read(path):
+                found = [_replay_one(arguments, recording, variant) for variant in variants]
+                labels = [", ".join(f"{name}={variant[name]:g}" for name in varied) for variant in variants]
+                replays += zip([recording] * len(found), labels, found, strict=True)
+        except curves.CurveError as error:
+            _complain(str(error))
+            failed += 1
+    if not replays:
+        raise UserError("no recorded training could be replayed")
+    if arguments.json:
+        _print_json([_replay_as_json(*each) for each in replays])
+    else:
+        for _, group in itertools.groupby(replays, key=lambda each: id(each[0])):
+            _print_replays(list(group))
+    if output is not None:
+        _write_replays(output, replays, arguments)
+    return 1 if failed else 0
+
+
+def _replay_one(arguments: argparse.Namespace, recording: Recording, settings: dict[str, Any]) -> Replay:
+    monitor = recording.resolve(arguments.monitor)
+    mode = arguments.mode
+    if mode == "auto":
+        own = (record.mode for record in recording.records if record.mode and record.monitor == monitor)
+        mode = next(own, None) or direction(monitor)
+    if mode is None:
+        raise UserError(f"whether {monitor!r} should fall or rise its name does not say; give --mode min or --mode max")
+    try:
+        config = (auto.Config if arguments.auto else Config)(mode=mode, **settings)
+        with _progress(len(recording.curve(monitor).values)) as progress:
+            return replay(recording, config, monitor, rate=arguments.rate, progress=progress)
+    except (TypeError, ValueError) as error:
+        arguments.parser.error(str(error))
+        raise AssertionError from error  # Not reached.
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, for what takes longer than a second."""
+    with contextlib.ExitStack() as stack:
+        began = time.monotonic()
+        bars: list[tuple[Progress, TaskID]] = []
+
+        def show(done: int) -> None:
+            if not bars and time.monotonic() - began > 1:
+                bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+                bars.append((bar, bar.add_task("replaying", total=total)))
+            for bar, task in bars:
+                bar.update(task, completed=done)
+
+        yield show
+
+
+def _print_replays(replays: list[tuple[Recording, str, Replay]]) -> None:
+    """Those of one recording in one table."""
+    recording, _, first = replays[0]
+    run = first.run
+    labelled = len(replays) > 1
+    rows = []
+    notes = []
+    for _, label, found in replays:
+        decided = table.rows(found.run)
+        for row, decision in zip(decided, told(found.decisions), strict=True):
+            epoch, *others = _cells(row)
+            if found.departs is not None and (decision.epoch or 0) > found.departs:
+                epoch += "?"
+            rows.append([*([label] if labelled else []), epoch, *others, row["reason"]])
+        if not decided:
+            rows.append([*([label] if labelled else []), "", "none", "", "", ""])
+        notes.append(f"{label}: {found.caveat}" if labelled else found.caveat)
+    heads = [run.unit, "decision", "rate / first rate" if first.is_relative else "learning rate", run.monitor, "reason"]
+    if any("?" in row[labelled] for row in rows):
+        notes.append("?: the training would have gone another way by then.")
+    title = f"{recording.name}: {_plural(len(run.curves[run.monitor].values), 'observation')} of {run.monitor}"
+    _print_table(title, [*(["settings"] if labelled else []), *heads], rows, "\n".join([*recording.notes, *notes]))
+
+
+def _replay_as_json(recording: Recording, label: str, found: Replay) -> dict[str, Any]:
+    about = _run_as_json(found.run)
+    return {
+        "training": recording.name,
+        "notes": list(recording.notes),
+        "settings": dataclasses.asdict(found.config),
+        "departs": None if found.departs is None else found.departs + 1,
+        "caveat": found.caveat,
+        "rate_is_relative": found.is_relative,
+        **{name: value for name, value in about.items() if name != "run"},
+    }
+
+
+def _write_replays(output: Path, replays: list[tuple[Recording, str, Replay]], arguments: argparse.Namespace) -> None:
+    from keras_lrplateau import report
+
+    runs, beside = [], []
+    for recording, label, found in replays:
+        runs.append(dataclasses.replace(found.run, name=f"{recording.name}/{label or 'what if'}"))
+        recorded = as_run(recording, found.run.monitor, found.config.mode)
+        beside.append(report.Beside(dataclasses.replace(recorded, name="as trained"), found.departs, found.caveat))
+    with _needing_plotly():
+        content = report.page("what if", runs, None, arguments.axis, dark=arguments.dark, beside=beside)
+    _write_page(output, content, _plural(len(runs), "replay"))
+
+
+# --- printing --------------------------------------------------------------------------------------------------------
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
+    """A table for people, on a terminal or in a pipe, where nobody knows how wide the paper is."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for head in heads:
+        shown.add_column(Text(_printable(head)), overflow="fold")
+    for row in rows:
+        doubtful = any(cell.endswith("?") for cell in row[:2])
+        shown.add_row(*(Text(_printable(cell)) for cell in row), style="dim" if doubtful else None)
+    if title:
+        console.print(Text(_printable(title), style="bold"))
+    if rows:
+        console.print(shown)
+    for line in below.splitlines():
+        console.print(Text(_printable(line)))
+    console.print()
+
+
 # --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _read_all(paths: Sequence[str]) -> tuple[list[Run], dict[str, str]]:
+    """As `read`, of several paths, at least one run; what cannot be read is complained of."""
+    runs: list[Run] = []
+    unreadable: dict[str, str] = {}
+    for path in paths:
+        found, others = read(path)
+        runs += found
+        unreadable |= others
+    for where, reason in unreadable.items():
+        _complain(f"{where}: {reason}")
+    if not runs:
+        raise UserError("no run could be read")
+    return runs, unreadable
 
 
 def read(path: str) -> tuple[list[Run], dict[str, str]]:

