@@ -1,10 +1,12 @@
-"""Take the pictures of TensorBoard that README shows, of the run that examples/digits.py has written.
+"""Take the pictures that README shows, of what examples/digits.py and examples/whatif.py have written.
 
     pip install playwright jax
-    KERAS_BACKEND=jax python examples/digits.py && python examples/screenshot.py --browser /usr/bin/chromium
+    export KERAS_BACKEND=jax
+    python examples/digits.py && python examples/whatif.py && python examples/screenshot.py --browser /usr/bin/chromium
 
-starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes examples/tab.png and
-examples/tab-dark.png.
+starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes examples/tab.png,
+examples/tab-dark.png and examples/tab-whatif.png, with the what-if panel open; and of the page that `keras-lrplateau
+replay` makes, examples/whatif.png.
 """
 
 import argparse

@@ -33,7 +33,7 @@ from rich.text import Text
 from keras_lrplateau import __version__, auto, curves, payload, table
 from keras_lrplateau.curves import Recording
 from keras_lrplateau.policy import Config, Decision
-from keras_lrplateau.replay import Replay, as_run, direction, replay
+from keras_lrplateau.replay import Replay, direction, replay
 from keras_lrplateau.run import Axis, Run, told
 
 STATUS = """
@@ -491,7 +491,6 @@ def _print_replays(replays: list[tuple[Recording, str, Replay]]) -> None:
     run = first.run
     labelled = len(replays) > 1
     rows = []
-    notes = []
     for _, label, found in replays:
         decided = table.rows(found.run)
         for row, decision in zip(decided, told(found.decisions), strict=True):
@@ -501,12 +500,26 @@ def _print_replays(replays: list[tuple[Recording, str, Replay]]) -> None:
             rows.append([*([label] if labelled else []), epoch, *others, row["reason"]])
         if not decided:
             rows.append([*([label] if labelled else []), "", "none", "", "", ""])
-        notes.append(f"{label}: {found.caveat}" if labelled else found.caveat)
     heads = [run.unit, "decision", "rate / first rate" if first.is_relative else "learning rate", run.monitor, "reason"]
-    if any("?" in row[labelled] for row in rows):
-        notes.append("?: the training would have gone another way by then.")
     title = f"{recording.name}: {_plural(len(run.curves[run.monitor].values), 'observation')} of {run.monitor}"
-    _print_table(title, [*(["settings"] if labelled else []), *heads], rows, "\n".join([*recording.notes, *notes]))
+    _print_table(
+        title, [*(["settings"] if labelled else []), *heads], rows, "\n".join([*recording.notes, _caveat(replays)])
+    )
+
+
+def _caveat(replays: list[tuple[Recording, str, Replay]]) -> str:
+    """What all of these replays cannot know."""
+    departing = [(label, found) for _, label, found in replays if found.departs is not None]
+    if not departing:
+        return replays[0][2].caveat
+    when = [
+        f"after {found.run.unit} {(found.departs or 0) + 1}" + (f" with {label}" if label else "")
+        for label, found in departing
+    ]
+    return (
+        f"The training would have gone another way {', '.join(when)}: what is marked by a ? was decided on what was "
+        "observed in the training as it was."
+    )
 
 
 def _replay_as_json(recording: Recording, label: str, found: Replay) -> dict[str, Any]:
@@ -528,8 +541,8 @@ def _write_replays(output: Path, replays: list[tuple[Recording, str, Replay]], a
     runs, beside = [], []
     for recording, label, found in replays:
         runs.append(dataclasses.replace(found.run, name=f"{recording.name}/{label or 'what if'}"))
-        recorded = as_run(recording, found.run.monitor, found.config.mode)
-        beside.append(report.Beside(dataclasses.replace(recorded, name="as trained"), found.departs, found.caveat))
+        recorded = dataclasses.replace(found.recorded, name="as trained")
+        beside.append(report.Beside(recorded, found.departs, found.caveat))
     with _needing_plotly():
         content = report.page("what if", runs, None, arguments.axis, dark=arguments.dark, beside=beside)
     _write_page(output, content, _plural(len(runs), "replay"))

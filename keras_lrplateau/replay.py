@@ -20,8 +20,9 @@ from typing import Any, Literal, NamedTuple
 
 from keras_lrplateau import auto, policy
 from keras_lrplateau.curves import RATE, CurveError, Recording
+from keras_lrplateau.figure import draw, to_plotly
 from keras_lrplateau.policy import Decision
-from keras_lrplateau.run import Curve, Observation, Record, Run, best_of
+from keras_lrplateau.run import Axis, Curve, Observation, Record, Run, best_of
 
 SAME = 1e-5
 """Rates that differ by this share of them are the same: what is recorded is rounded to float32, or to six digits."""
@@ -44,6 +45,7 @@ class Replay:
         config: That of the rule.
         run: The training as it would have been recorded: the curves of the recording, with the replayed learning rate
             in place of the recorded one, and the decisions. Its name is that of the recording.
+        recorded: The training as it was.
         state: The rule's state at the end.
         departs: The first epoch, from 0, at whose end the replayed rule did something else than the training did; what
             was observed after it would have been different. None if it did all the same. Of a training that was
@@ -53,6 +55,7 @@ class Replay:
 
     config: policy.Config | auto.Config
     run: Run
+    recorded: Run
     state: policy.State | auto.State
     departs: int | None
     is_relative: bool
@@ -71,6 +74,23 @@ class Replay:
             f"After {self.run.unit} {self.departs + 1} the training would have gone another way: what is shown from "
             "there on was observed in the training as it was."
         )
+
+    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+        """The decisions beside the training as it was, as a plotly figure, which a notebook shows.
+
+        Args:
+            axis: What is to the right: "epoch"; "step" and "time", where they were recorded.
+            dark: Whether the background is dark.
+
+        Returns:
+            A `plotly.graph_objects.Figure`.
+
+        Raises:
+            ValueError: `axis` is none of these.
+            ImportError: plotly is not installed.
+        """
+        both = [replace(self.recorded, name="as trained"), replace(self.run, name="what if")]
+        return to_plotly(draw(both, axis, dark=dark, departs=self.departs))
 
 
 def replay(
@@ -115,7 +135,7 @@ def replay(
         TypeError, ValueError: `rate` is no rate, or not within the bounds of the configuration.
     """
     monitor = recording.resolve(monitor)
-    recorded = as_run(recording, monitor, config.mode)
+    recorded = _as_run(recording, monitor, config.mode)
     observed = recorded.curves[monitor]
     rule: Any = auto if isinstance(config, auto.Config) else policy
     if isinstance(config, auto.Config) and config.observations is None:
@@ -157,10 +177,10 @@ def replay(
         rates = _product(rates, followed)
     others = {name: curve for name, curve in recorded.curves.items() if name not in recorded.rates}
     run = replace(recorded, curves={**others, RATE: rates}, records=records)
-    return Replay(config, run, state, _departure(recording, recorded, run), known is None)
+    return Replay(config, run, recorded, state, _departure(recording, recorded, run), known is None)
 
 
-def as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:
+def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:
     """A recorded training as it was, to be shown beside what could have been.
 
     Args:

@@ -123,8 +123,8 @@ def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, caps
         ["patience=5, factor=0.1", "7", "cut", "0.1 -> 0.01"],
     ]
     unwrapped = " ".join(text.split())
-    assert "patience=5, factor=0.1: After epoch 7 the training would have gone another way" in unwrapped
-    assert "?: the training would have gone another way by then." in unwrapped
+    assert "The training would have gone another way after epoch 4 with patience=2, factor=0.5, after" in unwrapped
+    assert "after epoch 7 with patience=5, factor=0.1: what is marked by a ? was" in unwrapped
 
 
 def test_replay_says_that_nothing_would_have_been_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +166,7 @@ def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
     write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,), monitor="val_quality")
     assert cli.main(["replay", "logs", "--monitor", "val_quality"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "After epoch 6 the training would have gone another way" in text
+    assert "The training would have gone another way after epoch 6: what is marked by a ?" in text
 
 
 def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,9 +56,15 @@ def test_it_tells_each_decision(outputs: list[Any]) -> None:
 
 def test_it_shows_its_figures(outputs: list[Any]) -> None:
     figures = [output.data[FIGURE] for output in outputs if FIGURE in output.get("data", {})]
-    assert [figure["layout"]["xaxis"]["title"]["text"] for figure in figures] == ["epoch", "optimizer steps", "epoch"]
+    assert [figure["layout"]["xaxis"]["title"]["text"] for figure in figures] == [
+        "epoch",
+        "optimizer steps",
+        "epoch",
+        "epoch",
+    ]
     papers = [figure["layout"]["paper_bgcolor"] for figure in figures]
-    assert papers == [THEMES[False].paper, THEMES[True].paper, THEMES[False].paper]
+    assert papers == [THEMES[is_dark].paper for is_dark in (False, True, False, False)]
     named = [{trace["name"] for trace in figure["data"]} for figure in figures]
     assert all({"val_loss (monitor)", "learning rate", "cut"} <= names for names in named[:2])
-    assert {"search", "settle"} <= named[2], "auto mode"
+    assert {"as trained · val_loss", "what if · learning rate"} <= named[2], "a replay"
+    assert {"search", "settle"} <= named[3], "auto mode"

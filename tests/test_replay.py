@@ -19,7 +19,7 @@ from keras_lrplateau import AdaptLROnPlateau, Config, auto, policy
 from keras_lrplateau.curves import CurveError, Recording, from_history, read
 from keras_lrplateau.figure import draw
 from keras_lrplateau.policy import Decision
-from keras_lrplateau.replay import Replay, as_run, direction, replay
+from keras_lrplateau.replay import Replay, direction, replay
 from keras_lrplateau.run import Curve, Record
 
 NAN = math.nan
@@ -189,7 +189,7 @@ def test_steps_are_shown_by_their_own_count() -> None:
     found = replay(Recording("by steps", "step", curves), Config(patience=2, factor=0.5))
     assert [each.epoch for each in found.decisions] == [299]
     assert "After step 300" in found.caveat
-    figure = draw([as_run(Recording("by steps", "step", curves), "val_loss", "min"), found.run], departs=found.departs)
+    figure = draw([found.recorded, found.run], departs=found.departs)
     assert figure["layout"]["xaxis"]["title"]["text"] == "step"
     assert figure["data"][0]["x"] == [100, 200, 300]
 
@@ -239,7 +239,8 @@ def test_the_name_of_a_metric_tells_its_direction_or_does_not(name: str, expecte
 def test_the_picture_shows_from_where_on_it_would_have_been_different() -> None:
     recording = recorded([1, 2, 2, 0.5, 0.4], [0.1] * 5)
     found: Replay = replay(recording, Config(patience=2, factor=0.5))
-    figure = draw([as_run(recording, "val_loss", "min"), found.run], departs=found.departs)
+    figure = found.figure().to_plotly_json()
+    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in figure["data"]}
     (band,) = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "would have been different"]
     assert (band["x0"], band["x1"]) == (3, 5)
     assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
@@ -252,7 +253,7 @@ def test_the_records_of_a_run_of_ours_are_what_was_decided_in_it() -> None:
     recording = Recording("ours", "epoch", curves, (record,))
     assert replay(recording, Config(patience=2, factor=0.5), rate=0.1).departs is None
     assert replay(recording, Config(patience=2, factor=0.1), rate=0.1).departs == 2
-    assert list(as_run(recording, "val_loss", "min").decisions) == [cut]
+    assert list(replay(recording, Config()).recorded.decisions) == [cut]
 
 
 def test_a_history_callback_with_rates_of_another_callback() -> None:
