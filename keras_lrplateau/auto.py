@@ -7,7 +7,8 @@ same decisions, and knows as little of Keras, clocks and files. The words are th
     search          one observation at each of several rates, always from the weights before training
     settled         the search is over, and the rate is the one that it found
     trend           the straight line through the observations since the last change of rate
-    flat, rising    a trend that is not getting better; that is significantly getting worse
+    flat            a trend that is not getting better, and not because noise may hide it
+    rising          a trend that is significantly getting worse
     attempt         a training from the first weights; each restart begins another
     anneal          towards zero in a straight line, over the last observations
 
@@ -84,6 +85,20 @@ FLAT = 0.0
 Of slopes that are truly flat every other one is found so, and the next observation asks again. To ask for a significant
 decrease would call a plateau wherever noise hides a slow one.
 """
+
+EVIDENCE = 15.0
+"""And so much must speak against the metric being better by `IMPROVEMENT`; see `Trend.evidence`.
+
+Without noise it makes no difference. Chosen from 0, 10, 15 and 25: more of it costs time on the tuning tasks of
+examples/benchmarks/convergence.py, and less of it brings less on the noisy quadratic model with 20 % noise. What it
+tells apart, and what not, is in examples/benchmarks/detection.py.
+"""
+
+IMPROVEMENT = 0.02
+"""The share of the metric's magnitude by which it must get better, since it last did, to be getting on."""
+
+LEAST_NOISE = 0.002
+"""The noise of a metric counts as this share of its magnitude at least."""
 
 SIGNIFICANT = 3.0
 """A slope beyond this many standard errors is certain."""
@@ -173,6 +188,9 @@ class State:
         window: The last observations at the rate in force, at most `WINDOW`; signed so that lower is better.
         last: The observation, signed, that the weights in force have brought; infinite before there is one.
         held: Observations since the last change of rate, also of those that left the window.
+        mark: The last observation at the rate in force, signed, that was better by `IMPROVEMENT` than the one before
+            it, or the first; None before there is one.
+        wait: Observations since then.
         patience: Observations before the next raise on a good trend.
         rate_before_raise: The rate to which an open excursion returns if it fails; None when none is open.
         way_back: The snapshot of the raise: "best" if its weights were the best.
@@ -206,6 +224,8 @@ class State:
     window: tuple[float, ...] = ()
     last: float = math.inf
     held: int = 0
+    mark: float | None = None
+    wait: int = 0
     patience: int = SHORTEST_WINDOW
     rate_before_raise: float | None = None
     way_back: Literal["best", "raise"] = "raise"
@@ -260,7 +280,7 @@ class State:
         window, before = _list("window", fields.pop("window"), 0, WINDOW), fields.pop("before")
         last, words = fields.pop("last"), {name: fields.pop(name) for name in ("phase", "way_back", "at", "saved")}
         state = cls(
-            **policy.stored_values(cls, fields, ("best", "attempt_best", "loss_before")),
+            **policy.stored_values(cls, fields, ("best", "mark", "attempt_best", "loss_before")),
             **words,
             trials=tuple((at, math.inf if score is None else score) for at, score in trials),
             window=tuple(window),
@@ -321,6 +341,8 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     broken = policy.divergence(value, loss, state.loss_before, vouched)
     if broken:
         return _recover(config, state, value, broken)
+    is_better = state.mark is None or not state.window or cost < _goal_of(state.mark)
+    state = replace(state, mark=cost if is_better else state.mark, wait=0 if is_better else state.wait + 1)
     state = replace(state, window=(*state.window, cost)[-WINDOW:], last=cost)
     new_best = cost < _best_cost(config, state)
     if state.phase == "anneal":
@@ -437,7 +459,8 @@ def _search(config: Config, state: State, value: float, score: float, tried: str
     restore: Snapshot | None = None
     if choice is not None and choice == after.saved:
         cost = _best_cost(config, after)
-        after = replace(after, window=(cost,), last=cost, attempt_best=cost, attempt_best_at=state.observations)
+        after = replace(after, window=(cost,), mark=cost, last=cost)
+        after = replace(after, attempt_best=cost, attempt_best_at=state.observations)
         restore = None if save else "best"
     else:
         after = replace(after, saved=None, best=None, rate_at_best=None)
@@ -560,11 +583,21 @@ def _hold(config: Config, state: State, value: float, new_best: bool) -> Step[St
     if len(state.window) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)
     now = trend(state.window)
-    if now.t >= FLAT:
+    if _is_flat(state, now):
         return policy.on_plateau(_plateau(config, state, after, value, now, new_best), now.size)
     if now.t < -SIGNIFICANT and state.held >= state.patience and _can_raise(config, after, None):
         return _raise(state, after, value, now, _in_words(config, now), new_best)
     return _go_on(state, after, value, new_best)
+
+
+def _is_flat(state: State, now: Trend) -> bool:
+    assert state.mark is not None
+    goal, least_noise = _goal_of(state.mark), LEAST_NOISE * abs(state.mark)
+    return now.t >= FLAT and now.evidence(goal, state.wait, least_noise) >= EVIDENCE
+
+
+def _goal_of(mark: float) -> float:
+    return mark - IMPROVEMENT * abs(mark)
 
 
 def _plateau(config: Config, state: State, after: State, value: float, now: Trend, new_best: bool) -> Step[State]:
@@ -844,12 +877,14 @@ def _contradictions(state: State) -> Iterator[str]:
         yield f"trials={state.trials!r}, last={state.last!r}"
     if not all(_is_within(cost, LARGE) for cost in state.window):
         yield f"window={state.window!r}"
+    if state.mark is not None and not _is_within(state.mark, LARGE):
+        yield f"mark={state.mark!r}"
     if state.before is not None:
         # A line may leave the range of the costs that it is drawn through, but not by far.
         are_numbers = all(_is_within(number, 100 * LARGE) for number in state.before)
         if not are_numbers or state.before.noise < 0 or state.before.size not in range(3, WINDOW + 1):
             yield f"before={state.before!r}"
-    yield from policy.too_many(state, ("spent", "held", "fruitless", "restarts", "recoveries"))
+    yield from policy.too_many(state, ("spent", "held", "wait", "fruitless", "restarts", "recoveries"))
     yield from policy.too_many(state, ("attempt_start", "attempt_best_at", "anneal_start"))
     if len(state.window) > state.observations:
         yield f"{len(state.window)} costs of {state.observations} observations"

@@ -45,6 +45,21 @@ class Trend(NamedTuple):
         """The line so many observations after the last one."""
         return self.end + self.slope * steps
 
+    def evidence(self, goal: float, wait: int, least_noise: float) -> float:
+        """How much speaks against the metric being at a goal, after so many observations without reaching it.
+
+        Twice the logarithm of a likelihood ratio: of that many independent normal observations around the end of the
+        line, against as many around the goal, as in Wald's sequential test. Where the noise may hide that the goal is
+        reached there is little of it, however long the wait; the noise counts as `least_noise` at least.
+        """
+        noise = math.hypot(self.noise, least_noise)
+        if not wait or self.end < goal:
+            return 0.0
+        if noise == 0:
+            return math.inf
+        distance = (self.end - goal) / noise
+        return wait * distance * distance
+
 
 def trend(values: Sequence[float]) -> Trend:
     """The trend of at least three finite observations.

@@ -1,4 +1,4 @@
-"""The benchmarks of big models and of the GPU run, at a tiny size."""
+"""The benchmarks of big models, of the GPU and of plateau detectors run, at a tiny size."""
 
 import importlib.util
 import os
@@ -72,3 +72,34 @@ def test_the_benchmark_of_the_gpu_names_the_backends_that_it_measures() -> None:
 
     assert done.returncode == 1
     assert "gpu.py measures JAX and PyTorch: set KERAS_BACKEND=jax or torch." in done.stdout
+
+
+def test_the_benchmark_of_plateau_detectors_reads_curves_and_judges_calls(tmp_path: Path) -> None:
+    # Both rates have a plateau of 60 epochs after 30 of steady progress; of tiny losses 1e-4 sees no progress.
+    falling = [0.95**epoch for epoch in range(30)] + [0.95**29] * 60
+    rows = [f"{rate},{scale * value}" for rate, scale in ((0.1, 1.0), (0.01, 0.1)) for value in falling]
+    (tmp_path / "settled-1.csv").write_text("lr,val_loss\n" + "\n".join(rows) + "\n")
+    tiny = [f"{1e-5 * 0.99**epoch}" for epoch in range(120)]
+    (tmp_path / "little-1.csv").write_text("loss\n" + "\n".join(tiny) + "\n")
+    (tmp_path / "no_curve.csv").write_text("some,words\nand,more\n")
+    (tmp_path / "INDEX.csv").write_text("file,source_repo\nsettled-1.csv,somebody/settled\n")
+
+    done = run("detection.py", str(tmp_path), "--repeats", "1", "-o", str(tmp_path / "picture.html"))
+
+    assert done.returncode == 0, done.stdout
+    assert "2 files with a loss, 3 stretches\n" in done.stdout
+    assert "For tuning: 1 from little (1)\nFor reporting: 2 from somebody/settled (2)\n" in done.stdout
+    assert (tmp_path / "picture.html").stat().st_size > 1000
+    calls = re.search(r"^patience +10 (.*)$", done.stdout, re.MULTILINE)
+    assert calls
+    # False ones, of how many, the rate, the mean and the median delay: of the tiny losses, then of the settled ones.
+    assert calls[1].split()[:10] == ["1", "1", "100%", "nan", "nan", "0", "2", "0%", "10.0", "10"]
+
+
+def test_the_benchmark_of_plateau_detectors_needs_no_curves() -> None:
+    done = run("detection.py", "--repeats", "1")
+
+    assert done.returncode == 0, done.stdout
+    assert "Synthetic: 24; " in done.stdout
+    assert "reporting" not in done.stdout
+    assert re.search(r"^evidence +1000 ", done.stdout, re.MULTILINE)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import make_record
 
+from keras_lrplateau.figure import COLORS
 from keras_lrplateau.policy import Decision
 from keras_lrplateau.tensorboard.writer import EventWriter
 
@@ -31,14 +32,19 @@ def cut(epoch: int, reason: str = "no improvement on 0.5 in 2 observations") -> 
     return Decision("cut", reason, epoch + 1, 0.6, 0.5, 0.2, 0.1, since=epoch, epoch=epoch, since_epoch=epoch - 1)
 
 
-def write(run_dir: Path, epochs: range, decided: dict[int, Decision]) -> None:
+def write(
+    run_dir: Path, epochs: range, decided: dict[int, Decision], level: float = 0.0, **arguments: float | str
+) -> None:
+    """A training whose metric comes down to a level, and stays there."""
     writer = EventWriter(run_dir, epochs.start)
+    if arguments:
+        writer.hparams(arguments)
     for epoch in epochs:
         if epoch in decided:
             writer.record(make_record(epoch, decided[epoch], start=START))
         elif epoch == epochs.start:
             writer.record(make_record(epoch, start=START))
-        numbers = {"loss": 1 / (epoch + 1), "val_loss": 2 / (epoch + 1), "learning_rate": 0.1}
+        numbers = {"loss": 1 / (epoch + 1), "val_loss": max(2 / (epoch + 1), level), "learning_rate": 0.1}
         writer.scalars(epoch, numbers, START + epoch)
     writer.close()
 
@@ -53,6 +59,8 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(logdir / "short" / "lr_plateau_2", range(20), {12: cut(12)})
     write(logdir / HOSTILE / "lr_plateau", range(4), {2: cut(2)})
     write(logdir / "live" / "lr_plateau", range(10), {5: cut(5)})
+    arguments = {"monitor": "val_loss", "patience": 4, "factor": 0.5, "log_dir": HOSTILE}
+    write(logdir / "flat" / "lr_plateau", range(16), {7: cut(7)}, level=0.5, **arguments)
     return logdir
 
 
@@ -117,7 +125,7 @@ def is_loaded(url: str) -> bool:
     """Whether all runs have their last epoch."""
     summaries = {run["name"]: run["summary"] for run in get(url, "runs")["runs"]}
     epochs = {name: summary["epochs"] for name, summary in summaries.items() if summary}
-    return sorted(epochs.values()) == [4, 8, 10, 20, 20, EPOCHS]
+    return sorted(epochs.values()) == [4, 8, 10, 16, 20, 20, EPOCHS]
 
 
 def test_all_decisions_survive_tensorboards_sampling(server: str) -> None:
@@ -131,6 +139,14 @@ def test_a_resumed_training_is_one_clean_line(server: str) -> None:
     assert [row["epoch"] for row in run["rows"]] == [3, 7], "what the interrupted training decided later is void"
     (loss,) = (trace for trace in answer["figure"]["data"] if trace["name"] == "loss")
     assert loss["x"] == list(range(1, 9))
+
+
+def test_what_if_begins_with_the_settings_of_the_training(server: str) -> None:
+    found = get(server, "whatif", run="flat/lr_plateau")
+    assert (found["settings"]["patience"], found["settings"]["factor"]) == (4, 0.5)
+    # The metric stays at 0.5 from the fourth epoch on.
+    assert [row["epoch"] for row in found["runs"][1]["rows"]] == [8, 12, 16]
+    assert "not in its logs" in get(server, "whatif", run="short/lr_plateau")["caveat"]
 
 
 def test_the_tab_is_listed(server: str) -> None:
@@ -248,8 +264,8 @@ def test_without_a_link_the_newest_run_is_shown(open_tab: Any) -> None:
 
 def test_the_filter_leaves_matching_runs(open_tab: Any) -> None:
     _, frame = open_tab(link("short/lr_plateau"))
-    assert frame.locator(".run").count() == 6
-    for text, count in (("short", 2), ("SHORT.*_2$", 1), ("(", 0), ("img src=x", 1), ("", 6)):
+    assert frame.locator(".run").count() == 7
+    for text, count in (("short", 2), ("SHORT.*_2$", 1), ("(", 0), ("img src=x", 1), ("", 7)):
         frame.fill("#filter", text)
         assert frame.locator(".run:visible").count() == count, text
     assert frame.locator("#figure .main-svg").first.is_visible()
@@ -358,3 +374,176 @@ def test_trouble_is_told_and_the_page_is_not_blank(
     frame = page.wait_for_selector("iframe[src*='name=lr_plateau']").content_frame()
     frame.wait_for_selector(f":visible:text('{shown}')")
     page.close()
+
+
+# --- what if ---------------------------------------------------------------------------------------------------------
+
+WHAT_IF = "document.querySelector('#whatif-figure')"
+
+
+def open_what_if(frame: Any) -> None:
+    frame.click("#whatif summary")
+    frame.wait_for_selector("#whatif-figure .main-svg")
+    frame.wait_for_selector("#whatif[aria-busy=false]")
+
+
+def compared(frame: Any) -> list[list[str]]:
+    """The table of the panel: epoch, as trained, what if."""
+    rows = frame.locator(".compared tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].slice(0, 3).map(cell => cell.textContent.trim()))"
+    )
+    return [list(row) for row in rows]
+
+
+def marks(frame: Any, color: str) -> list[float]:
+    """Where the panel's figure has decisions of a color, on the rate."""
+    return list(
+        frame.evaluate(
+            f"color => {WHAT_IF}.data.filter(({{mode, yaxis, marker}}) =>"
+            " mode === 'markers' && yaxis === 'y2' && marker.color === color).flatMap(trace => trace.x)",
+            color,
+        )
+    )
+
+
+REAL, REPLAYED = COLORS[:2]
+
+NOTHING = "\N{EN DASH}"
+
+
+def test_what_if_shows_where_another_patience_would_have_decided(open_tab: Any) -> None:
+    _, frame = open_tab(link("flat/lr_plateau"))
+    assert not frame.locator("#whatif form").is_visible()
+    open_what_if(frame)
+    assert frame.input_value("#whatif [name=patience]") == "4"
+    assert frame.locator("#whatif .changed").count() == 0
+    assert marks(frame, REAL) == [8]
+    assert marks(frame, REPLAYED) == [8, 12, 16]
+
+    frame.fill("#whatif [name=patience]", "6")
+    frame.wait_for_selector("#whatif code:has-text('patience=6')")
+    frame.wait_for_selector("#whatif[aria-busy=false]")
+    assert marks(frame, REAL) == [8]
+    assert marks(frame, REPLAYED) == [10, 16]
+    assert [row[0] for row in compared(frame)] == ["8", "10", "16"]
+    assert compared(frame)[0][1:] == ["cut 0.2 → 0.1", NOTHING]
+    assert compared(frame)[1][1:] == [NOTHING, "cut 0.2 → 0.1"]
+    assert "After epoch 8 the training would have gone another way" in frame.locator(".caveat").text_content()
+    assert frame.locator(".compared .unknown").count() == 2
+    assert frame.locator("#whatif .changed").all_text_contents() == ["patience"]
+
+    frame.click("#whatif button:text('Reset')")
+    frame.wait_for_function("document.querySelector('#whatif [name=patience]').value === '4'")
+    frame.wait_for_selector("#whatif[aria-busy=false]")
+    assert marks(frame, REPLAYED) == [8, 12, 16]
+    assert frame.evaluate("[...document.querySelectorAll('img')].length") == 0, "the log dir is a text"
+
+
+def test_what_if_works_by_keyboard_alone(open_tab: Any) -> None:
+    page, frame = open_tab(link("flat/lr_plateau"))
+    frame.focus("#whatif summary")
+    page.keyboard.press("Enter")
+    frame.wait_for_selector("#whatif-figure .main-svg")
+    page.keyboard.press("Tab")  # The rule, of which the arrows choose.
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowUp")
+    frame.wait_for_selector("#whatif code:has-text('patience=5')")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("ArrowRight")
+    frame.wait_for_selector("#whatif code:has-text('AdaptLROnPlateau.auto(')")
+    names = frame.evaluate(
+        "[...document.querySelectorAll('#whatif input[type=number]')].map(input => input.labels[0].textContent)"
+    )
+    assert names[0] == "patience"
+    assert all(names)
+
+
+def test_what_if_auto_mode_has_settings_of_its_own(open_tab: Any) -> None:
+    _, frame = open_tab(link("flat/lr_plateau"))
+    open_what_if(frame)
+    frame.click("#whatif label:has([name=rule][value=auto])")
+    frame.wait_for_selector("#whatif [name=budget]:visible")
+    frame.wait_for_selector("#whatif[aria-busy=false]")
+    assert frame.locator("#whatif [name=patience]").is_hidden()
+    assert "search" in frame.locator(".compared thead").text_content()
+    assert "the search finds here means nothing" in frame.locator(".caveat").text_content()
+
+
+def test_what_if_says_what_is_wrong_and_goes_on(browser: Any, servers: dict[str, str]) -> None:
+    # Not by `open_tab`: the browser writes each refused request to its console.
+    page = browser.new_page()
+    page.goto(f"{servers['load_slow']}/#lr_plateau{link('flat/lr_plateau')}")
+    frame = page.wait_for_selector("iframe[src*='name=lr_plateau']").content_frame()
+    frame.wait_for_selector("#figure .main-svg")
+    open_what_if(frame)
+    before = compared(frame)
+    frame.fill("#whatif [name=factor]", "1.5")
+    frame.wait_for_selector("#whatif .error:text('factor must be a number between 0 and 1')")
+    assert frame.get_attribute("#whatif [name=factor]", "aria-invalid") == "true"
+    assert compared(frame) == before, "what was there stays"
+    assert frame.locator("#whatif-figure .main-svg").first.is_visible()
+    frame.fill("#whatif [name=factor]", "0.25")
+    frame.wait_for_selector("#whatif .error", state="hidden")
+    assert frame.get_attribute("#whatif [name=factor]", "aria-invalid") == "false"
+    assert compared(frame)[1] == ["12", NOTHING, "cut 0.05 → 0.0125"]
+    frame.focus("#whatif [name=factor]")
+    page.keyboard.press("End")
+    page.keyboard.type("e")
+    frame.wait_for_selector("#whatif .error:text('factor:')")
+    frame.click("#whatif button:text('Reset')")
+    frame.wait_for_selector("#whatif .error", state="hidden")
+    assert frame.input_value("#whatif [name=factor]") == "0.5"
+    assert compared(frame) == before
+    page.close()
+
+
+def test_what_if_gives_the_call_to_copy(open_tab: Any) -> None:
+    page, frame = open_tab(link("flat/lr_plateau"))
+    open_what_if(frame)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    frame.fill("#whatif [name=patience]", "7")
+    frame.wait_for_selector("#whatif code:has-text('patience=7')")
+    frame.click("#whatif button:text('Copy call')")
+    frame.wait_for_selector("#whatif button:text('Copied')")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f'AdaptLROnPlateau("val_loss", patience=7, factor=0.5, log_dir="{HOSTILE}")'
+
+    frame.fill("#whatif [name=patience]", "9")
+    frame.wait_for_selector("#whatif code:has-text('patience=9')")
+    frame.wait_for_selector("#whatif button:text('Copy call')")
+    frame.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not without https')) }")
+    frame.click("#whatif button:text('Copy call')")
+    frame.wait_for_selector("#whatif button:text('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == copied.replace("patience=7", "patience=9")
+    assert frame.evaluate("document.activeElement.textContent") == "Copied", "the focus is where it was"
+
+
+def test_what_if_is_in_the_link_and_follows_the_choice_of_run_and_theme(open_tab: Any) -> None:
+    page, frame = open_tab(link("flat/lr_plateau"))
+    open_what_if(frame)
+    frame.fill("#whatif [name=patience]", "6")
+    frame.wait_for_selector("#whatif code:has-text('patience=6')")
+    page.wait_for_function('decodeURIComponent(location.hash).includes(\'whatif={"patience":"6"}\')')
+    page.reload()
+    frame = page.wait_for_selector("iframe[src*='name=lr_plateau']").content_frame()
+    frame.wait_for_selector("#whatif code:has-text('patience=6')")
+    assert frame.input_value("#whatif [name=patience]") == "6"
+    assert frame.input_value("#whatif [name=factor]") == "0.5"
+
+    page.click("app-header-dark-mode-toggle button")
+    page.click("button:has-text('Dark')")
+    frame.wait_for_function(f"{WHAT_IF}.layout?.paper_bgcolor === '#303030'")
+    frame.click(".run[data-run='short/lr_plateau'] button")
+    frame.wait_for_selector(".caveat:has-text('not in its logs')")
+    assert frame.input_value("#whatif [name=factor]") == "0.1", "its own"
+    frame.check(".run[data-run='flat/lr_plateau'] input")
+    frame.wait_for_selector("#whatif", state="hidden")
+
+
+def test_what_if_sees_what_a_running_training_adds(open_tab: Any, logdir: Path) -> None:
+    _, frame = open_tab(link("live/lr_plateau"))
+    open_what_if(frame)
+    epochs = f"Math.max(...{WHAT_IF}.data[0].x)"
+    before = frame.evaluate(epochs)
+    write(logdir / "live" / "lr_plateau", range(int(before), int(before) + 3), {})
+    frame.wait_for_function(f"{epochs} === {before + 3}", timeout=60_000)

@@ -153,3 +153,41 @@ def test_noise_alone_seldom_looks_like_progress(kind):
 def test_a_slope_of_half_the_noise_is_seen():
     seen = sum(trend(noisy(auto.WINDOW, slope=-1 / 2, seed=seed)).t < -auto.SIGNIFICANT for seed in range(200))
     assert seen > 160
+
+
+# --- evidence --------------------------------------------------------------------------------------------------------
+
+
+def test_evidence_grows_with_the_wait_and_with_the_square_of_the_distance():
+    line = Trend(slope=0.0, error=0.1, end=1.0, noise=0.1, size=10)
+    assert line.evidence(goal=0.9, wait=10, least_noise=0.0) == pytest.approx(10)
+    assert line.evidence(goal=0.9, wait=20, least_noise=0.0) == pytest.approx(20)
+    assert line.evidence(goal=0.8, wait=10, least_noise=0.0) == pytest.approx(40)
+
+
+def test_there_is_no_evidence_before_the_first_wait_or_where_the_goal_is_reached():
+    line = Trend(slope=0.0, error=0.1, end=1.0, noise=0.1, size=10)
+    assert line.evidence(goal=0.9, wait=0, least_noise=0.0) == 0
+    assert line.evidence(goal=1.1, wait=10, least_noise=0.0) == 0
+
+
+def test_without_any_noise_evidence_is_certain_unless_some_is_assumed():
+    line = Trend(slope=0.0, error=0.0, end=1.0, noise=0.0, size=10)
+    assert line.evidence(goal=0.98, wait=1, least_noise=0.0) == math.inf
+    assert line.evidence(goal=0.98, wait=1, least_noise=0.01) == pytest.approx(4)
+
+
+def test_auto_mode_waits_longer_to_call_a_plateau_the_more_noise_may_hide():
+    """Flat, but for noise, after a raise has been tried: the first cut comes later where the noise is larger."""
+
+    def first_cut(noise):
+        rng = random.Random(3)
+        config = auto.Config(observations=400, budget=0.0)
+        state = auto.start(config, 0.1)
+        for count in range(200):
+            state, decision = auto.step(config, state, 1.0 + noise * rng.gauss(0, 1))
+            if decision.kind == "cut":
+                return count
+        return math.inf
+
+    assert first_cut(0.001) < first_cut(0.05) < first_cut(0.2)

@@ -177,6 +177,9 @@ ABLATIONS: dict[str, dict[str, float]] = {
     "SHORTEST_WINDOW = 8": {"SHORTEST_WINDOW": 8},
     "WINDOW = 16": {"WINDOW": 16},
     "TAIL = 0.5": {"TAIL": 0.5},
+    "EVIDENCE = 0": {"EVIDENCE": 0.0},
+    "EVIDENCE = 10": {"EVIDENCE": 10.0},
+    "EVIDENCE = 25": {"EVIDENCE": 25.0},
 }
 """Auto mode with other constants."""
 
