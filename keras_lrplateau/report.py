@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, NamedTuple
@@ -159,7 +160,7 @@ def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, be
         "last heard of": _moment(about["time"]),
     }
     terms = "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
-    shown = [run] if beside is None else [beside.recorded, run]
+    shown = [run] if beside is None else [beside.recorded, replace(run, name=_split(run)[1])]
     figure = draw(shown, axis, dark=dark, departs=None if beside is None else beside.departs)
     remark = "" if beside is None else f"<p>{escape(beside.caveat)}</p>"
     return f"""

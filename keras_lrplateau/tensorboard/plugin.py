@@ -1,11 +1,12 @@
 """The LR Plateau tab, on the server's side.
 
-It answers five requests, all of them GET and below `data/plugin/lr_plateau/`:
+It answers these requests, all of them GET and below `data/plugin/lr_plateau/`:
 
-    index.js, style.css    the page (`static/`)
-    plotly.min.js          of the installed plotly
-    runs                   all runs with their summaries, as JSON; see `_runs`
-    figure                 the figure and the table of some runs, as JSON; see `_figure`
+    index.js, style.css, …    the page (`static/`)
+    plotly.min.js             of the installed plotly
+    runs                      all runs with their summaries, as JSON; see `_runs`
+    figure                    the figure and the table of some runs, as JSON; see `_figure`
+    whatif                    the same of a run and what other settings would have made of it; see `_what_if`
 """
 
 from __future__ import annotations
@@ -25,10 +26,18 @@ from werkzeug import wrappers
 from keras_lrplateau.figure import COLORS, Scale, draw, plotly_js
 from keras_lrplateau.run import Axis, Run
 from keras_lrplateau.table import counts, rows, summary
-from keras_lrplateau.tensorboard import metadata, reader
+from keras_lrplateau.tensorboard import metadata, reader, whatif
 
-STATIC = {"index.js": "application/javascript", "style.css": "text/css"}
+STATIC = {
+    "index.js": "application/javascript",
+    "common.js": "application/javascript",
+    "whatif.js": "application/javascript",
+    "style.css": "text/css",
+}
 """The files that the page consists of, and nothing else in the folder."""
+
+VIEW = {"axis": get_args(Axis), "scale": get_args(Scale), "theme": ("light", "dark")}
+"""How a figure is to be drawn: the arguments of a request with their choices, the default first."""
 
 MOST_COMPARED = 20
 """More lines than that nobody can tell apart."""
@@ -80,6 +89,7 @@ class Plugin(base_plugin.TBPlugin):
             "/plotly.min.js": _answer(_plotly),
             "/runs": _answer(self._runs),
             "/figure": _answer(self._figure),
+            "/whatif": _answer(self._what_if),
         }
 
     def _runs(self, request: Any) -> Any:
@@ -112,9 +122,7 @@ class Plugin(base_plugin.TBPlugin):
             raise RequestError("say which run: figure?run=NAME")
         if len(asked) > MOST_COMPARED:
             raise RequestError(f"at most {MOST_COMPARED} runs can be compared. Received: {len(asked)}")
-        axis: Axis = _choice(request, "axis", get_args(Axis))
-        scale: Scale = _choice(request, "scale", get_args(Scale))
-        dark = _choice(request, "theme", ("light", "dark")) == "dark"
+        view = _view(request)
         found = reader.read_runs(*self._where(request), asked)
         missing = {name: reader.UnreadableError(f"there is no run {name!r} of AdaptLROnPlateau") for name in asked}
         if not found:
@@ -122,9 +130,56 @@ class Plugin(base_plugin.TBPlugin):
         runs = missing | found
         colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(asked)}
         readable = [run for run in runs.values() if isinstance(run, Run)]
-        picture = draw(readable, axis, scale=scale, dark=dark, colors=[colors[run.name] for run in readable])
-        shown = [{**_listed(name, run), "color": colors[name], **_told(run, axis)} for name, run in runs.items()]
+        picture = draw(readable, **view, colors=[colors[run.name] for run in readable])
+        shown = [
+            {**_listed(name, run), "color": colors[name], **_told(run, view["axis"])} for name, run in runs.items()
+        ]
         return _json(request, {"figure": picture, "runs": shown})
+
+    def _what_if(self, request: Any) -> Any:
+        """What another rule, or other settings, would have decided on what was observed in a run.
+
+        Args:
+            request: With "run", the name of a run; "axis", "scale" and "theme" as for `_figure`; and what else
+                `whatif.answer` can be asked for: "rule" and its settings.
+
+        Returns:
+            JSON: "figure", of the training and the replayed one together, see `figure.draw`; "runs", these two, with
+            "name", "color", "counts" and "rows", see `table`; "quantity", what their rates are; "departs", the number
+            of the epoch, from 1, after which they differ, or null; and "rule", "own", "settings", "call" and "caveat",
+            see `whatif.Answer`.
+        """
+        repeated = [name for name, values in request.args.lists() if len(values) > 1]
+        if repeated or "run" not in request.args:
+            raise RequestError("say which run, and each setting once: whatif?run=NAME&patience=5")
+        name, view = request.args["run"], _view(request)
+        where = self._where(request)
+        run = reader.read_runs(*where, [name]).get(name)
+        if run is None:
+            raise RequestError(f"there is no run {name!r} of AdaptLROnPlateau", 404)
+        if not isinstance(run, Run):
+            raise RequestError(str(run))
+        asked = {key: text for key, text in request.args.items() if key not in ("run", *VIEW)}
+        try:
+            found = whatif.answer(run, reader.read_settings(*where, name), asked)
+        except (TypeError, ValueError) as error:
+            raise RequestError(str(error)) from None
+        picture = draw(found.runs, **view, departs=found.departs)
+        for trace in picture["data"]:
+            # What they have in common is to be seen as that of the training: its line above the other, and its marks.
+            is_mark = trace["mode"] == "markers"
+            color = trace["marker" if is_mark else "line"]["color"]
+            trace["zorder"] = 2 * is_mark + (color == COLORS[0])
+        # The two are called the same in every run, but what is zoomed in one is not in another.
+        picture["layout"]["uirevision"] += f"|{name}"
+        shown = [
+            {"name": each.name, "color": color, **_told(each, view["axis"])}
+            for each, color in zip(found.runs, COLORS, strict=False)
+        ]
+        told = {about: getattr(found, about) for about in ("rule", "own", "settings", "call", "caveat")}
+        departs = None if found.departs is None else found.departs + 1
+        content = {"figure": picture, "runs": shown, "quantity": run.quantity, "departs": departs, **told}
+        return _json(request, content)
 
     def _where(self, request: Any) -> tuple[Any, Any, str]:
         if self._provider is None:
@@ -145,6 +200,13 @@ def _listed(name: str, run: Run | reader.UnreadableError) -> dict[str, Any]:
 
 def _told(run: Run | reader.UnreadableError, axis: Axis) -> dict[str, Any]:
     return {"counts": counts(run), "rows": rows(run, axis)} if isinstance(run, Run) else {"counts": {}, "rows": []}
+
+
+def _view(request: Any) -> dict[str, Any]:
+    """The arguments of `draw` that a request has."""
+    scale: Scale = _choice(request, "scale", VIEW["scale"])
+    axis: Axis = _choice(request, "axis", VIEW["axis"])
+    return {"axis": axis, "scale": scale, "dark": _choice(request, "theme", VIEW["theme"]) == "dark"}
 
 
 def _choice(request: Any, name: str, choices: tuple[str, ...]) -> Any:

@@ -11,7 +11,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # It ships no annotations.
 from tensorboard.data.provider import RunTagFilter
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams.error import HParamsError
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 
 from keras_lrplateau import payload
@@ -20,6 +23,9 @@ from keras_lrplateau.tensorboard import metadata
 
 ALL = 10**9
 """Data providers ask how many values are wanted."""
+
+Settings = Mapping[str, bool | float | str]
+"""Arguments of the callback, by name. TensorBoard knows no integers."""
 
 
 class UnreadableError(ValueError):
@@ -69,6 +75,31 @@ def read_runs(
         except ValueError as error:
             runs[name] = UnreadableError(f"the run {name!r} cannot be read: {error}")
     return runs
+
+
+def read_settings(provider: Any, context: Any, experiment_id: str, name: str) -> Settings:
+    """The arguments that the callback of a run was made with, as it writes them for the HParams tab.
+
+    Args:
+        provider, context, experiment_id: As in `list_runs`.
+        name: That of the run.
+
+    Returns:
+        Those that are truth values, numbers or texts; so one that is None is left out. Empty if there are none, or
+        another release of TensorBoard has written them.
+    """
+    tag, plugin = hparams_metadata.SESSION_START_INFO_TAG, hparams_metadata.PLUGIN_NAME
+    chosen = RunTagFilter(runs={name}, tags={tag})
+    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=plugin, run_tag_filter=chosen)
+    if tag not in found.get(name, {}):
+        return {}
+    try:
+        stored = hparams_metadata.parse_session_start_info_plugin_data(found[name][tag].plugin_content).hparams
+    except (HParamsError, DecodeError):
+        return {}
+    kinds = {key: value.WhichOneof("kind") for key, value in stored.items()}
+    plain = ("bool_value", "number_value", "string_value")
+    return {key: getattr(stored[key], kind) for key, kind in kinds.items() if kind in plain}
 
 
 def _records(events: Any) -> list[Record]:

@@ -10,17 +10,19 @@
  *     &p.lr_plateau.runs=["a","b"]           several, as a JSON array
  *     &p.lr_plateau.axis=step                or time; left out for epoch
  *     &p.lr_plateau.scale=log                or linear; left out for auto
+ *     &p.lr_plateau.whatif={"patience":"5"}  the panel "What if …" is open, with these settings; a JSON object
  *
  * Names of runs, tags and reasons come from the user's files and may hold anything: they reach the page as text only.
  */
+
+import { ask, attempt, choice, copy, countsOf, loadPlotly, make, plot, showAll } from "./common.js";
+import { symbolOf, syncChildren, table, Trouble } from "./common.js";
+import { applyWhatIfLink, showWhatIf, whatIfLink, whatIfPanel } from "./whatif.js";
 
 const PLUGIN = "lr_plateau";
 
 /** Milliseconds between two looks at the server. */
 const PERIOD = 5000;
-
-/** Milliseconds after which an answer is not waited for any longer. */
-const PATIENCE = 60_000;
 
 /** The server draws no more runs in one figure. */
 const MOST_COMPARED = 20;
@@ -38,19 +40,6 @@ const STATUSES = {
   "in restart": "trying again from the first weights",
   annealing: "the rate goes down towards the end of training",
   exhausted: "no raise is left to try",
-};
-
-/** The outlines of the symbols that the figure's marks have, 12 pixels wide; "-open" ones are not filled. */
-const SYMBOLS = {
-  "triangle-down": "M.8 2.2h10.4L6 11z",
-  "triangle-up": "M.8 9.8h10.4L6 1z",
-  "triangle-left": "M9.8.8v10.4L1 6z",
-  star: "M6 .4 7.7 4l4 .5-3 2.7.8 4L6 9.3l-3.5 1.9.8-4-3-2.7 4-.5z",
-  x: "M3 1l3 3 3-3 2 2-3 3 3 3-2 2-3-3-3 3-2-2 3-3-3-3z",
-  diamond: "M6 .4 11.6 6 6 11.6.4 6z",
-  square: "M1.6 1.6h8.8v8.8H1.6z",
-  circle: "M6 1.2a4.8 4.8 0 0 1 0 9.6 4.8 4.8 0 0 1 0-9.6z",
-  hexagram: "M6 .2 7.7 3h3.4L9.4 6l1.7 3H7.7L6 11.8 4.3 9H.9l1.7-3L.9 3h3.4z",
 };
 
 const state = {
@@ -77,9 +66,6 @@ const latest = { runs: "", figure: "", answer: null };
 /** The elements that have an id, by id. */
 let page;
 
-/** A promise of plotly.js. */
-let plotly;
-
 export async function render() {
   document.documentElement.lang = "en";
   document.title = "LR Plateau";
@@ -87,9 +73,8 @@ export async function render() {
   await loadStyle();
   build();
   followTheme();
-  plotly = loadPlotly();
-  // `draw` tells of a failure, but may come to it later than the browser likes.
-  plotly.catch(() => {});
+  // Whoever draws first waits for it.
+  loadPlotly();
   connect();
   followAddress();
   await refresh();
@@ -99,24 +84,6 @@ export async function render() {
 }
 
 // --- the page --------------------------------------------------------------------------------------------------------
-
-/** What an action returns; undefined if it throws. */
-function attempt(action) {
-  try {
-    return action();
-  } catch {
-    return undefined;
-  }
-}
-
-/** An element with these properties, `data-` and `aria-` attributes, and elements or texts in it. */
-function make(tag, { data = {}, aria = {}, ...properties } = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  Object.assign(element.dataset, data);
-  for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
-  element.append(...children);
-  return element;
-}
 
 function build() {
   document.body.append(
@@ -141,8 +108,8 @@ function build() {
       make(
         "header",
         { id: "controls" },
-        choice("axis", "Horizontal axis", AXES),
-        choice("scale", "Loss scale", SCALES),
+        choice("axis", "Horizontal axis", AXES, choose),
+        choice("scale", "Loss scale", SCALES, choose),
         make("button", { id: "reset", type: "button", hidden: true, onclick: resetZoom }, "Reset zoom"),
         make("button", { id: "copy", type: "button", onclick: copyLink, aria: { live: "polite" } }, "Copy link"),
       ),
@@ -153,6 +120,7 @@ function build() {
         { id: "content", hidden: true },
         make("section", { id: "summaries", aria: { label: "Summary" } }),
         make("div", { id: "stage" }, make("div", { id: "figure" })),
+        whatIfPanel(writeAddress),
         make(
           "section",
           { id: "decisions", onclick: onRowClick, aria: { label: "Decisions" } },
@@ -166,26 +134,8 @@ function build() {
   page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 }
 
-/** One of several; radio buttons, so that the arrow keys work. */
-function choice(name, label, options) {
-  const buttons = Object.entries(options).map(([value, text]) =>
-    make(
-      "label",
-      {},
-      make("input", { type: "radio", name, value, onchange: () => choose(name, value) }),
-      make("span", {}, text),
-    ),
-  );
-  return make("fieldset", { id: name }, make("legend", {}, label), ...buttons);
-}
-
 function showChoices() {
   for (const name of ["axis", "scale"]) page[name].querySelector(`[value=${state[name]}]`).checked = true;
-}
-
-function table(heads, lines = []) {
-  const cells = heads.map((head) => make("th", { scope: "col" }, head));
-  return make("table", {}, make("thead", {}, make("tr", {}, ...cells)), make("tbody", {}, ...lines));
 }
 
 /** Show a text instead of all that belongs to runs; if it is empty, these again. */
@@ -199,30 +149,6 @@ function say(text) {
 function notice(text) {
   page.notice.textContent = text;
   page.notice.hidden = !text;
-}
-
-/**
- * Make the children of an element those of a list. Those that stay are not touched, so neither the focus nor the scroll
- * position is lost.
- */
-function syncChildren(parent, items, keyOf, create) {
-  const wanted = new Set(items.map(keyOf));
-  const present = new Map();
-  for (const child of [...parent.children]) {
-    if (wanted.has(child.dataset.key)) present.set(child.dataset.key, child);
-    else child.remove();
-  }
-  let next = parent.firstElementChild;
-  for (const item of items) {
-    const key = keyOf(item);
-    let child = present.get(key);
-    if (!child) {
-      child = create(item);
-      child.dataset.key = key;
-    }
-    if (child === next) next = next.nextElementSibling;
-    else parent.insertBefore(child, next);
-  }
 }
 
 // --- the server ------------------------------------------------------------------------------------------------------
@@ -240,9 +166,12 @@ async function refresh({ isOnlyFigure = false } = {}) {
   try {
     if (!isOnlyFigure || !state.runs) takeRuns(await ask("runs", mine.signal));
     const names = presentRuns();
+    const before = latest.figure;
     if (names.length) await takeFigure(await ask(figureAddress(names), mine.signal), mine.signal);
     else say(state.message ?? (missingText() || "Select a run on the left."));
     notice(names.length ? missingText() : "");
+    const isOne = names.length === 1 && latest.answer.runs.length === 1;
+    showWhatIf(isOne ? { run: names[0], ...view() } : null, latest.figure !== before);
   } catch (error) {
     if (mine.signal.aborted) return;
     if (!(error instanceof Trouble)) console.error(error);
@@ -273,42 +202,14 @@ function onMaybeShown() {
   wasInFront = isNow;
 }
 
-/** What went wrong elsewhere, in words for the user. */
-class Trouble extends Error {}
-
-/** The text of an answer. Throws `Trouble` if there is none. */
-async function ask(address, signal = new AbortController().signal) {
-  let response, text;
-  try {
-    response = await fetch(address, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]) });
-    text = await response.text();
-  } catch {
-    signal.throwIfAborted();
-    throw new Trouble("TensorBoard does not answer. Trying again …");
-  }
-  signal.throwIfAborted();
-  if (response.ok) return text;
-  const reason = attempt(() => JSON.parse(text).error);
-  throw new Trouble(reason ?? `TensorBoard answers ${response.status} ${response.statusText}.`);
-}
-
 function figureAddress(names) {
-  const theme = document.body.classList.contains("dark") ? "dark" : "light";
-  const options = Object.entries({ axis: state.axis, scale: state.scale, theme });
-  return `figure?${new URLSearchParams([...names.map((name) => ["run", name]), ...options])}`;
+  return `figure?${new URLSearchParams([...names.map((name) => ["run", name]), ...Object.entries(view())])}`;
 }
 
-/** Takes about a second at first; after that, the browser has it for a day. */
-function loadPlotly() {
-  return new Promise((resolve, reject) => {
-    const script = make("script", {
-      src: "plotly.min.js",
-      onload: () => resolve(window.Plotly),
-      // Why not, only an answer that is no script can tell.
-      onerror: () => ask(script.src).then(() => reject(new Trouble("plotly.js cannot be loaded.")), reject),
-    });
-    document.head.append(script);
-  });
+/** How figures are to be drawn. */
+function view() {
+  const theme = document.body.classList.contains("dark") ? "dark" : "light";
+  return { axis: state.axis, scale: state.scale, theme };
 }
 
 function loadStyle() {
@@ -491,20 +392,14 @@ async function takeFigure(text, signal) {
 
 async function draw(signal) {
   const { figure } = page;
-  let Plotly;
-  try {
-    Plotly = await plotly;
-  } catch (error) {
-    figure.replaceChildren(make("p", { className: "error" }, error.message));
-    // TensorBoard may be starting anew: try again when there is something new.
-    plotly = loadPlotly();
-    plotly.catch(() => {});
-    return;
-  }
-  signal?.throwIfAborted();
-  // A copy, since plotly writes into it.
-  const { data, layout } = structuredClone(latest.answer.figure);
-  layout.font.family = getComputedStyle(document.body).fontFamily;
+  const isFirst = !figure.on;
+  const isDrawn = await plot(figure, latest.answer.figure, { signal, adapt: adaptFigure });
+  if (!isDrawn) return;
+  if (isFirst) figure.on("plotly_relayout", keepZoom).on("plotly_doubleclick", resetZoom);
+  showZoom();
+}
+
+function adaptFigure(data, layout) {
   // Of several runs the list and the summaries show the colors; their names would take the room of the lines.
   if (isComparing()) for (const trace of data) if (trace.mode !== "markers") trace.showlegend = false;
   // By itself, plotly keeps what was zoomed by hand, but not what we zoomed for a row of the table.
@@ -512,18 +407,6 @@ async function draw(signal) {
   for (const [axis, range] of Object.entries(state.zoom)) {
     if (layout[axis]) Object.assign(layout[axis], { range: [...range], autorange: false });
   }
-  const isFirst = !figure.on;
-  await Plotly.react(figure, data, layout, {
-    displaylogo: false,
-    responsive: true,
-    // Plotly's own way back leads to where the axes were when the first figure was drawn.
-    doubleClick: false,
-    // All of them by name, since plotly has added one that sends the figure to its makers.
-    modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]],
-    toImageButtonOptions: { filename: PLUGIN },
-  });
-  if (isFirst) figure.on("plotly_relayout", keepZoom).on("plotly_doubleclick", resetZoom);
-  showZoom();
 }
 
 /** Take down what was zoomed; plotly tells what has changed by keys such as "xaxis.range[0]". */
@@ -547,17 +430,12 @@ function showZoom() {
 }
 
 async function resetZoom() {
-  const changes = {};
-  for (const axis of Object.keys(state.zoom)) {
-    const range = latest.answer.figure.layout[axis]?.range;
-    Object.assign(changes, range ? { [`${axis}.range`]: [...range] } : { [`${axis}.autorange`]: true });
-  }
-  await (await plotly).relayout(page.figure, changes);
+  await showAll(page.figure, latest.answer.figure, Object.keys(state.zoom));
 }
 
 async function zoomTo(key) {
   const changes = Object.entries(zoomFor(rows.get(key))).map(([axis, range]) => [`${axis}.range`, range]);
-  await (await plotly).relayout(page.figure, Object.fromEntries(changes));
+  await (await loadPlotly()).relayout(page.figure, Object.fromEntries(changes));
   state.row = key;
   showZoom();
   page.stage.scrollIntoView({ block: "nearest" });
@@ -614,7 +492,7 @@ function card({ name, summary, counts }) {
     [`Last ${monitor}`, last ?? "–", ""],
     ["Learning rate", rate ?? "–", quantity === "learning rate" ? "" : `decisions: ${quantity}`],
     ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer steps`],
-    ["Decisions", countsOf(counts), ""],
+    ["Decisions", countsOf(counts, latest.answer.figure), ""],
   ];
   return make(
     "article",
@@ -647,7 +525,7 @@ function comparison(runs) {
         make("td", {}, runLabel(name)),
         make("td", {}, statusBadge(summary)),
         ...texts.map((text) => make("td", {}, text)),
-        make("td", {}, countsOf(counts)),
+        make("td", {}, countsOf(counts, latest.answer.figure)),
         make("td", {}, timeOf(summary, "short")),
       );
     }),
@@ -666,33 +544,10 @@ function runLabel(name) {
   return make("span", { className: "label", title: name }, swatch, make("span", {}, name));
 }
 
-function countsOf(counts) {
-  const entries = Object.entries(counts).map(([kind, count]) =>
-    make("span", { className: "kind", data: { kind } }, symbolOf(kind), `${kind} ×${count}`),
-  );
-  return make("span", { className: "counts" }, ...(entries.length ? entries : ["none yet"]));
-}
-
 function timeOf({ time }, style) {
   const date = new Date(1000 * time);
   const text = date.toLocaleString(undefined, { dateStyle: style, timeStyle: style });
   return make("time", { dateTime: date.toISOString() }, text);
-}
-
-/** The symbol of a kind of decision, as in the figure's legend: where several runs are compared, in no run's color. */
-function symbolOf(kind) {
-  const trace = latest.answer.figure.data.findLast(({ mode, name }) => mode === "markers" && name === kind);
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 12 12");
-  svg.setAttribute("aria-hidden", "true");
-  if (!trace) return svg;
-  const { symbol, color } = trace.marker;
-  const path = document.createElementNS(svg.namespaceURI, "path");
-  path.setAttribute("d", SYMBOLS[symbol.replace("-open", "")] ?? SYMBOLS.circle);
-  path.setAttribute("fill", symbol.endsWith("-open") ? "none" : color);
-  path.setAttribute("stroke", color);
-  svg.append(path);
-  return svg;
 }
 
 // --- the table of decisions ------------------------------------------------------------------------------------------
@@ -728,7 +583,12 @@ function keyed({ name, color }, row, index) {
 
 function decisionRow({ kind, epoch, run, rate_before, rate, value, best, reason }) {
   const rates = rate === rate_before ? rate : `${rate_before} → ${rate}`;
-  const button = make("button", { type: "button", className: "kind", title: "Zoom to it" }, symbolOf(kind), kind);
+  const button = make(
+    "button",
+    { type: "button", className: "kind", title: "Zoom to it" },
+    symbolOf(kind, latest.answer.figure),
+    kind,
+  );
   return make(
     "tr",
     { data: { kind, run, epoch } },
@@ -783,12 +643,13 @@ function readLink() {
   return link;
 }
 
-function applyLink({ run, runs, axis, scale }) {
+function applyLink({ run, runs, axis, scale, whatif }) {
   const names = attempt(() => JSON.parse(runs).map(String)) ?? (run === undefined ? null : [run]);
   if (names) Object.assign(state, { selected: [...new Set(names)].slice(0, MOST_COMPARED), isChosen: true });
   state.axis = Object.hasOwn(AXES, axis) ? axis : "epoch";
   state.scale = Object.hasOwn(SCALES, scale) ? scale : "auto";
   showChoices();
+  applyWhatIfLink(whatif);
 }
 
 /** The address of TensorBoard with what is shown now; what other tabs keep in it stays. */
@@ -798,6 +659,7 @@ function currentLink() {
     ...(selected.length === 1 ? { run: selected[0] } : { runs: JSON.stringify(selected) }),
     ...(axis === "epoch" ? {} : { axis }),
     ...(scale === "auto" ? {} : { scale }),
+    ...(whatIfLink() && { whatif: whatIfLink() }),
   };
   const prefix = `p.${PLUGIN}.`;
   const url = new URL(window.parent.location.href);
@@ -851,21 +713,6 @@ async function copyLink() {
   }
   page.copy.textContent = text;
   setTimeout(() => (page.copy.textContent = "Copy link"), 2000);
-}
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Without https the browser offers only this older way.
-    const field = make("textarea", { value: text });
-    document.body.append(field);
-    field.select();
-    const isCopied = document.execCommand("copy");
-    field.remove();
-    page.copy.focus();
-    if (!isCopied) throw new Error("The browser refuses to copy.");
-  }
 }
 
 /** Light or dark, as TensorBoard is now and whenever it changes. */
