@@ -22,7 +22,7 @@ from keras_lrplateau import auto, policy
 from keras_lrplateau.curves import RATE, CurveError, Recording
 from keras_lrplateau.figure import draw, to_plotly
 from keras_lrplateau.policy import Decision
-from keras_lrplateau.run import Axis, Curve, Observation, Record, Run, best_of
+from keras_lrplateau.run import Axis, Curve, Observation, Record, Run
 
 SAME = 1e-5
 """Rates that differ by this share of them are the same: what is recorded is rounded to float32, or to six digits."""
@@ -164,12 +164,12 @@ def replay(
         if math.isfinite(value) and (best is None or better(value, best.value)):
             best = Observation(epoch, value)
         state, decision = rule.step(config, state, value, losses.get(epoch))
-        decisions = [decision] if decision.is_action else []
-        if count == last:
-            state, decision = rule.finish(config, state)
-            decisions += [decision] if decision.is_action else []
-        if decisions or count in (0, last):
-            dated = tuple(_dated(each, epoch, observed.epochs) for each in decisions)
+        if decision.is_action or count in (0, last):
+            decisions = [decision]
+            if count == last:
+                state, decision = rule.finish(config, state)
+                decisions.append(decision)
+            dated = tuple(_dated(each, epoch, observed.epochs) for each in decisions if each.is_action)
             records.append(Record(epoch, dated, state.status, epoch + 1, monitor, config.mode, quantity, best, time))
         if progress is not None and count % PROGRESS == 0:
             progress(count)
@@ -200,10 +200,10 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
     records = list(recording.records)
     if not records:
         observed = curves[monitor]
-        best = best_of(map(Observation, observed.epochs, observed.values), mode)
         ends = zip(observed.epochs[-1:], observed.times[-1:], strict=True)
+        # The best one the curve tells.
         records = [
-            Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", best, time) for epoch, time in ends
+            Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
         ]
     return Run(recording.name, curves, records, recording.unit)
 
