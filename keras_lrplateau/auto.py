@@ -133,7 +133,7 @@ NOMINAL_LENGTH = 100
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 Phase = Literal["search", "hold", "excursion", "anneal"]
 

@@ -801,11 +801,14 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             )
 
     def _after_batch(self, batch: int, logs: Any = None) -> None:
-        """In any thread, and perhaps out of order: keep what is known of a batch."""
-        numbers = _numbers({name: (logs or {}).get(name) for name in (self.monitor, "loss")})
+        """In any thread, and perhaps out of order: keep what is known of a batch, and lose no time over it."""
+        logs = logs or {}
+        monitored, loss = logs.get(self.monitor), logs.get("loss")
+        if type(monitored) is not float or type(loss) is not float:  # Keras hands out floats.
+            monitored, loss = _number(monitored), _number(loss)
         if batch == 0 and self._wants_first_loss:
-            self._first_loss = _finite(numbers.get("loss"))
-        self._cadence.add(batch, numbers)
+            self._first_loss = _finite(loss)
+        self._cadence.add(batch, (monitored, loss))
 
     def _before_batch(self, batch: int, logs: Any = None) -> None:
         """In the thread that trains, which waits: decide, if enough batches have been seen."""

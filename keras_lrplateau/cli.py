@@ -685,7 +685,10 @@ def _read_run(name: str, directory: Path) -> Run | str:
 def _natural_order(name: str) -> list[list[tuple[str, int]]]:
     """A key to sort by: group by group, and lr_plateau_2 before lr_plateau_10."""
     group, _, label = name.rpartition("/")
-    return [[(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", part)] for part in (group, label)]
+    by_number = [
+        [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", part)] for part in (group, label)
+    ]
+    return [by_number[0], [(group, -1)], by_number[1]]  # 0.3 and 0.0003 are two groups.
 
 
 if __name__ == "__main__":

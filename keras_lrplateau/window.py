@@ -10,7 +10,7 @@ of a window with a smaller last batch lies a little nearer to the mean of the ep
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -65,12 +65,12 @@ class StepCadence:
 
     def __init__(self, monitor: str, batches: int) -> None:
         self.is_running_mean = True
-        self._names = monitor, "loss"
+        self._is_loss = monitor == "loss"
         self._batches = batches
         self._windows = [Window(), Window()]
         self._first = 0
         self._ended: list[int] = []
-        self._logs: dict[int, Mapping[str, float]] = {}
+        self._logs: dict[int, tuple[float | None, float | None]] = {}
         self._new_logs = threading.Condition()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,8 +96,13 @@ class StepCadence:
         self._first = batch
         self._ended, self._logs = [], {}
 
-    def add(self, batch: int, numbers: Mapping[str, float]) -> None:
-        """Take the logs of a batch that is over, by its number in the epoch, from 0. From any thread."""
+    def add(self, batch: int, numbers: tuple[float | None, float | None]) -> None:
+        """Take what the logs say of a batch that is over: the metric and the loss. From any thread.
+
+        Args:
+            batch: Its number in the epoch, from 0.
+            numbers: None for what they do not say.
+        """
         with self._new_logs:
             self._logs[batch] = numbers
             self._new_logs.notify()
@@ -128,13 +133,13 @@ class StepCadence:
                 raise RuntimeError(f"the logs of the batches before {batch} have not come in {MOST_SECONDS} seconds")
         logs = [numbers for _, numbers in sorted(self._logs.items())]
         self._ended, self._logs = [], {}
-        for i, name in enumerate(self._names):
-            window, seen = self._windows[i], batch - self._first
-            values = [numbers[name] for numbers in logs if name in numbers]
+        for i, window in enumerate(self._windows):
+            seen = batch - self._first
+            values = [number for numbers in logs if (number := numbers[i]) is not None]
             if not values or seen <= window.seen:
                 continue
             mean = values[-1]
-            if i == 0 and not self.is_running_mean and name != "loss":
+            if i == 0 and not self.is_running_mean and not self._is_loss:
                 mean = (window.mean * window.seen + sum(values) / len(values) * (seen - window.seen)) / seen
             self._windows[i] = window.extend(seen, mean)
         if self._windows[0].batches < self._batches:

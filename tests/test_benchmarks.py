@@ -103,3 +103,13 @@ def test_the_benchmark_of_plateau_detectors_needs_no_curves() -> None:
     assert "Synthetic: 24; " in done.stdout
     assert "reporting" not in done.stdout
     assert re.search(r"^evidence +1000 ", done.stdout, re.MULTILINE)
+
+
+def test_the_benchmark_of_long_replays_runs() -> None:
+    done = run("replay.py", "--rows", "2000", "--repeats", "1")
+
+    assert done.returncode == 0, done.stdout
+    assert re.fullmatch(
+        r"read 2,000 rows: \d+\.\d\d s\nreplay, default rule: \d+\.\d\d s\nreplay, auto mode: \d+\.\d\d s\n",
+        done.stdout,
+    )
