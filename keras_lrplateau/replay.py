@@ -142,7 +142,7 @@ def replay(
         config = replace(config, observations=max(len(observed.values), 1))
     followed = recorded.curves.get(RATE, Curve())
     known = next(filter(math.isfinite, followed.values), None) if rate is None else rate
-    is_scaled = rate is None and _is_schedule(followed)
+    is_scaled = rate is None and (recorded.is_scaled or _is_schedule(followed))
     if is_scaled:
         # As in a training: the rule's rate is a multiplier, and the bounds are for what comes of it.
         known = 1.0

@@ -305,7 +305,9 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=9, help="how often each variant is trained (default: %(default)s)"
     )
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--steps", action="store_true", help="only the cost of a step cadence")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     console = Console(width=max(125, Console().width))
     names = list(VARIANTS)
     if importlib.util.find_spec("tensorflow") is None:
@@ -314,7 +316,7 @@ def main() -> None:
     seconds, improved = measure(LONG, 3 * rounds, BY_STEPS, console)
     report(LONG, seconds, improved, console)
     judge(seconds, list(BY_STEPS)[1:2], console)
-    for size in SIZES:
+    for size in SIZES if not arguments.steps else []:
         seconds, improved = measure(size, rounds, {name: VARIANTS[name] for name in names}, console)
         report(size, seconds, improved, console)
         if size is SIZES[0]:  # The targets are for epochs of a usual length.
