@@ -643,6 +643,17 @@ def test_a_frame():
     assert drawn(from_frame(Frame({"loss": [0.5, 0.25]}, Index([3, 4]))))["loss"] == [(3, 0.5), (4, 0.25)]
 
 
+def test_a_frame_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"loss": [0.5, 0.25, 0.2], "lr": [0.1, 0.1, 0.05], "val_loss": [1.0, None, 0.5]})
+    frame.index.name = "epoch"
+    found = drawn(from_frame(frame))
+    assert found["loss"] == [(0, 0.5), (1, 0.25), (2, 0.2)]
+    assert found["learning_rate"] == [(0, 0.1), (1, 0.1), (2, 0.05)]
+    assert found["val_loss"] == [(0, 1.0), (2, 0.5)]
+    assert drawn(from_frame(frame.iloc[::2]))["loss"] == [(0, 0.5), (2, 0.2)]
+
+
 def test_nan_in_a_frame_is_a_value_only_at_the_end_of_a_column():
     nan = math.nan
     found = from_frame(Frame({"loss": [1.0, nan, nan], "val_loss": [nan, 2.0, nan], "none": [nan, nan, nan]}))

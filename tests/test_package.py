@@ -108,7 +108,9 @@ def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: zip
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {"keras_lrplateau/py.typed", "keras_lrplateau/tensorboard/writer.py"} <= package
-    static = {f"keras_lrplateau/tensorboard/static/{name}" for name in ("index.js", "style.css")}
+    static = {
+        f"keras_lrplateau/tensorboard/static/{name}" for name in ("index.js", "common.js", "whatif.js", "style.css")
+    }
     assert static <= package, "TensorBoard's tab would be empty"
     info = f"keras_lrplateau-{keras_lrplateau.__version__}.dist-info"
     assert {name for name in names if not name.startswith(f"{info}/")} == package
