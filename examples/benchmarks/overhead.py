@@ -15,7 +15,9 @@ new best. Of the rounds, the lower quartile is compared with the empty callback'
 that, and a 95 % bootstrap interval over the rounds, for the time on the clock and for the processor time of all
 threads. One thread computes, since several would wait for each other on a busy machine, by more than a callback costs.
 
-The cost of a step cadence is measured apart: in long epochs without validation, against the empty callback alone.
+The cost of a step cadence is measured apart, within fits in epochs without validation: in every other one, the hooks of
+the callback at each batch are taken away, so the epochs beside each other differ in nothing else. It is the median of
+these pairs.
 
 The table of the callbacks' own hooks needs no comparison, and so tells small costs apart on a busy machine, too. It
 leaves out what a hook costs elsewhere, as when it makes Keras wait for the device.
@@ -72,15 +74,6 @@ VARIANTS: Variants = {
 }
 """The callbacks of each variant, made anew for each fit."""
 
-BY_STEPS: Variants = {
-    EMPTY: VARIANTS[EMPTY],
-    "AdaptLROnPlateau, frequency=100": lambda log_dir: [AdaptLROnPlateau("loss", frequency=100)],
-    "AdaptLROnPlateau, frequency=100, log_dir": lambda log_dir: [
-        AdaptLROnPlateau("loss", frequency=100, log_dir=log_dir)
-    ],
-}
-"""The variants whose steps are measured."""
-
 
 @dataclass(frozen=True)
 class Size:
@@ -115,7 +108,26 @@ SIZES = [
     Size("tiny, the worst case", rows=256, features=8, units=8, batch_size=32, epochs=20),
 ]
 
-LONG = Size("medium, 300 steps an epoch", 38_400, 64, 384, 128, epochs=3, validates=False)
+LONG = Size("medium, 300 steps an epoch", 38_400, 64, 384, 128, epochs=24, validates=False)
+
+
+class EveryOther(keras.callbacks.Callback):
+    """Takes the hooks at batches from another callback in every other epoch, in pairs of alternating order."""
+
+    def __init__(self, callback: Any) -> None:
+        super().__init__()
+        self.callback = callback
+        names = "on_train_batch_begin", "on_train_batch_end"
+        self.hooks = {name: getattr(callback, name) for name in names}
+        self.nothing = {name: getattr(keras.callbacks.Callback(), name) for name in names}
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        vars(self.callback).update(self.hooks if is_with_hooks(epoch) else self.nothing)
+
+
+def is_with_hooks(epoch: int) -> bool:
+    """The first epoch is left out; then with, without, without, with."""
+    return epoch % 4 in (1, 0)
 
 
 class ClockedModel(keras.Sequential):
@@ -243,6 +255,28 @@ def more(seconds: dict[str, np.ndarray], name: str, other: str, which: int) -> E
     return estimate(1e3 * seconds[name][:, which], 1e3 * seconds[other][:, which], np.subtract)
 
 
+def measure_steps(rounds: int, console: Console) -> None:
+    """Print what the hooks of a step cadence cost, in the time of the steps without them."""
+    trainee = Trainee(LONG)
+    ratios = []
+    for number in track(range(-1, rounds), LONG.name, console=console, transient=True):
+        callback = AdaptLROnPlateau("loss", frequency=100)
+        seconds = trainee.fit([EveryOther(callback), callback])
+        if number >= 0:
+            pairs = [sorted(pair, key=is_with_hooks) for pair in np.arange(1, LONG.epochs + 1).reshape(-1, 2).tolist()]
+            ratios += [seconds[on - 1] / seconds[off - 1] for off, on in pairs]
+    samples = np.random.default_rng(0).integers(len(ratios), size=(10_000, len(ratios)))
+    for which, clock in ((CLOCK, "time"), (PROCESSOR, "processor time")):
+        found = np.array(ratios)[:, which]
+        low, high = np.quantile(np.median(found[samples], axis=1), [0.025, 0.975])
+        interval = float(np.median(found)), float(low), float(high)
+        text = "{:.3f} \\[{:.3f}, {:.3f}]".format(*interval)
+        console.print(
+            f"{clock} of steps with frequency=100, {len(found)} pairs of epochs: {text} of that without, "
+            f"target {verdict(interval, MAX_RATIO)}"
+        )
+
+
 def judge(seconds: dict[str, np.ndarray], names: list[str], console: Console) -> None:
     """Say whether these meet the target, or that the interval is too wide to tell."""
     for which, clock in ((CLOCK, "time"), (PROCESSOR, "processor time")):
@@ -313,9 +347,7 @@ def main() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         names.remove(TENSORBOARD)
         console.print("keras.callbacks.TensorBoard is left out: it needs TensorFlow, which is not installed.")
-    seconds, improved = measure(LONG, 3 * rounds, BY_STEPS, console)
-    report(LONG, seconds, improved, console)
-    judge(seconds, list(BY_STEPS)[1:2], console)
+    measure_steps(rounds, console)
     for size in SIZES if not arguments.steps else []:
         seconds, improved = measure(size, rounds, {name: VARIANTS[name] for name in names}, console)
         report(size, seconds, improved, console)
