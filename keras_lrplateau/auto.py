@@ -342,8 +342,8 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     if broken:
         return _recover(config, state, value, broken)
     is_better = state.mark is None or not state.window or cost < _goal_of(state.mark)
-    state = replace(state, mark=cost if is_better else state.mark, wait=0 if is_better else state.wait + 1)
-    state = replace(state, window=(*state.window, cost)[-WINDOW:], last=cost)
+    mark, wait = (cost, 0) if is_better else (state.mark, state.wait + 1)
+    state = replace(state, mark=mark, wait=wait, window=(*state.window, cost)[-WINDOW:], last=cost)
     new_best = cost < _best_cost(config, state)
     if state.phase == "anneal":
         return _anneal(config, state, value, new_best)
@@ -459,8 +459,9 @@ def _search(config: Config, state: State, value: float, score: float, tried: str
     restore: Snapshot | None = None
     if choice is not None and choice == after.saved:
         cost = _best_cost(config, after)
-        after = replace(after, window=(cost,), mark=cost, last=cost)
-        after = replace(after, attempt_best=cost, attempt_best_at=state.observations)
+        after = replace(
+            after, window=(cost,), mark=cost, last=cost, attempt_best=cost, attempt_best_at=state.observations
+        )
         restore = None if save else "best"
     else:
         after = replace(after, saved=None, best=None, rate_at_best=None)

@@ -434,7 +434,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         try:
             for recording in curves.read(path):
                 found = [_replay_one(arguments, recording, variant) for variant in variants]
-                labels = [", ".join(f"{name}={variant[name]:g}" for name in varied) for variant in variants]
+                labels = [", ".join(f"{name}={variant[name]}" for name in varied) for variant in variants]
                 replays += zip([recording] * len(found), labels, found, strict=True)
         except curves.CurveError as error:
             _complain(str(error))
@@ -458,7 +458,10 @@ def _replay_one(arguments: argparse.Namespace, recording: Recording, settings: d
         own = (record.mode for record in recording.records if record.mode and record.monitor == monitor)
         mode = next(own, None) or direction(monitor)
     if mode is None:
-        raise UserError(f"whether {monitor!r} should fall or rise its name does not say; give --mode min or --mode max")
+        raise curves.CurveError(
+            f"{recording.name}: whether {monitor!r} should fall or rise its name does not say; give --mode min or "
+            "--mode max"
+        )
     try:
         config = (auto.Config if arguments.auto else Config)(mode=mode, **settings)
         with _progress(len(recording.curve(monitor).values)) as progress:
@@ -500,7 +503,7 @@ def _print_replays(replays: list[tuple[Recording, str, Replay]]) -> None:
             rows.append([*([label] if labelled else []), epoch, *others, row["reason"]])
         if not decided:
             rows.append([*([label] if labelled else []), "", "none", "", "", ""])
-    heads = [run.unit, "decision", "rate / first rate" if first.is_relative else "learning rate", run.monitor, "reason"]
+    heads = [run.unit, "decision", "rate / first rate" if first.is_relative else run.quantity, run.monitor, "reason"]
     title = f"{recording.name}: {_plural(len(run.curves[run.monitor].values), 'observation')} of {run.monitor}"
     _print_table(
         title, [*(["settings"] if labelled else []), *heads], rows, "\n".join([*recording.notes, _caveat(replays)])
@@ -538,13 +541,13 @@ def _replay_as_json(recording: Recording, label: str, found: Replay) -> dict[str
 def _write_replays(output: Path, replays: list[tuple[Recording, str, Replay]], arguments: argparse.Namespace) -> None:
     from keras_lrplateau import report
 
-    runs, beside = [], []
-    for recording, label, found in replays:
-        runs.append(dataclasses.replace(found.run, name=f"{recording.name}/{label or 'what if'}"))
-        recorded = dataclasses.replace(found.recorded, name="as trained")
-        beside.append(report.Beside(recorded, found.departs, found.caveat))
+    runs = [
+        dataclasses.replace(found.run, name=f"{recording.name}/{label or 'what if'}")
+        for recording, label, found in replays
+    ]
+    found = [each for _, _, each in replays]
     with _needing_plotly():
-        content = report.page("what if", runs, None, arguments.axis, dark=arguments.dark, beside=beside)
+        content = report.page("what if", runs, None, arguments.axis, dark=arguments.dark, replays=found)
     _write_page(output, content, _plural(len(runs), "replay"))
 
 
@@ -629,17 +632,8 @@ def _run_directories(root: Path) -> list[Path]:
     """Those with an event file of ours. Others may hold gigabytes of histograms, which need not be read for it."""
     from keras_lrplateau.tensorboard.metadata import TAG
 
-    found = []
-    seen = set()
-    for directory, below, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(directory)
-        if real in seen:  # By a link.
-            below.clear()
-            continue
-        seen.add(real)
-        if any(_may_hold(Path(directory, name), TAG.encode()) for name in names if "tfevents" in name):
-            found.append(Path(directory))
-    return found
+    found = curves.event_files(root)
+    return [directory for directory, files in found.items() if any(_may_hold(file, TAG.encode()) for file in files)]
 
 
 def _may_hold(path: Path, text: bytes) -> bool:

@@ -768,7 +768,7 @@ _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt")
 
 
 def _read_directory(place: Path) -> list[Recording]:
-    runs = _event_files(place)
+    runs = event_files(place)
     if runs:
         return _read_events(str(place), place, runs)
     recordings: list[Recording] = []
@@ -1319,7 +1319,7 @@ class _Events:
     notes: list[str] = field(default_factory=list)
 
 
-def _event_files(root: Path) -> dict[Path, list[Path]]:
+def event_files(root: Path) -> dict[Path, list[Path]]:
     """The event files in a directory and below, by the directory that they are in, all in order."""
     found = {}
     seen = set()

@@ -510,7 +510,10 @@ def _counted(state: State, **changes: Any) -> State:
     As `replace`, which would take most of the time of a step: it sets field by field.
     """
     after = object.__new__(State)
-    vars(after).update(vars(state), observations=state.observations + 1, **changes)
+    fields = vars(after)
+    fields.update(vars(state))
+    fields.update(changes)
+    fields["observations"] += 1
     return after
 
 

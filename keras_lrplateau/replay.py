@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -89,8 +88,12 @@ class Replay:
             ValueError: `axis` is none of these.
             ImportError: plotly is not installed.
         """
+        return to_plotly(self.drawn(axis, dark=dark))
+
+    def drawn(self, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
+        """The same as plain data; see `figure.draw`."""
         both = [replace(self.recorded, name="as trained"), replace(self.run, name="what if")]
-        return to_plotly(draw(both, axis, dark=dark, departs=self.departs))
+        return draw(both, axis, dark=dark, departs=self.departs)
 
 
 def replay(
@@ -152,8 +155,8 @@ def replay(
     state = replace(rule.start(config, 1.0 if known is None else known), loss_before=next(before, None))
 
     losses = _training_loss(recording, recorded)
-    better = operator.lt if config.mode == "min" else operator.gt
-    best: Observation | None = None
+    sign = 1 if config.mode == "min" else -1
+    lowest, best = math.inf, None
     rates = Curve(epochs=observed.epochs, times=observed.times)
     records: list[Record] = []
     last = len(observed.values) - 1
@@ -161,8 +164,8 @@ def replay(
     moments = zip(observed.epochs, observed.values, observed.times, strict=True)
     for count, (epoch, value, time) in enumerate(moments):
         rates.values.append(state.rate)
-        if math.isfinite(value) and (best is None or better(value, best.value)):
-            best = Observation(epoch, value)
+        if sign * value < lowest and math.isfinite(value):
+            lowest, best = sign * value, Observation(epoch, value)
         state, decision = rule.step(config, state, value, losses.get(epoch))
         if decision.is_action or count in (0, last):
             decisions = [decision]

@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras_lrplateau import __version__, table
 from keras_lrplateau.figure import MARKS, THEMES, draw, plotly_js
+from keras_lrplateau.replay import Replay
 from keras_lrplateau.run import Axis, Run
 
 GLYPHS = {
@@ -33,14 +33,6 @@ GLYPHS = {
 """The marks of the figure as characters, by plotly's names for them."""
 
 
-class Beside(NamedTuple):
-    """A training as it was, beside a replayed one: see `replay.Replay` for what its attributes are."""
-
-    recorded: Run
-    departs: int | None
-    caveat: str
-
-
 def page(
     source: str,
     runs: Sequence[Run],
@@ -49,7 +41,7 @@ def page(
     *,
     dark: bool = False,
     compares: bool = False,
-    beside: Sequence[Beside] = (),
+    replays: Sequence[Replay] = (),
 ) -> str:
     """The report as an HTML page.
 
@@ -61,7 +53,7 @@ def page(
         axis: What is to the right in the figures; see `Run.positions`.
         dark: Whether the background is dark.
         compares: Whether there is a figure of all runs together, too.
-        beside: Where the runs are replayed ones, for each of them the training as it was.
+        replays: Where the runs are replayed ones, those that they are of.
 
     Returns:
         The page, of about 5 MB, most of which is plotly.js. All that runs hold of texts is escaped.
@@ -81,12 +73,12 @@ def page(
         f"<section>{_figure(draw(runs, axis, dark=dark))}</section>" if compares else "",
         "<noscript><p class='problem'>The figures need JavaScript; the tables do not.</p></noscript>",
     ]
-    besides: Iterator[Beside | None] = iter(beside or itertools.repeat(None))
+    behind: Iterator[Replay | None] = iter(replays or itertools.repeat(None))
     for name, group in groups:
         body.append(f"<h2>{escape(name if len(group) > 1 else group[0].label)}</h2>" if several else "")
         for run in group:
             heading = f"<h3>{escape(_split(run)[1])}</h3>" if len(group) > 1 else ""
-            body.append(_section(run, ids[id(run)], heading, axis, dark, next(besides)))
+            body.append(_section(run, ids[id(run)], heading, axis, dark, next(behind)))
     # `</` ends a script, wherever it stands; in JavaScript a backslash before the slash changes nothing.
     plotly = plotly_js().decode().replace("</script", r"<\/script")
     return f"""<!DOCTYPE html>
@@ -146,7 +138,7 @@ def _figure(figure: dict[str, Any]) -> str:
 <script type="application/json">{_json(figure)}</script>"""
 
 
-def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, beside: Beside | None) -> str:
+def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, found: Replay | None) -> str:
     about = table.summary(run)
     monitor = escape(run.monitor)
     facts = {
@@ -160,9 +152,8 @@ def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, be
         "last heard of": _moment(about["time"]),
     }
     terms = "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
-    shown = [run] if beside is None else [beside.recorded, replace(run, name=_split(run)[1])]
-    figure = draw(shown, axis, dark=dark, departs=None if beside is None else beside.departs)
-    remark = "" if beside is None else f"<p>{escape(beside.caveat)}</p>"
+    figure = draw([run], axis, dark=dark) if found is None else found.drawn(axis, dark=dark)
+    remark = "" if found is None else f"<p>{escape(found.caveat)}</p>"
     return f"""
 <section id="{identifier}">
 {heading}

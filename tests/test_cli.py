@@ -127,6 +127,22 @@ def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, caps
     assert "after epoch 7 with patience=5, factor=0.1: what is marked by a ? was" in unwrapped
 
 
+def test_replay_tells_words_apart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert cli.main(["replay", "training.csv", "--threshold-mode", "abs,rel", "--patience", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "threshold_mode=abs " in text
+    assert "threshold_mode=rel " in text
+
+
+def test_replay_of_a_schedule_says_that_it_is_scaled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv", [1.0] * 12, [0.1 * 0.9**epoch for epoch in range(12)])
+    assert cli.main(["replay", "training.csv", "--patience", "5"]) == 0
+    text = capsys.readouterr().out
+    assert "multiplier of the schedule" in text
+    assert "1 -> 0.1 " in text
+
+
 def test_replay_says_that_nothing_would_have_been_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(tmp_path / "training.csv")
     assert cli.main(["replay", "training.csv"]) == 0
