@@ -436,14 +436,14 @@ def step(config: Config, state: State, value: float, loss: float | None = None) 
     if config.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
         return _recover(config, replace(state, observations=state.observations + 1), value, loss, broken)
 
-    cooldown = max(state.cooldown - 1, 0)
+    cooldown = state.cooldown - 1 if state.cooldown else 0
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
     highest, lowest = state.highest_loss, state.lowest_loss
     if config.recover and loss is not None and math.isfinite(loss):
         highest = loss if highest is None else max(loss, highest)
         lowest = loss if lowest is None else min(loss, lowest)
-    state = _counted(state, cooldown=cooldown, wait=wait, highest_loss=highest, lowest_loss=lowest)
+    state = _counted(state, cooldown, wait, highest, lowest)
     if improved:
         return _new_best(config, state, value)
     if wait == 0 or wait < config.patience:
@@ -504,16 +504,17 @@ def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
-def _counted(state: State, **changes: Any) -> State:
-    """The state with another observation, and these changes.
+def _counted(state: State, cooldown: int, wait: int, highest: float | None, lowest: float | None) -> State:
+    """The state with another observation, and these.
 
-    As `replace`, which would take most of the time of a step: it sets field by field.
+    Not by `replace`, which would take most of the time of a step: it sets field by field.
     """
     after = object.__new__(State)
     fields = vars(after)
     fields.update(vars(state))
-    fields.update(changes)
     fields["observations"] += 1
+    fields["cooldown"], fields["wait"] = cooldown, wait
+    fields["highest_loss"], fields["lowest_loss"] = highest, lowest
     return after
 
 

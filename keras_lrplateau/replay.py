@@ -284,13 +284,19 @@ def _changes(curve: Curve) -> list[_Deed]:
     return [
         _Deed(epoch, "", after / before if before else math.inf)
         for epoch, (before, after) in zip(curve.epochs, itertools.pairwise(curve.values), strict=False)
-        if not math.isclose(before, after, rel_tol=SAME)
+        if _differ(before, after)
     ]
 
 
 def _is_schedule(curve: Curve) -> bool:
-    changes = [not math.isclose(before, after, rel_tol=SAME) for before, after in itertools.pairwise(curve.values)]
-    return len(changes) >= SHORTEST_SCHEDULE and sum(changes) >= SCHEDULED * len(changes)
+    pairs = len(curve.values) - 1
+    changes = sum(itertools.starmap(_differ, itertools.pairwise(curve.values)))
+    return pairs >= SHORTEST_SCHEDULE and changes >= SCHEDULED * pairs
+
+
+def _differ(before: float, after: float) -> bool:
+    # Equal ones, nearly all, without a further call.
+    return before != after and not math.isclose(before, after, rel_tol=SAME)
 
 
 def _product(multipliers: Curve, schedule: Curve) -> Curve:
