@@ -77,7 +77,16 @@ def take_page(browser: Browser, path: Path) -> None:
     """Take the picture of the figure that `keras-lrplateau replay` makes of what examples/whatif.py has recorded."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "whatif.html")
-        command = [sys.executable, "-m", "keras_lrplateau.cli", "replay", str(CURVE), *SETTINGS, "-o", str(output)]
+        command = [
+            sys.executable,
+            "-m",
+            "keras_lrplateau.cli.commands",
+            "replay",
+            str(CURVE),
+            *SETTINGS,
+            "-o",
+            str(output),
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         page = browser.new_page(viewport={"width": 1000, "height": 1200})
         page.goto(output.as_uri())

@@ -8,17 +8,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_lrplateau.policy import Config, Decision, State, Step, start, step
+from keras_lrplateau.rule import auto
+from keras_lrplateau.rule.decision import Decision, Step
+from keras_lrplateau.rule.plateau import Config, State, start, step
 
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau
-    from keras_lrplateau.state_file import StateFileError
+    from keras_lrplateau.resume.state_file import StateFileError
 
 __version__ = "0.1.0"
 
-__all__ = ["AdaptLROnPlateau", "Config", "Decision", "State", "StateFileError", "Step", "start", "step"]
+__all__ = ["AdaptLROnPlateau", "Config", "Decision", "State", "StateFileError", "Step", "auto", "start", "step"]
 
-_LOADED_WHEN_NAMED = {"AdaptLROnPlateau": "callback", "StateFileError": "state_file"}
+_LOADED_WHEN_NAMED = {"AdaptLROnPlateau": "callback", "StateFileError": "resume.state_file"}
 """By name the module that it is in."""
 
 

@@ -19,16 +19,19 @@ import keras
 import numpy as np
 from keras.src.utils import io_utils
 
-from keras_lrplateau import auto as auto_mode
-from keras_lrplateau import policy, ranks, state_file
-from keras_lrplateau.files import Files, open_files
-from keras_lrplateau.optimizer import RateControl, leaf_optimizers, scale_schedules, to_float
-from keras_lrplateau.policy import Config, Decision, Snapshot, State
-from keras_lrplateau.reporter import Reporter, run_name
-from keras_lrplateau.run import Axis, Observation, Record, best_of
-from keras_lrplateau.snapshots import Snapshots, is_built, optimizers_of
-from keras_lrplateau.state_file import Entry, Pending, StateFile
-from keras_lrplateau.window import StepCadence
+from keras_lrplateau.history.recorder import Reporter, run_name
+from keras_lrplateau.history.run import Axis, Observation, Record, best_of
+from keras_lrplateau.resume import state_file
+from keras_lrplateau.resume.run_dirs import Files, open_files
+from keras_lrplateau.resume.state_file import Entry, Pending, StateFile
+from keras_lrplateau.rule import auto as auto_mode
+from keras_lrplateau.rule import checks, plateau
+from keras_lrplateau.rule.decision import Decision, Snapshot, Step
+from keras_lrplateau.rule.plateau import Config, State
+from keras_lrplateau.training import processes
+from keras_lrplateau.training.cadence import StepCadence
+from keras_lrplateau.training.rates import RateControl, leaf_optimizers, scale_schedules, to_float
+from keras_lrplateau.training.snapshots import Snapshots, is_built, optimizers_of
 
 EPOCHS_WITHOUT_VALIDATION = 3
 """So many epochs without any validation metric are a mistake rather than a `validation_freq`."""
@@ -41,7 +44,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     The arguments that `keras.callbacks.ReduceLROnPlateau` has come first, with its names, order and defaults. With
     `max_raises=0, recover=False` the rate is what ReduceLROnPlateau would make it. The rule itself, its terms and its
-    sources are in `keras_lrplateau.policy`.
+    sources are in `keras_lrplateau.rule.plateau`.
 
     Example:
 
@@ -150,7 +153,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             )
         frequency = _plain(frequency)
         if not (isinstance(frequency, str) and frequency == "epoch"):
-            policy.check_integer("frequency", frequency, minimum=1)
+            checks.check_integer("frequency", frequency, minimum=1)
         for name, value in (
             ("stop_when_exhausted", stop_when_exhausted),
             ("reset_on_train_begin", reset_on_train_begin),
@@ -252,9 +255,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """A callback that needs no good learning rate: it searches for one, raises and cuts it, and anneals at the end.
 
         The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs other rates are tried,
-        each from the first weights; the rule is in `keras_lrplateau.auto`. `fit` should run for the number of epochs
-        that it was given: the last part of them is for annealing. The weights that it ends with are about the best
-        ones: where the last epochs are significantly worse, the best ones are put back.
+        each from the first weights; the rule is in `keras_lrplateau.rule.auto`. `fit` should run for the number of
+        epochs that it was given: the last part of them is for annealing. The weights that it ends with are about the
+        best ones: where the last epochs are significantly worse, the best ones are put back.
 
         Example:
 
@@ -277,7 +280,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
         Returns:
             The callback. It keeps at most three copies of the weights and the optimizer state. Its `state` is a
-            `keras_lrplateau.auto.State`.
+            `keras_lrplateau.rule.auto.State`.
 
         Raises:
             TypeError, ValueError: As `AdaptLROnPlateau`; and when training begins, the optimizer's rate is 0.
@@ -394,7 +397,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Any = None) -> None:
         # A callback in front of us may save the weights in its on_epoch_end, and the process die before ours: see
-        # keras_lrplateau.state_file.
+        # keras_lrplateau.resume.state_file.
         if not self._awaits_decision or self._file is None:
             return
         numbers = {**self._training_logs, **{f"val_{name}": value for name, value in _numbers(logs).items()}}
@@ -408,7 +411,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         With several processes it is not known by then, and a step cadence has decided nearly all.
         """
         in_epoch = self._is_in_epoch and not self._decides_in_epoch
-        return in_epoch and self._file is not None and ranks.count() == 1
+        return in_epoch and self._file is not None and processes.count() == 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if not self._begun:
@@ -483,7 +486,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self._best = self._reporter.run.best
             if self._file is not None:
                 del self._file.entries[self._file.until(epoch, self._iterations) :]
-        elif self.log_dir is not None and self._reporter.run_dir is None and ranks.rank() == 0:
+        elif self.log_dir is not None and self._reporter.run_dir is None and processes.rank() == 0:
             # The copy of a callback in the middle of a training.
             files = open_files(self.log_dir, False, "raise", {}, 0, 0, takes_over=False, owner=self.params)
             self._reporter.run_dir, self._locks = files.run_dir, files.locks
@@ -633,7 +636,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     @property
     def _rule(self) -> Any:
         """The module with the rule."""
-        return auto_mode if isinstance(self._config, auto_mode.Config) else policy
+        return auto_mode if isinstance(self._config, auto_mode.Config) else plateau
 
     @property
     def _state(self) -> State | auto_mode.State:
@@ -693,7 +696,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._report(epoch, is_last)
         if self._file is not None:
             self._remember(epoch, before, has_observation=value is not None)
-        elif ranks.rank() > 0:
+        elif processes.rank() > 0:
             self._snapshots.clean(())
 
     def _come_to_agree(
@@ -705,8 +708,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             The metric and the training loss. The first loss is taken into the state.
         """
         numbers = [value, loss, first_loss]
-        if ranks.count() > 1:
-            said = ranks.gather({"numbers": numbers, "rates": self._rates.held})
+        if processes.count() > 1:
+            said = processes.gather({"numbers": numbers, "rates": self._rates.held})
             self._rates.impose(said[0]["rates"])
             numbers = [_mean(column) for column in zip(*(one["numbers"] for one in said), strict=True)]
         value, loss, first_loss = numbers
@@ -733,7 +736,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._carry_out(epoch, step)
         return bool(step.decision.is_action)
 
-    def _carry_out(self, epoch: int, step: policy.Step[State] | policy.Step[auto_mode.State]) -> None:
+    def _carry_out(self, epoch: int, step: Step[State] | Step[auto_mode.State]) -> None:
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this callback has not.
         missed = step.state.observations - len(self._observed)
@@ -759,7 +762,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         is_news = decision.kind != "anneal" or not self.decisions or self.decisions[-1].kind != "anneal"
         self.decisions.append(decision)
         self._decided = [each for each in self._decided if each.epoch == epoch] + [decision]
-        if self.verbose and is_news and ranks.rank() == 0:
+        if self.verbose and is_news and processes.rank() == 0:
             io_utils.print_msg(f"\nEpoch {epoch + 1}: AdaptLROnPlateau {decision.describe(self._rates.quantity)}")
 
     def _restore(self, name: Snapshot) -> None:
@@ -825,7 +828,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._iterations = done
         # On JAX the weights are not in the model during an epoch. Asking for the model brings them there, and stops
         # what runs ahead; so only where something is to be done.
-        if self._rates.is_scheduled or ranks.count() > 1:
+        if self._rates.is_scheduled or processes.count() > 1:
             _ = self.model
         self._find_direction(required=True)
         agreed, loss = self._come_to_agree(value, loss, self._first_loss)
@@ -878,7 +881,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             RuntimeError: There was no training yet, or its first epoch is not over.
             ImportError: plotly is not installed.
         """
-        from keras_lrplateau.figure import draw, to_plotly
+        from keras_lrplateau.views.figure import draw, to_plotly
 
         if not self._reporter.run.records:
             raise RuntimeError("there is nothing to draw before the first epoch of a training is over")
@@ -944,7 +947,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """
         self._reporter.close()
         state_file.release(self._locks)
-        rank, files, failure = ranks.rank(), Files(), None
+        rank, files, failure = processes.rank(), Files(), None
         if rank == 0:
             try:
                 files = open_files(
@@ -958,7 +961,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                     owner=self.params,  # Keras hands one object to all callbacks of a fit.
                 )
             except (OSError, RuntimeError, ValueError) as error:
-                if ranks.count() == 1:
+                if processes.count() == 1:
                     raise
                 failure = f"{type(error).__name__}: {error}"
         self._locks = files.locks
@@ -973,10 +976,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         entries = [] if files.state is None else files.state.entries
         self._folder = None if files.state is None else state_file.snapshot_folder(files.state.path)
         own = self._folder
-        if ranks.count() > 1:
+        if processes.count() > 1:
             folder = None if own is None else os.fspath(own)
             known = {"failure": failure, "folder": folder, "entries": state_file.entries_to_json(entries)}
-            known = ranks.gather(known)[0]
+            known = processes.gather(known)[0]
             if known["failure"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['failure']}")
             if rank > 0 and known["folder"] is not None:
@@ -1035,7 +1038,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """Take over the copies on disk; returns which of those that are needed are missing, on any rank."""
         needed = self._rule.needed_snapshots(self._rule_config(), self._state)
         missing = sorted(name for name in needed if not self._adopt(name, last.snapshots.get(name)))
-        return {name for names in ranks.gather(missing) for name in names}
+        return {name for names in processes.gather(missing) for name in names}
 
     def _adopt(self, name: Snapshot, file: str | None) -> bool:
         if file is None or self._folder is None:

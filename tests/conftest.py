@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from keras_lrplateau.policy import Decision
-from keras_lrplateau.run import Curve, Observation, Record, Run, best_of
+from keras_lrplateau.history.run import Curve, Observation, Record, Run, best_of
+from keras_lrplateau.rule.decision import Decision
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
@@ -188,11 +188,10 @@ def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
 
 def read_records(run_dir: Path) -> list[Any]:
     """The records of a run, all that were written."""
-    from keras_lrplateau import payload
-    from keras_lrplateau.tensorboard import metadata
+    from keras_lrplateau.history import codec, tags
 
-    values = read_values(run_dir, metadata.PLUGIN_NAME)
-    return [payload.decode(value.tensor.string_val[0], event.wall_time) for event, value in values]
+    values = read_values(run_dir, tags.PLUGIN_NAME)
+    return [codec.decode(value.tensor.string_val[0], event.wall_time) for event, value in values]
 
 
 # --- trainings to be shown -------------------------------------------------------------------------------------------

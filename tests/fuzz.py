@@ -34,9 +34,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from keras_lrplateau import auto, payload, policy
-from keras_lrplateau.run import Observation, Record
-from keras_lrplateau.state_file import Entry, Pending, StateFile, StateFileError, entries_to_json, load
+from keras_lrplateau.history import codec
+from keras_lrplateau.history.run import Observation, Record
+from keras_lrplateau.resume.state_file import Entry, Pending, StateFile, StateFileError, entries_to_json, load
+from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule.decision import Decision, Status
+from keras_lrplateau.rule.decision import Kind as DecisionKind
 
 NAN, INF, MOST, TINY = math.nan, math.inf, sys.float_info.max, 5e-324
 
@@ -219,7 +222,7 @@ def construct(make: Callable[..., Any], chosen: dict[str, Any]) -> Any:
 
 
 def config_arguments(rng: random.Random, rule: Any) -> bool:
-    made = construct(rule.Config, arguments(rng, OF_POLICY if rule is policy else OF_AUTO))
+    made = construct(rule.Config, arguments(rng, OF_POLICY if rule is plateau else OF_AUTO))
     if made is None:
         return True
     assert rule.Config(**dataclasses.asdict(made)) == made
@@ -250,7 +253,7 @@ def callback_arguments(rng: random.Random, is_auto: bool) -> bool:
 
 def good_config(rng: random.Random, rule: Any) -> Any:
     """A configuration within the bounds, most often far from them."""
-    good = OF_POLICY if rule is policy else OF_AUTO
+    good = OF_POLICY if rule is plateau else OF_AUTO
     while True:
         chosen = {name: rng.choice(values) for name, values in good.items() if rng.random() < 0.6}
         low, high = chosen.get("min_lr", 0.0), chosen.get("max_lr")
@@ -295,7 +298,7 @@ class Follower:
         rates = rates_of(state)
         self.low = min(config.min_lr, *rates)
         self.high = max(INF if config.max_lr is None else config.max_lr, *rates)
-        self.decisions: list[policy.Decision] = []
+        self.decisions: list[Decision] = []
 
     def step(self, value: float, loss: float | None) -> None:
         self._carry_out(lambda state: self.rule.step(self.config, state, value, loss), value, observed=True)
@@ -326,10 +329,10 @@ class Follower:
         self.state = after
         self.decisions.append(decision)
 
-    def _check(self, before: Any, after: Any, decision: policy.Decision, value: float | None, observed: bool) -> None:
+    def _check(self, before: Any, after: Any, decision: Decision, value: float | None, observed: bool) -> None:
         config, kind = self.config, decision.kind
-        assert kind in get_args(policy.Kind)
-        assert after.status in get_args(policy.Status)
+        assert kind in get_args(DecisionKind)
+        assert after.status in get_args(Status)
         assert bool(decision.reason) == decision.is_action
         assert decision.describe()
         assert after.observations == before.observations + observed == decision.observation
@@ -354,13 +357,13 @@ class Follower:
         assert after.best is None or math.isfinite(after.best)
         if after.best != before.best:
             searched = self.rule is auto and before.phase == "search"
-            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is policy
+            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is plateau
             if not (searched or taken_back):
                 assert after.best == value
                 sign = 1 if config.mode == "min" else -1
                 assert before.best is None or sign * after.best < sign * before.best
 
-    def _keep(self, before: Any, after: Any, decision: policy.Decision) -> None:
+    def _keep(self, before: Any, after: Any, decision: Decision) -> None:
         """In the order of AdaptLROnPlateau._carry_out."""
         needed = self.rule.needed_snapshots(self.config, after)
         if decision.save is not None:
@@ -369,12 +372,12 @@ class Follower:
         assert decision.restore is None or decision.restore in self.stored, f"{decision.restore} was dropped"
         self.stored &= needed
         assert needed <= self.stored, f"there is no {set(needed) - self.stored}"
-        assert len(self.stored) <= (2 if self.rule is policy else 3)
+        assert len(self.stored) <= (2 if self.rule is plateau else 3)
 
 
 def begin(rng: random.Random, rule: Any, config: Any, loss_before: float | None = None) -> Follower:
     """A training at a rate that fits the bounds."""
-    low = 0.0 if rule is policy else max(config.min_lr, TINY)
+    low = 0.0 if rule is plateau else max(config.min_lr, TINY)
     high = INF if config.max_lr is None else config.max_lr
     fitting = [rate for rate in (*RATES, config.min_lr) if low <= rate <= high]
     rate = rng.choice(fitting or [high])
@@ -420,8 +423,8 @@ def pool(rule: Any) -> list[dict[str, Any]]:
             some = found.setdefault(sort, [])
             if len(some) < 40 and rng.random() < 0.3:
                 some.append(json.loads(json.dumps(state.to_dict(), allow_nan=False)))
-    assert {sort[0] for sort in found} == set(get_args(policy.Status)) - (
-        {"searching", "annealing"} if rule is policy else set()
+    assert {sort[0] for sort in found} == set(get_args(Status)) - (
+        {"searching", "annealing"} if rule is plateau else set()
     )
     return [state for some in found.values() for state in some]
 
@@ -515,12 +518,12 @@ def stored_states(rng: random.Random, rule: Any) -> bool:
 
 
 @functools.cache
-def decisions() -> list[policy.Decision]:
+def decisions() -> list[Decision]:
     """Of both rules, of all kinds."""
-    found: dict[Any, list[policy.Decision]] = {}
+    found: dict[Any, list[Decision]] = {}
     rng = random.Random(0)
     for i in range(300):
-        rule = (policy, auto)[i % 2]
+        rule = (plateau, auto)[i % 2]
         follower = begin(rng, rule, good_config(rng, rule), 1.0)
         for value, loss in stream(rng)[1]:
             follower.step(value, loss)
@@ -528,7 +531,7 @@ def decisions() -> list[policy.Decision]:
         follower.finish()
         for decision in follower.decisions:
             found.setdefault(decision.kind, []).append(decision)
-    assert set(found) == set(get_args(policy.Kind)), set(get_args(policy.Kind)) - set(found)
+    assert set(found) == set(get_args(DecisionKind)), set(get_args(DecisionKind)) - set(found)
     return [decision for some in found.values() for decision in some[:50]]
 
 
@@ -539,7 +542,7 @@ def record(rng: random.Random) -> Record:
     return Record(
         epoch=epoch,
         decisions=tuple(replace(each, epoch=rng.choice((None, epoch)), since_epoch=None) for each in made),
-        status=rng.choice(get_args(policy.Status)),
+        status=rng.choice(get_args(Status)),
         steps=rng.choice((0, 10, 2**40)),
         monitor=rng.choice(("val_loss", "", "ü\n\x00", "\ud800")),
         mode=rng.choice(("min", "max", None)),
@@ -575,7 +578,7 @@ def damaged_text(rng: random.Random, text: str | bytes) -> bytes:
 
 
 def payloads(rng: random.Random) -> bool:
-    text: str | bytes = payload.encode(record(rng))
+    text: str | bytes = codec.encode(record(rng))
     what = rng.random()
     if what < 0.1:
         damage = "none"
@@ -585,7 +588,7 @@ def payloads(rng: random.Random) -> bool:
     else:
         damage = "values"
         data = json.loads(text)
-        other = json.loads(payload.encode(record(rng)))
+        other = json.loads(codec.encode(record(rng)))
         made = data["decisions"]
         if made and rng.random() < 0.6:
             at = rng.randrange(len(made))
@@ -594,13 +597,13 @@ def payloads(rng: random.Random) -> bool:
         else:
             text = json.dumps(damaged(rng, data, [other]))
     try:
-        found = payload.decode(text, 1.5e9)
+        found = codec.decode(text, 1.5e9)
     except ValueError:
         if damage == "none":
             raise
         return True
-    again = payload.encode(found)
-    assert payload.encode(payload.decode(again, 1.5e9)) == again
+    again = codec.encode(found)
+    assert codec.encode(codec.decode(again, 1.5e9)) == again
     if damage == "none":
         assert again == text
     return False
@@ -656,7 +659,7 @@ def state_contents() -> list[bytes]:
     """State files, whole."""
     rng, found = random.Random(0), []
     for size in (0, 1, 2, 3, 5, 8) * 5:
-        rule = rng.choice((policy, auto))
+        rule = rng.choice((plateau, auto))
         file = StateFile(folder() / "whole.json", {"monitor": "val_loss", ("factor", "budget")[rule is auto]: 0.1})
         file.entries = entries(rng, rule, size)
         if rng.random() < 0.3:
@@ -700,7 +703,7 @@ def state_files(rng: random.Random) -> bool:
     assert entries_to_json(again.entries) == entries_to_json(found.entries)
     assert repr(again.pending) == repr(found.pending), "repr, since nan != nan"
     for entry in found.entries[-2:]:
-        rule = auto if "phase" in entry.state else policy
+        rule = auto if "phase" in entry.state else plateau
         follower = Follower(rule, good_config(rng, rule), rule.State.from_dict(entry.state))
         for value, loss in stream(rng, most=10)[1]:
             follower.step(value, loss)
@@ -947,13 +950,13 @@ class Kind:
 
 
 KINDS = (
-    Kind("arguments of policy.Config", lambda rng: config_arguments(rng, policy), 0.12),
+    Kind("arguments of plateau.Config", lambda rng: config_arguments(rng, plateau), 0.12),
     Kind("arguments of auto.Config", lambda rng: config_arguments(rng, auto), 0.08),
     Kind("arguments of AdaptLROnPlateau", lambda rng: callback_arguments(rng, False), 0.12),
     Kind("arguments of AdaptLROnPlateau.auto", lambda rng: callback_arguments(rng, True), 0.08),
-    Kind("streams through policy", lambda rng: streams(rng, policy), 0.15),
+    Kind("streams through policy", lambda rng: streams(rng, plateau), 0.15),
     Kind("streams through auto", lambda rng: streams(rng, auto), 0.1),
-    Kind("stored states of policy", lambda rng: stored_states(rng, policy), 0.1),
+    Kind("stored states of policy", lambda rng: stored_states(rng, plateau), 0.1),
     Kind("stored states of auto", lambda rng: stored_states(rng, auto), 0.1),
     Kind("event payloads", payloads, 0.1),
     Kind("state files", state_files, 0.05),

@@ -11,13 +11,13 @@ import keras
 import pytest
 
 FILES = [
-    "test_callback.py",
-    "test_optimizer.py",
-    "test_migration.py",
-    "test_peer_defects.py",
-    "test_auto_callback.py",
-    "test_snapshots.py",
-    "test_ecosystem.py",
+    "training/test_callback.py",
+    "training/test_rates.py",
+    "training/test_migration.py",
+    "training/test_peer_defects.py",
+    "training/test_auto_callback.py",
+    "training/test_snapshots.py",
+    "training/test_ecosystem.py",
 ]
 
 OTHERS = [backend for backend in ("tensorflow", "jax", "torch") if backend != keras.backend.backend()]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keras_lrplateau import auto, policy
-from keras_lrplateau.state_file import StateFileError, load
+from keras_lrplateau.resume.state_file import StateFileError, load
+from keras_lrplateau.rule import auto, plateau
 
 CASES = {
     "streams through auto": 250,
@@ -49,11 +49,11 @@ def test_hypothesis_finds_nothing_that_the_generator_has_missed(kind):
 
 
 def begun(rule, rate=0.1):
-    config = rule.Config(patience=1, raise_after=1) if rule is policy else rule.Config(observations=60)
+    config = rule.Config(patience=1, raise_after=1) if rule is plateau else rule.Config(observations=60)
     return fuzz.Follower(rule, config, replace(rule.start(config, rate), loss_before=1.0))
 
 
-@pytest.mark.parametrize("rule", [policy, auto])
+@pytest.mark.parametrize("rule", [plateau, auto])
 def test_whatever_numbers_come_the_rules_keep_their_promises(rule):
     numbers = st.floats() | st.sampled_from(fuzz.NUMBERS)
 
@@ -77,7 +77,7 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("rule", [policy, auto])
+@pytest.mark.parametrize("rule", [plateau, auto])
 def test_a_stored_state_with_other_values_is_refused_or_can_be_gone_on_from(rule):
     outcomes = set()
 
@@ -117,10 +117,10 @@ def test_a_state_file_cut_at_any_byte_is_refused(tmp_path):
 
 
 def test_the_command_prints_a_table_and_says_that_there_was_no_other_failure(capsys):
-    assert fuzz.main(["--kind", "arguments of policy.Config", "--cases", "50", "--seed", "3"]) == 0
+    assert fuzz.main(["--kind", "arguments of plateau.Config", "--cases", "50", "--seed", "3"]) == 0
     first, row, total, last = capsys.readouterr().out.splitlines()
     assert first.split()[-5:] == ["cases", "refused", "accepted", "failed", "seconds"]
-    assert row.startswith("arguments of policy.Config ")
+    assert row.startswith("arguments of plateau.Config ")
     cases, refused, accepted, failed = map(int, total.split()[1:5])
     assert (cases, failed) == (50, 0)
     assert refused + accepted == 50

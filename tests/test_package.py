@@ -34,7 +34,7 @@ def loaded_by(code: str) -> set[str]:
     "code",
     [
         "import keras_lrplateau",
-        "import keras_lrplateau.policy",
+        "import keras_lrplateau.rule.plateau",
         "from keras_lrplateau import Config, Decision, State, Step, start, step",
         "import keras_lrplateau; dir(keras_lrplateau)",
     ],
@@ -51,11 +51,11 @@ def test_naming_the_callback_loads_keras() -> None:
 
 
 def test_the_event_writer_loads_no_backend() -> None:
-    assert loaded_by("import keras_lrplateau.tensorboard.writer") == {"tensorboard", "numpy"}
+    assert loaded_by("import keras_lrplateau.history.event_writer") == {"tensorboard", "numpy"}
 
 
 def test_what_a_training_is_shown_by_loads_nothing_heavy() -> None:
-    drawing = "from keras_lrplateau import auto, run, table; from keras_lrplateau.figure import draw; draw([])"
+    drawing = "from keras_lrplateau.views import tables; from keras_lrplateau.views.figure import draw; draw([])"
     assert loaded_by(drawing) == set()
 
 
@@ -64,24 +64,26 @@ def test_what_tensorboard_loads_when_it_starts_is_as_little_as_can_be() -> None:
 
 
 def test_the_tab_loads_no_backend_and_no_plotly() -> None:
-    everything = "import keras_lrplateau.tensorboard.plugin, keras_lrplateau.tensorboard.reader"
+    everything = "import keras_lrplateau.tensorboard.plugin, keras_lrplateau.history.event_reader"
     assert loaded_by(everything) == {"tensorboard", "numpy"}
 
 
 def test_the_policy_imports_the_standard_library_only() -> None:
-    tree = ast.parse((PACKAGE / "policy.py").read_text())
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
-    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    files = sorted((PACKAGE / "rule").glob("*.py"))
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     assert [node.module for node in froms if node.level] == []
-    names = {alias.name for node in imports for alias in node.names} | {str(node.module) for node in froms}
-    assert names
-    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in froms if node.module != "keras_lrplateau.rule"}
+    own = {f"keras_lrplateau.rule.{path.stem}" for path in files}
+    assert imported & own, "the files know each other"
+    assert {name.partition(".")[0] for name in imported - own} <= sys.stdlib_module_names
 
 
 def test_every_public_name_exists() -> None:
     assert set(keras_lrplateau.__all__) <= set(dir(keras_lrplateau))
     for name in keras_lrplateau.__all__:
-        assert getattr(keras_lrplateau, name).__name__ == name
+        assert getattr(keras_lrplateau, name).__name__.rpartition(".")[2] == name
     with pytest.raises(AttributeError, match="no attribute 'AdaptLR'"):
         keras_lrplateau.AdaptLR  # noqa: B018 - the access is what is tested
 
@@ -107,7 +109,7 @@ def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: zip
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"keras_lrplateau/py.typed", "keras_lrplateau/tensorboard/writer.py"} <= package
+    assert {"keras_lrplateau/py.typed", "keras_lrplateau/history/event_writer.py"} <= package
     static = {
         f"keras_lrplateau/tensorboard/static/{name}" for name in ("index.js", "common.js", "whatif.js", "style.css")
     }

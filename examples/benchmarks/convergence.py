@@ -79,7 +79,8 @@ from lanes import (
 from optax import contrib
 from tables import geometric_mean, ratio, table
 
-from keras_lrplateau import auto, policy
+from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule.decision import Decision
 
 EPOCHS = 100
 SEEDS = 5
@@ -151,14 +152,14 @@ PEERS = ("fixed", "cosine", *PLATEAUS)
 def all_methods(task: Task, epochs: int) -> list[Method]:
     """The methods that have a starting rate."""
     mode: Literal["min", "max"] = "max" if task.monitor == "accuracy" else "min"
-    plateaus = [policy.Config(mode=mode, max_raises=0, recover=False, **setting) for setting in SETTINGS]
-    defaults = [policy.Config(mode=mode, **setting) for setting in SETTINGS]
+    plateaus = [plateau.Config(mode=mode, max_raises=0, recover=False, **setting) for setting in SETTINGS]
+    defaults = [plateau.Config(mode=mode, **setting) for setting in SETTINGS]
     return [
         Method("fixed"),
         Method("cosine", schedule=cosine),
-        *(Method(name, policy, config) for name, config in zip(PLATEAUS, plateaus, strict=True)),
+        *(Method(name, plateau, config) for name, config in zip(PLATEAUS, plateaus, strict=True)),
         Method("GreedyLR", GreedyLR, GreedyLR.Config(mode=mode)),
-        *(Method(name, policy, config) for name, config in zip(DEFAULTS, defaults, strict=True)),
+        *(Method(name, plateau, config) for name, config in zip(DEFAULTS, defaults, strict=True)),
         Method("auto", auto, auto.Config(mode=mode, observations=epochs)),
     ]
 
@@ -395,7 +396,7 @@ def epochs_needed(cell: Cell, method: str) -> np.ndarray:
     return needed
 
 
-def epochs_kept(decisions: list[policy.Decision]) -> tuple[int, int]:
+def epochs_kept(decisions: list[Decision]) -> tuple[int, int]:
     """How many epochs of training are in the weights before `finish`, and in those after it."""
     age, before = 0, 0
     ages = {"start": 0}
@@ -473,18 +474,16 @@ def print_by_cell(trained: Sequence[Cell]) -> None:
 def print_at_tuned_rate(trained: Sequence[Cell]) -> None:
     """What is left to gain, or to lose, for those who have tuned the starting rate of a plateau."""
     rows = []
-    for plateau, default in zip(PLATEAUS, DEFAULTS, strict=True):
-        theirs = [regrets(cell, plateau)[tuned(cell, plateau)] for cell in trained]
-        for name in (plateau, default, "auto"):
+    for plain, default in zip(PLATEAUS, DEFAULTS, strict=True):
+        theirs = [regrets(cell, plain)[tuned(cell, plain)] for cell in trained]
+        for name in (plain, default, "auto"):
             if name not in _names(trained):
                 continue
-            ours = [regrets(cell, name)[tuned(cell, plateau)] for cell in trained]
+            ours = [regrets(cell, name)[tuned(cell, plain)] for cell in trained]
             changes = [geometric_mean(a / b) for a, b in zip(ours, theirs, strict=True)]
             sides = [f"{sum(change < 0.98 for change in changes)}", f"{sum(change > 1.02 for change in changes)}"]
             mean = _geometric_mean(_flat(ours))
-            rows.append(
-                [name, plateau, mean, ratio(ours, theirs), *sides, f"{min(changes):.3f}", f"{max(changes):.3f}"]
-            )
+            rows.append([name, plain, mean, ratio(ours, theirs), *sides, f"{min(changes):.3f}", f"{max(changes):.3f}"])
     header = ("method", "at the best rate of", "regret", "/ its regret", "2 % better", "2 % worse", "lowest", "highest")
     table("Regret at the starting rate that is best for a plateau, and cells by what changes", header, rows)
 
@@ -531,14 +530,14 @@ def print_decisions(trained: Sequence[Cell]) -> None:
 def print_raises(trained: Sequence[Cell]) -> None:
     """What raising did to the lanes that were raised; apart, those in which nothing else differs from a plateau."""
     rows = []
-    for default, plateau in zip(DEFAULTS, PLATEAUS, strict=True):
+    for default, plain in zip(DEFAULTS, PLATEAUS, strict=True):
         if default not in _names(trained):
             continue
         pairs: list[tuple[set[str], float]] = []
         for cell in trained:
             result, i = cell.of(default)
             kinds = [{decision.kind for decision in lane} for lane in result.decisions[i].flat]
-            pairs += zip(kinds, (regrets(cell, default) / regrets(cell, plateau)).flat, strict=True)
+            pairs += zip(kinds, (regrets(cell, default) / regrets(cell, plain)).flat, strict=True)
         raised = np.array([change for kinds, change in pairs if "raise" in kinds])
         only_raised = [change for kinds, change in pairs if "raise" in kinds and not kinds & {"diverged", "restart"}]
         for title, changes in ((default, raised), ("  no recovery", np.array(only_raised))):

@@ -62,8 +62,9 @@ from pathlib import Path
 import numpy as np
 from tables import table
 
-from keras_lrplateau import auto, curves
-from keras_lrplateau.trend import trend
+from keras_lrplateau.recordings import curves
+from keras_lrplateau.rule import auto
+from keras_lrplateau.rule.trend import trend
 
 X = 0.02
 HORIZON = 50

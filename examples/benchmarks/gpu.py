@@ -57,7 +57,7 @@ from tables import table
 
 import keras_lrplateau
 from keras_lrplateau import AdaptLROnPlateau
-from keras_lrplateau.snapshots import Snapshots, restore_snapshot, take_snapshot
+from keras_lrplateau.training.snapshots import Snapshots, restore_snapshot, take_snapshot
 
 BACKEND = keras.backend.backend()
 

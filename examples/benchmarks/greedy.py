@@ -1,6 +1,6 @@
 """GreedyLR, for the benchmarks in this folder to compare with; nothing to run here.
 
-A rule has the functions of `keras_lrplateau.policy`: `start`, `step` and `finish`.
+A rule has the functions of `keras_lrplateau.rule.plateau`: `start`, `step` and `finish`.
 """
 
 from __future__ import annotations

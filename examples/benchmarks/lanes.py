@@ -237,7 +237,7 @@ class Method:
 
     Attributes:
         name: What the tables call it.
-        rule: `keras_lrplateau.policy`, or anything else with its functions; None for a schedule.
+        rule: `keras_lrplateau.rule.plateau`, or anything else with its functions; None for a schedule.
         config: The configuration of the rule.
         schedule: The share of the starting rate that is used in an epoch, of so many.
     """

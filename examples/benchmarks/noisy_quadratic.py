@@ -50,7 +50,7 @@ from lanes import SETTINGS
 from scipy import optimize  # type: ignore[import-untyped]  # scipy has no stubs
 from tables import geometric_mean, table
 
-from keras_lrplateau import auto, policy
+from keras_lrplateau.rule import auto, plateau
 
 EPOCHS = 100
 STEPS = 10
@@ -149,7 +149,7 @@ def optimum() -> Optimum:
 
 
 class Rule(Protocol):
-    """What keras_lrplateau.policy is, and everything that is compared here."""
+    """What keras_lrplateau.rule.plateau is, and everything that is compared here."""
 
     def start(self, config: Any, rate: float) -> Any:
         """The state before the first observation."""
@@ -207,8 +207,8 @@ def _cosine(epoch: int) -> float:
 
 def _with_settings(name: str, **changes: Any) -> list[Method]:
     """The policy with each of the plateau arguments that people use most."""
-    configs = [partial(policy.Config, **setting, **changes) for setting in SETTINGS]
-    return [Method(f"{name} {config().factor:g}/{config().patience}", policy, config) for config in configs]
+    configs = [partial(plateau.Config, **setting, **changes) for setting in SETTINGS]
+    return [Method(f"{name} {config().factor:g}/{config().patience}", plateau, config) for config in configs]
 
 
 RIVALS = (

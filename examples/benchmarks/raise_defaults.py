@@ -19,7 +19,7 @@ The defaults are chosen on TUNING alone. REPORTING has other data or another tar
 given with a ratio is the standard error over the cells (a task with an optimizer), since the lanes of one cell are
 far from independent; with so few cells it is itself rough.
 
-Run it, about ten minutes on two cores; the second line prints what the constants in policy.py rest on:
+Run it, about ten minutes on two cores; the second line prints what the constants in plateau.py rest on:
 
     python examples/benchmarks/raise_defaults.py
     python examples/benchmarks/raise_defaults.py --constants
@@ -59,7 +59,7 @@ from lanes import (
 from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has no stubs
 from tables import geometric_mean, ratio, table
 
-from keras_lrplateau import policy
+from keras_lrplateau.rule import plateau
 
 EPOCHS = 120
 SEEDS = 3
@@ -95,7 +95,7 @@ PLAIN, RECOVERY, RAISING, OURS = "plain plateau", "recovery only", "raising only
 
 def policies(name: str, **changes: Any) -> list[Method]:
     """The same policy with each of SETTINGS."""
-    return [Method(name, policy, policy.Config(**setting, **changes)) for setting in SETTINGS]
+    return [Method(name, plateau, plateau.Config(**setting, **changes)) for setting in SETTINGS]
 
 
 def compared() -> list[Method]:
@@ -111,7 +111,7 @@ def compared() -> list[Method]:
 
 def grid() -> list[Method]:
     """Ours with one argument at a time away from its default."""
-    default = policy.Config()
+    default = plateau.Config()
     changes = [(name, value) for name, values in GRID.items() for value in values if value != getattr(default, name)]
     return [method for name, value in changes for method in policies(f"{name}={value:g}", **{name: value})]
 
@@ -240,8 +240,8 @@ def print_constants(seeds: int) -> None:
     table("Highest training loss of an epoch / loss on the first batch", header, rows)
 
     rows = []
-    for hard_cut in (0.3, 0.1, policy.HARD_CUT, 0.01):
-        policy.HARD_CUT = hard_cut
+    for hard_cut in (0.3, 0.1, plateau.HARD_CUT, 0.01):
+        plateau.HARD_CUT = hard_cut
         results = train_all(TUNING, compared(), seeds)
         high = [cell[:, from_best_fixed(r) >= 1] for r, cell in zip(results, pick(results, RECOVERY), strict=True)]
         rows.append([f"{hard_cut:g}", f"{geometric_mean(np.concatenate([cell.ravel() for cell in high])):.3f}"])
@@ -252,7 +252,7 @@ def main() -> None:
     """Train everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per starting rate (default: %(default)s)")
-    parser.add_argument("--constants", action="store_true", help="print what the constants in policy.py rest on")
+    parser.add_argument("--constants", action="store_true", help="print what the constants in plateau.py rest on")
     arguments = parser.parse_args()
     if arguments.constants:
         print_constants(arguments.seeds)
@@ -261,7 +261,7 @@ def main() -> None:
     tuning = train_all(TUNING, compared() + grid(), arguments.seeds)
     reporting = train_all(REPORTING, compared(), arguments.seeds)
 
-    default = policy.Config()
+    default = plateau.Config()
     names = [*(method.name for method in BASELINES), PLAIN, RECOVERY, RAISING, OURS]
     points = list(dict.fromkeys(method.name for method in grid()))
     chosen = ", ".join(f"{name}={getattr(default, name):g}" for name in GRID)

@@ -1,6 +1,6 @@
 """What it costs that all processes of a training agree, by the number of processes.
 
-    python examples/benchmarks/ranks.py
+    python examples/benchmarks/processes.py
 
 starts 1, 2, 4 and 8 processes on this machine, with JAX and with PyTorch, both talking through gloo, and measures one
 exchange of what AdaptLROnPlateau sends at the end of an epoch. The processes do nothing else, so none waits for another
@@ -108,15 +108,15 @@ def exchange(backend: str, count: int, port: str, rank: int, folder: Path, excha
         from torch import distributed
 
         distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=count, rank=rank)
-    from keras_lrplateau import ranks
+    from keras_lrplateau.training import processes
 
     for _ in range(WARM_UP):
-        assert ranks.gather(MESSAGE) == [MESSAGE] * count
+        assert processes.gather(MESSAGE) == [MESSAGE] * count
     seconds = []
     processor = time.process_time()
     for _ in range(exchanges):
         began = time.perf_counter()
-        ranks.gather(MESSAGE)
+        processes.gather(MESSAGE)
         seconds.append(time.perf_counter() - began)
     processor = (time.process_time() - processor) / exchanges
     (folder / f"{rank}.json").write_text(json.dumps([seconds, processor]))

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_lrplateau import Config, auto
-from keras_lrplateau.curves import read
-from keras_lrplateau.replay import replay
+from keras_lrplateau import Config
+from keras_lrplateau.recordings.curves import read
+from keras_lrplateau.recordings.replay import replay
+from keras_lrplateau.rule import auto
 
 TARGET = 5.0
 """Seconds for the default rule."""

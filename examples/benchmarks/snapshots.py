@@ -167,7 +167,7 @@ def measure(parameters: int, way: str, optimizer: str, repeats: int, folder: str
     """Take, go back to and drop a copy, in turns with plain copies of as many bytes."""
     import keras
 
-    from keras_lrplateau.snapshots import Snapshots
+    from keras_lrplateau.training.snapshots import Snapshots
 
     model = build(parameters, optimizer)
     large = [each for each in [*model.trainable_variables, *model.optimizer.variables] if len(each.shape) == 2]
@@ -229,7 +229,7 @@ def count(improvements: list[int]) -> list[dict[str, Any]]:
     import keras
 
     from keras_lrplateau import AdaptLROnPlateau
-    from keras_lrplateau.snapshots import Snapshots, restore_snapshot, take_snapshot
+    from keras_lrplateau.training.snapshots import Snapshots, restore_snapshot, take_snapshot
 
     taken: list[str] = []
     held: list[int] = []

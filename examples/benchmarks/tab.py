@@ -31,8 +31,8 @@ from pathlib import Path
 from tables import table
 
 from keras_lrplateau import Config, start, step
-from keras_lrplateau.run import Observation, Record, best_of
-from keras_lrplateau.tensorboard.writer import EventWriter
+from keras_lrplateau.history.event_writer import EventWriter
+from keras_lrplateau.history.run import Observation, Record, best_of
 
 MODES = {"data server (default)": "auto", "Python loader (--load_fast=false)": "false"}
 REPEATS = 5

@@ -27,7 +27,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from keras_lrplateau import AdaptLROnPlateau, ranks
+from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau.training import processes
 
 LOGS = Path(__file__).resolve().parents[2] / "logs"
 RATE = 10.0
@@ -62,7 +63,7 @@ def train() -> tuple[AdaptLROnPlateau, keras.Model, list[float]]:
     history = model.fit(
         x,
         y,
-        batch_size=BATCH // ranks.count(),  # Of this process.
+        batch_size=BATCH // processes.count(),  # Of this process.
         epochs=30,
         validation_data=(x_val, y_val),
         callbacks=[adapt],
@@ -73,8 +74,8 @@ def train() -> tuple[AdaptLROnPlateau, keras.Model, list[float]]:
 
 def part(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     """The rows of this process. All have the same number of them, since all must take the same number of steps."""
-    rows = len(arrays[0]) // ranks.count()
-    return tuple(array[ranks.rank() :: ranks.count()][:rows] for array in arrays)
+    rows = len(arrays[0]) // processes.count()
+    return tuple(array[processes.rank() :: processes.count()][:rows] for array in arrays)
 
 
 def main() -> int:
@@ -93,8 +94,8 @@ def main() -> int:
 
     decisions = [f"epoch {d.epoch + 1}: {d.describe('learning rate')}" for d in adapt.decisions]
     weights = hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in model.get_weights())).hexdigest()
-    found = ranks.gather([decisions, rates, weights])
-    if ranks.rank() > 0:
+    found = processes.gather([decisions, rates, weights])
+    if processes.rank() > 0:
         return 0
     for rank, (said, _, digest) in enumerate(found):
         print(f"rank {rank}:", *said, f"weights {digest[:16]}", sep="\n    ")

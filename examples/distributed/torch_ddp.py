@@ -31,7 +31,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import distributed
 
-from keras_lrplateau import AdaptLROnPlateau, ranks
+from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau.training import processes
 
 LOGS = Path(__file__).resolve().parents[2] / "logs"
 RATE = 10.0
@@ -116,7 +117,7 @@ def main() -> int:
     decisions = [f"epoch {d.epoch + 1}: {d.describe('learning rate')}" for d in adapt.decisions]
     weights = b"".join(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
     said = [decisions, history.history["learning_rate"], hashlib.sha256(weights).hexdigest()]
-    found = ranks.gather([*said, history.history["val_loss"][0]])
+    found = processes.gather([*said, history.history["val_loss"][0]])
     distributed.destroy_process_group()
     if int(os.environ["RANK"]) > 0:
         return 0

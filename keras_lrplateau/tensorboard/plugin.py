@@ -23,10 +23,11 @@ from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from keras_lrplateau.figure import COLORS, Scale, draw, plotly_js
-from keras_lrplateau.run import Axis, Run
-from keras_lrplateau.table import counts, rows, summary
-from keras_lrplateau.tensorboard import metadata, reader, whatif
+from keras_lrplateau.history import event_reader, tags
+from keras_lrplateau.history.run import Axis, Run
+from keras_lrplateau.tensorboard import whatif
+from keras_lrplateau.views.figure import COLORS, Scale, draw, plotly_js
+from keras_lrplateau.views.tables import counts, rows, summary
 
 STATIC = {
     "index.js": "application/javascript",
@@ -65,7 +66,7 @@ class Plugin(base_plugin.TBPlugin):
         context: TensorBoard's `TBContext`.
     """
 
-    plugin_name = metadata.PLUGIN_NAME
+    plugin_name = tags.PLUGIN_NAME
 
     def __init__(self, context: Any) -> None:
         self._provider = context.data_provider
@@ -101,8 +102,8 @@ class Plugin(base_plugin.TBPlugin):
             one is null. And "message", a text for the user if there are no runs, else null.
         """
         where = self._where(request)
-        names = reader.list_runs(*where)
-        found = reader.read_runs(*where, names, only_last=True)
+        names = event_reader.list_runs(*where)
+        found = event_reader.read_runs(*where, names, only_last=True)
         listed = [_listed(name, found[name]) for name in names if name in found]
         return _json(request, {"runs": listed, "message": None if listed else NO_DATA})
 
@@ -123,8 +124,10 @@ class Plugin(base_plugin.TBPlugin):
         if len(asked) > MOST_COMPARED:
             raise RequestError(f"at most {MOST_COMPARED} runs can be compared. Received: {len(asked)}")
         view = _view(request)
-        found = reader.read_runs(*self._where(request), asked)
-        missing = {name: reader.UnreadableError(f"there is no run {name!r} of AdaptLROnPlateau") for name in asked}
+        found = event_reader.read_runs(*self._where(request), asked)
+        missing = {
+            name: event_reader.UnreadableError(f"there is no run {name!r} of AdaptLROnPlateau") for name in asked
+        }
         if not found:
             raise RequestError(" and ".join(map(str, missing.values())), 404)
         runs = missing | found
@@ -154,14 +157,14 @@ class Plugin(base_plugin.TBPlugin):
             raise RequestError("say which run, and each setting once: whatif?run=NAME&patience=5")
         name, view = request.args["run"], _view(request)
         where = self._where(request)
-        run = reader.read_runs(*where, [name]).get(name)
+        run = event_reader.read_runs(*where, [name]).get(name)
         if run is None:
             raise RequestError(f"there is no run {name!r} of AdaptLROnPlateau", 404)
         if not isinstance(run, Run):
             raise RequestError(str(run))
         asked = {key: text for key, text in request.args.items() if key not in ("run", *VIEW)}
         try:
-            found = whatif.answer(run, reader.read_settings(*where, name), asked)
+            found = whatif.answer(run, event_reader.read_settings(*where, name), asked)
         except (TypeError, ValueError) as error:
             raise RequestError(str(error)) from None
         picture = draw(found.runs, **view, departs=found.departs)
@@ -187,7 +190,7 @@ class Plugin(base_plugin.TBPlugin):
         return self._provider, plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
 
 
-def _listed(name: str, run: Run | reader.UnreadableError) -> dict[str, Any]:
+def _listed(name: str, run: Run | event_reader.UnreadableError) -> dict[str, Any]:
     group, _, label = name.rpartition("/")
     return {
         "name": name,
@@ -198,7 +201,7 @@ def _listed(name: str, run: Run | reader.UnreadableError) -> dict[str, Any]:
     }
 
 
-def _told(run: Run | reader.UnreadableError, axis: Axis) -> dict[str, Any]:
+def _told(run: Run | event_reader.UnreadableError, axis: Axis) -> dict[str, Any]:
     return {"counts": counts(run), "rows": rows(run, axis)} if isinstance(run, Run) else {"counts": {}, "rows": []}
 
 

@@ -1,7 +1,7 @@
 """The answers of the what-if panel: what other settings, or the other rule, would have decided in a run.
 
-They come from `keras_lrplateau.replay`, on the curves that TensorBoard holds. Nothing here knows requests: `plugin.py`
-hands in their texts.
+They come from `keras_lrplateau.recordings.replay`, on the curves that TensorBoard holds. Nothing here knows requests:
+`plugin.py` hands in their texts.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_lrplateau import auto, policy
-from keras_lrplateau.curves import RATE, CurveError, Recording
-from keras_lrplateau.replay import Replay, replay
-from keras_lrplateau.run import Curve, Run, rate_used, told
-from keras_lrplateau.tensorboard.reader import Settings
+from keras_lrplateau.history.event_reader import Settings
+from keras_lrplateau.history.run import Curve, Run, rate_used, told
+from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
+from keras_lrplateau.recordings.replay import Replay, replay
+from keras_lrplateau.rule import auto, plateau
 
 Rule = Literal["default", "auto"]
 
-CONFIGS: Mapping[Rule, Any] = {"default": policy.Config, "auto": auto.Config}
+CONFIGS: Mapping[Rule, Any] = {"default": plateau.Config, "auto": auto.Config}
 
 FIELDS: Mapping[Rule, tuple[str, ...]] = {
     "default": (
@@ -226,14 +226,14 @@ def _literal(value: object) -> str:
 # --- the replay ------------------------------------------------------------------------------------------------------
 
 
-def _replayed(run: Run, config: policy.Config | auto.Config) -> Replay:
+def _replayed(run: Run, config: plateau.Config | auto.Config) -> Replay:
     count = len(run.curves.get(run.monitor, Curve()).values)
     if not count:
         raise CurveError(f"there are no values of {run.monitor!r} in this run yet")
     if count > MOST_OBSERVATIONS:
         raise ValueError(
             f"this run has {count:,} observations; the tab replays at most {MOST_OBSERVATIONS:,}. Use "
-            "keras_lrplateau.replay instead"
+            "keras_lrplateau.recordings.replay instead"
         )
     if run.is_scaled:
         # They bound the learning rate, and so the multiplier only by what the schedule is at the moment.
@@ -295,7 +295,7 @@ def _rates_used(run: Run, epochs: Iterable[int]) -> Iterator[float]:
 
 
 def _caveats(
-    run: Run, known: Settings, config: policy.Config | auto.Config, found: Replay, is_own: bool
+    run: Run, known: Settings, config: plateau.Config | auto.Config, found: Replay, is_own: bool
 ) -> Iterator[str]:
     yield found.caveat
     if is_own and found.departs is not None:

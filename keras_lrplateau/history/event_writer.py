@@ -1,0 +1,286 @@
+"""Writes what the callback reports into an event file, for stock TensorBoard and for our own tab.
+
+No TensorFlow: `tensorboard.compat.proto` and `RecordWriter` are all it takes. TensorBoard's own `EventFileWriter` would
+import TensorFlow wherever that is installed, even under JAX and PyTorch, and flushes only every two minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import math
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_SCALAR, DATA_CLASS_TENSOR, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from keras_lrplateau.history import codec, tags
+from keras_lrplateau.history.run import RUN_NAME, Record
+from keras_lrplateau.history.tags import PREFIX
+from keras_lrplateau.rule.decision import Decision
+
+STATE = "state.json"
+"""The name of a state file that is beside the event files; see `keras_lrplateau.resume.state_file`."""
+
+TEXT_TAG = PREFIX + "decision"
+"""The tag of the decisions in the Text tab."""
+
+_counter = itertools.count()
+
+
+@final
+class EventWriter:
+    """One event file, in a run directory that nobody else writes to.
+
+    Every method hands its data to the operating system before it returns, so a killed process loses nothing of it.
+
+    When a write fails, the method raises OSError and the file is closed, since whatever came after half a record would
+    be unreadable. Half a record at the end of a file is no harm. A new EventWriter in the same directory goes on.
+
+    Args:
+        run_dir: The run directory, made if need be; see `next_run_dir`.
+        first_step: The epoch, from 0, with which the training starts or resumes. What earlier event files in `run_dir`
+            hold from this epoch on is void: a crashed training may have gone further than its last checkpoint. The
+            data server of TensorBoard, which ignores session logs, learns it from the record of this epoch.
+
+    Raises:
+        OSError: The directory or the file cannot be made or written.
+
+    Attributes:
+        path: The event file.
+        resumes: Whether the directory held event files already.
+    """
+
+    def __init__(self, run_dir: str | os.PathLike[str], first_step: int) -> None:
+        self._run_dir = Path(run_dir)
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._first_step = int(first_step)
+        earlier = _event_files(self._run_dir)
+        self.resumes = bool(earlier)
+        self.path = self._run_dir / _new_name(earlier)
+        # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open for as long as the training
+        # The Python loader drops all that earlier files hold from the step of a START on.
+        start = SessionLog(status=SessionLog.SessionStatus.START)
+        self._write(
+            Event(wall_time=time.time(), file_version="brain.Event:2"),
+            Event(wall_time=time.time(), step=self._first_step, session_log=start),
+        )
+
+    def scalars(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
+        """Write the values of one epoch, for Time Series and Scalars.
+
+        Args:
+            step: The epoch, from 0.
+            values: By name, without prefix. Non-finite values are kept.
+            wall_time: Of the end of the epoch, in seconds since 1970.
+
+        Raises:
+            OSError: The file cannot be written, or is closed.
+        """
+        about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
+        about.data_class = DATA_CLASS_SCALAR
+        tensors = (_value(PREFIX + name, about, _float_tensor(x)) for name, x in values.items())
+        self._write_values(step, *tensors, wall_time=wall_time)
+
+    def record(self, record: Record) -> None:
+        """Write what was decided in an epoch, for our own tab and, in words, for the Text tab.
+
+        Args:
+            record: Of an epoch with a further decision, once more with all of them: the last one of an epoch counts.
+
+        Raises:
+            OSError: The file cannot be written, or is closed.
+        """
+        values = [_value(tags.TAG, tags.summary_metadata(), _string_tensor(codec.encode(record).encode()))]
+        lines = [_markdown(decision, record.quantity) for decision in record.decisions]
+        if self.resumes and record.epoch == self._first_step:
+            # Also for the data server: it drops the later steps of a tag when a lower one comes, and the next decision
+            # may be long in coming.
+            lines.insert(0, f"**resumed** at epoch {record.epoch}")
+        if lines:
+            about = text_metadata.create_summary_metadata(display_name=None, description=None)
+            about.data_class = DATA_CLASS_TENSOR
+            values.append(_value(TEXT_TAG, about, _string_tensor("\n\n".join(lines).encode())))
+        self._write_values(record.epoch, *values, wall_time=record.time)
+
+    def layout(self, monitor: str, tags: Sequence[str]) -> None:
+        """Put the learning rate and the metrics side by side, in the Custom Scalars tab.
+
+        Args:
+            monitor: The name of the monitored metric. It gets a chart, shared with its validation twin; so do the loss
+                and the validation loss.
+            tags: The names that `scalars` will be given. Those of learning rates begin with "learning_rate".
+
+        Raises:
+            OSError: The file cannot be written, or is closed.
+        """
+        charts = {"learning rate": [tag for tag in tags if tag.startswith("learning_rate")]}
+        for name in ("loss", monitor.removeprefix("val_")):
+            charts[name] = [tag for tag in (name, f"val_{name}") if tag in tags]
+        category = Category(title="LR plateau", chart=[_chart(*chart) for chart in charts.items() if chart[1]])
+        about = custom_scalar_metadata.create_summary_metadata()
+        about.data_class = DATA_CLASS_TENSOR
+        content = _string_tensor(Layout(category=[category]).SerializeToString())
+        self._write_values(self._first_step, _value(custom_scalar_metadata.CONFIG_SUMMARY_TAG, about, content))
+
+    def hparams(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Write the configuration, for the HParams tab.
+
+        After a resume TensorBoard goes on showing those written first.
+
+        Args:
+            values: By name. Non-finite numbers become strings: one of them would make the whole tab fail.
+
+        Raises:
+            TypeError: A value is of another type.
+            OSError: The file cannot be written, or is closed.
+        """
+        plain = {}
+        for name, value in values.items():
+            number = value.item() if isinstance(value, np.generic) else value
+            plain[name] = str(number) if isinstance(number, float) and not math.isfinite(number) else number
+        # By the whole path: TensorBoard averages over runs with the same id, and "lr_plateau" is the name of many.
+        digest = hashlib.sha256(os.fsencode(self._run_dir.resolve())).hexdigest()[:8]
+        self._write_values(self._first_step, *hparams_pb(plain, trial_id=f"{self._run_dir.name}-{digest}").value)
+
+    def close(self) -> None:
+        """Close the file; nothing can be written any more. Closing twice is fine.
+
+        Raises:
+            OSError: The system reports a write that failed late.
+        """
+        self._file.close()
+
+    def _write_values(self, step: int, *values: Summary.Value, wall_time: float | None = None) -> None:
+        wall_time = time.time() if wall_time is None else float(wall_time)
+        self._write(Event(wall_time=wall_time, step=int(step), summary=Summary(value=values)))
+
+    def _write(self, *events: Event) -> None:
+        if self._file.closed:
+            raise OSError(f"the event file is closed, or a write to it has failed: {self.path}")
+        records = io.BytesIO()
+        for event in events:
+            RecordWriter(records).write(event.SerializeToString())
+        rest = records.getvalue()
+        try:
+            # A full disk takes a part first, and refuses the next one.
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
+
+
+def next_run_dir(
+    log_dir: str | os.PathLike[str],
+    name: str = RUN_NAME,
+    *,
+    resume: bool,
+    is_free: Callable[[Path], bool] = lambda run_dir: True,
+) -> Path:
+    """Choose the run directory of a training, so that no two trainings are mixed up.
+
+    TensorBoard's Python loader cannot read two writers in one directory, so it is never that of another callback.
+
+    Args:
+        log_dir: The directory that TensorBoard is pointed at, or one below it. Need not exist.
+        name: The name of the first run directory in it; the next ones are `name`_2, `name`_3, and so on.
+        resume: Whether the training continues an earlier one.
+        is_free: Whether a run directory can be had for a new training.
+
+    Returns:
+        With `resume`, the newest one that holds an event file or a state file, if there is any. Else the first free one
+        after it. It is not made.
+
+    Raises:
+        OSError: `log_dir` cannot be read.
+    """
+    log_dir = Path(log_dir)
+    pattern = re.compile(re.escape(name) + r"(?:_([1-9][0-9]*))?")
+    paths = list(log_dir.iterdir()) if log_dir.is_dir() else []
+    used = [int(match[1] or 1) for path in paths if (match := pattern.fullmatch(path.name)) and _is_used(path)]
+    last = max(used, default=0)
+    numbers = iter([last]) if resume and used else itertools.count(last + 1)
+    candidates = (log_dir / (name if number == 1 else f"{name}_{number}") for number in numbers)
+    return next(path for path in candidates if (resume and used) or is_free(path))
+
+
+def _is_used(run_dir: Path) -> bool:
+    """Whether a training has begun there; the first event is written at the end of its first epoch only."""
+    return bool(_event_files(run_dir)) or (run_dir / STATE).exists()
+
+
+def _event_files(directory: Path) -> list[str]:
+    # TensorBoard, too, goes by this part of the name.
+    return [path.name for path in directory.iterdir() if "tfevents" in path.name] if directory.is_dir() else []
+
+
+def _new_name(earlier: Sequence[str]) -> str:
+    """A name that sorts after those of the earlier files, since TensorBoard reads them in the order of their names.
+
+    The time alone does not see to that: two trainings may start in the same second, or on machines with other clocks.
+    """
+    times = [int(match[1]) for name in earlier if (match := re.search(r"tfevents\.(\d+)\.", name))]
+    stamp = max([int(time.time()), *(t + 1 for t in times)])
+    return f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.{next(_counter)}"
+
+
+def _value(tag: str, about: SummaryMetadata, tensor: TensorProto) -> Summary.Value:
+    return Summary.Value(tag=tag, metadata=about, tensor=tensor)
+
+
+def _float_tensor(value: float) -> TensorProto:
+    # Single precision is what TensorBoard shows. Made by hand, since `make_tensor_proto` warns of large values.
+    return TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[float(value)])
+
+
+def _string_tensor(value: bytes) -> TensorProto:
+    return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[value])
+
+
+def _chart(title: str, names: Sequence[str]) -> Chart:
+    # Anchored, since TensorBoard only matches from the start: "loss" would take in "loss_scale".
+    patterns = [f"^{re.escape(PREFIX + name)}$" for name in names]
+    return Chart(title=title, multiline=MultilineChartContent(tag=patterns))
+
+
+def _markdown(decision: Decision, quantity: str) -> str:
+    before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
+    parts = [
+        f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
+        f"{quantity} {before}{decision.rate:.6g}",
+    ]
+    if decision.value is not None:
+        parts.append(f"metric {decision.value:.6g}")
+    if decision.best is not None:
+        parts.append(f"best {decision.best:.6g}")
+    return " · ".join(parts)
+
+
+def _literal(text: str) -> str:
+    """Text in one line that shows as it is, with and without the Text tab's markdown."""
+    # The unprintable: line breaks would start new blocks, NUL and lone surrogates break the encoding, and bidi controls
+    # the reading order.
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    # Entities, not backslashes: with markdown switched off these still show as the character.
+    return re.sub(r"[\\`*_{}\[\]()<>#!|&~]", lambda match: f"&#{ord(match[0])};", line)

@@ -1,0 +1,1 @@
+"""Other people's curves: files of recorded trainings, and the rule replayed over them."""

@@ -1,0 +1,1 @@
+"""What people look at: figures, tables and reports of a training."""

@@ -1,0 +1,290 @@
+"""The commands show, compare and replay: what they print, in a pipe and as JSON, and what they refuse."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import in_a_process, write_run
+
+from keras_lrplateau import Config
+from keras_lrplateau.cli import commands
+from keras_lrplateau.history import codec
+from keras_lrplateau.recordings.curves import read
+from keras_lrplateau.recordings.replay import replay
+
+VALUES = [1.0, 0.9, 0.95, 0.93, 0.94, 0.96, 0.97, 0.5, 0.6, 0.7]
+"""With patience 2 there are cuts after the 4th and the 6th, and after the 10th; with patience 5, after the 7th."""
+
+
+def write_csv(path: Path, values: list[float] = VALUES, rates: list[float] | None = None) -> Path:
+    rates = [0.1] * len(values) if rates is None else rates
+    rows = [f"{epoch},{rate},{value}" for epoch, (rate, value) in enumerate(zip(rates, values, strict=True))]
+    path.write_text("\n".join(["epoch,learning_rate,val_loss", *rows, ""]))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def figures_of(page: Path) -> list[dict[str, Any]]:
+    text = page.read_text()
+    return [json.loads(each) for each in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+
+
+# --- show ------------------------------------------------------------------------------------------------------------
+
+
+def test_show_prints_the_decisions_of_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "logs" / "lr_plateau", cuts=(5, 11), reason="it was [bold]flat[/bold]")
+    write_run(tmp_path / "logs" / "lr_plateau_2", cuts=())
+    assert commands.main(["show", "logs"]) == 0
+    text = capsys.readouterr().out
+    first, second = text.split("logs/lr_plateau_2")
+    rows = [re.split(r"  +", line.strip()) for line in first.splitlines() if " cut " in line]
+    assert rows == [
+        ["6", "cut", "1 -> 0.5", "0.333333", "0.333333", "it was [bold]flat[/bold]"],
+        ["12", "cut", "0.5 -> 0.25", "0.166667", "0.166667", "it was [bold]flat[/bold]"],
+    ]
+    assert "holding, 20 epochs, best val_loss 0.1 in epoch 20, learning rate 0.25" in first
+    assert " cut " not in second
+
+
+def test_show_prints_strict_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,))
+    assert commands.main(["show", "logs", "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (run["run"], run["epochs"], run["best_epoch"]) == ("logs/lr_plateau", 20, 20)
+    (decision,) = run["decisions"]
+    assert (decision["kind"], decision["epoch"], decision["since_epoch"], decision["rate"]) == ("cut", 6, 4, 0.5)
+
+
+@pytest.mark.parametrize("command", [["show", "logs"], ["compare", "logs"]], ids=str)
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "logs" / "good" / "lr_plateau")
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "VERSION", 99)
+        write_run(tmp_path / "logs" / "newer" / "lr_plateau")
+    assert commands.main(command) == 1
+    caught = capsys.readouterr()
+    assert "good/lr_plateau" in caught.out
+    assert "newer/lr_plateau" in caught.err
+    assert "version 99" in caught.err
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_a_line_for_each_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a" / "lr_plateau", range(20), cuts=(5, 11))
+    write_run(tmp_path / "b" / "lr_plateau", range(10), cuts=(5,))
+    assert commands.main(["compare", "a", "b", "-o", "comparison.html"]) == 0
+    lines = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines() if "lr_plateau " in line]
+    assert lines == [
+        ["a/lr_plateau", "val_loss", "0.1", "20", "0.1", "0.25", "20", "holding", "2 cut"],
+        ["b/lr_plateau", "val_loss", "0.2", "10", "0.2", "0.5", "10", "holding", "1 cut"],
+    ]
+    together, *alone = figures_of(tmp_path / "comparison.html")
+    names = {trace["name"] for trace in together["data"]}
+    assert {"a · val_loss", "b · val_loss"} <= names
+    assert len(alone) == 2
+
+
+def test_compare_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a" / "lr_plateau")
+    assert commands.main(["compare", "a", "--json"]) == 0
+    assert [run["run"] for run in json.loads(capsys.readouterr().out)] == ["a/lr_plateau"]
+
+
+# --- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    command = ["replay", "training.csv", "--patience", "2,5", "--factor", "0.5,0.1", "--max-raises", "0"]
+    assert commands.main(command) == 0
+    text = capsys.readouterr().out
+    assert "training.csv: 10 observations of val_loss" in text
+    rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if " cut " in line]
+    assert [row[:4] for row in rows] == [
+        ["patience=2, factor=0.5", "4", "cut", "0.1 -> 0.05"],
+        ["patience=2, factor=0.5", "6?", "cut", "0.05 -> 0.025"],
+        ["patience=2, factor=0.5", "10?", "cut", "0.025 -> 0.0125"],
+        ["patience=2, factor=0.1", "4", "cut", "0.1 -> 0.01"],
+        ["patience=2, factor=0.1", "6?", "cut", "0.01 -> 0.001"],
+        ["patience=2, factor=0.1", "10?", "cut", "0.001 -> 0.0001"],
+        ["patience=5, factor=0.5", "7", "cut", "0.1 -> 0.05"],
+        ["patience=5, factor=0.1", "7", "cut", "0.1 -> 0.01"],
+    ]
+    unwrapped = " ".join(text.split())
+    assert "The training would have gone another way after epoch 4 with patience=2, factor=0.5, after" in unwrapped
+    assert "after epoch 7 with patience=5, factor=0.1: what is marked by a ? was" in unwrapped
+
+
+def test_replay_tells_words_apart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert commands.main(["replay", "training.csv", "--threshold-mode", "abs,rel", "--patience", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "threshold_mode=abs " in text
+    assert "threshold_mode=rel " in text
+
+
+def test_replay_of_a_schedule_says_that_it_is_scaled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv", [1.0] * 12, [0.1 * 0.9**epoch for epoch in range(12)])
+    assert commands.main(["replay", "training.csv", "--patience", "5"]) == 0
+    text = capsys.readouterr().out
+    assert "multiplier of the schedule" in text
+    assert "1 -> 0.1 " in text
+
+
+def test_replay_says_that_nothing_would_have_been_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert commands.main(["replay", "training.csv"]) == 0
+    text = capsys.readouterr().out
+    assert "none" in text
+    assert "The same decisions as in the training." in text
+
+
+def test_replay_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_csv(tmp_path / "training.csv", [1.0, math.nan, 0.9])
+    assert commands.main(["replay", "training.csv", "--patience", "2,3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [each["settings"]["patience"] for each in found] == [2, 3]
+    expected = replay(read(path)[0], Config(patience=2)).decisions
+    assert [(each["epoch"], each["rate"], each["value"]) for each in found[0]["decisions"]] == [
+        (decision.epoch + 1, decision.rate, "nan") for decision in expected if decision.epoch is not None
+    ]
+    assert found[0]["departs"] == 2
+
+
+def test_replay_writes_a_picture_beside_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert commands.main(["replay", "training.csv", "--patience", "2,5", "-o", "what.html"]) == 0
+    assert "what.html: 2 replays" in capsys.readouterr().out
+    figures = figures_of(tmp_path / "what.html")
+    assert len(figures) == 2
+    for figure, departs in zip(figures, (4, 7), strict=True):
+        assert {"as trained · val_loss", "as trained · learning rate"} <= {trace["name"] for trace in figure["data"]}
+        (band,) = [each for each in figure["layout"]["shapes"] if each["name"] == "would have been different"]
+        assert band["x0"] == departs
+    assert "After epoch 7 the training would have gone another way" in (tmp_path / "what.html").read_text()
+
+
+def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,), monitor="val_quality")
+    assert commands.main(["replay", "logs", "--monitor", "val_quality"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "The training would have gone another way after epoch 6: what is marked by a ?" in text
+
+
+def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert commands.main(["replay", "training.csv", "--auto"]) == 0
+    assert "search" in capsys.readouterr().out
+
+
+def test_rates_that_are_not_known_are_said_to_be_relative(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bare.csv").write_text("epoch,val_loss\n0,1\n1,2\n2,2\n")
+    assert commands.main(["replay", "bare.csv", "--patience", "2"]) == 0
+    assert "rate / first rate" in capsys.readouterr().out
+    assert commands.main(["replay", "bare.csv", "--patience", "2", "--rate", "0.3"]) == 0
+    assert "0.3 -> 0.03" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["training.csv", "missing.csv"], 1, ["missing.csv", "check the path"]),
+        (["missing.csv"], 1, ["missing.csv", "no recorded training could be replayed"]),
+        (["training.csv", "--monitor", "val_los"], 1, ["no metric 'val_los'", "'val_loss'"]),
+        (["training.csv", "--patience", "2.5"], 2, ["--patience", "an integer, or several as in 3,5,10", "'2.5'"]),
+        (["training.csv", "--factor", "0.5,x"], 2, ["--factor", "a number", "'0.5,x'"]),
+        (["training.csv", "--factor", "2"], 2, ["factor must be a number between 0 and 1", "factor=2.0"]),
+        (["training.csv", "--rate", "-1"], 2, ["rate must be a finite number"]),
+        (["training.csv", "--auto", "--patience", "3"], 2, ["--patience: there is no such setting with --auto"]),
+        (["training.csv", "--budget", "0.1"], 2, ["--budget: there is no such setting without --auto"]),
+        (["training.csv", "--monitor", "learning_rate"], 1, ["'learning_rate'", "give --mode min or --mode max"]),
+        (["training.csv", "-o", "nowhere/page.html"], 1, ["there is no directory nowhere"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_mistakes_are_named_with_their_remedy(
+    arguments: list[str], status: int, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "training.csv")
+    try:
+        found = commands.main(["replay", *arguments])
+    except SystemExit as ended:
+        found = int(str(ended.code))
+    assert found == status
+    caught = capsys.readouterr()
+    for word in words:
+        assert word in caught.err
+    assert ("10 observations" in caught.out) == (arguments[1:] == ["missing.csv"]), "what can be replayed is"
+
+
+def test_progress_is_shown_only_when_it_takes_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(tmp_path / "training.csv", [1.0] * 25_000)
+    assert commands.main(["replay", "training.csv"]) == 0
+    assert "replaying" not in capsys.readouterr().err
+    clock = iter(range(1_000_000))
+    monkeypatch.setattr("keras_lrplateau.cli.commands.time.monotonic", lambda: next(clock))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # As on a terminal.
+    assert commands.main(["replay", "training.csv"]) == 0
+    caught = capsys.readouterr()
+    assert "replaying" in caught.err
+    assert "replaying" not in caught.out
+
+
+# --- as a command ----------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    write_csv(tmp_path / "training.csv", [1.0] * 3000)
+    command = f"{sys.executable} -m keras_lrplateau.cli.commands replay training.csv --patience 1 --json | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_in_a_pipe_a_line_is_as_long_as_it_has_to_be_and_no_longer(tmp_path: Path) -> None:
+    write_csv(tmp_path / "training.csv")
+    done = in_a_process(
+        [sys.executable, "-m", "keras_lrplateau.cli.commands", "replay", "training.csv", "--patience", "2"]
+    )
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "4       cut        0.1 -> 0.01" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= commands.PIPE_WIDTH
+
+
+def test_replay_loads_neither_keras_nor_tensorflow(tmp_path: Path) -> None:
+    write_csv(tmp_path / "training.csv")
+    code = (
+        "import sys; from keras_lrplateau.cli import commands; commands.main(['replay', 'training.csv'])\n"
+        "found = {'keras', 'tensorflow', 'jax', 'torch', 'pandas'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    done = in_a_process([sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "report", "replay"])
+def test_help_has_examples_and_the_exit_status(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        commands.main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"  keras-lrplateau {command} " in text
+    assert "exit status: 0 all is well" in text

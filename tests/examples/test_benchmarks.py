@@ -1,0 +1,115 @@
+"""The benchmarks of big models, of the GPU and of plateau detectors run, at a tiny size."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
+
+
+def run(script: str, *arguments: str, backend: str = "jax") -> subprocess.CompletedProcess[str]:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def cells(output: str, start: str) -> list[list[str]]:
+    """The cells of the lines of a table of Rich that begin with `start`."""
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines()]
+    return [line for line in lines if line and line[0] == start]
+
+
+def test_the_benchmark_of_big_models_tells_costs_and_counts(tmp_path: Path) -> None:
+    done = run("snapshots.py", "--parameters", "1M", "--ways", "disk", "--repeats", "1", "--folder", str(tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    (costs,) = cells(done.stdout, "1M, adam")
+    assert costs[1] == '"disk"'
+    assert costs[2] == costs[-1] == "0.01", "of three float32 for each parameter"
+    # A copy at the start and one for each new best, none of which is taken where nobody would go back to it.
+    assert [row[1:5] for row in cells(done.stdout, "10")] == [
+        ["the defaults", "2", "1", "10"],
+        ["recover=False", "2", "0", "0"],
+        ["rollback=False", "2", "0", "0"],
+    ]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_too_big_for_this_machine_is_left_out_with_the_reason() -> None:
+    done = run("snapshots.py", "--parameters", "1000B", "--ways", "memory", "--no-counts")
+
+    assert done.returncode == 0, done.stdout
+    assert "1e+03B with sgd, rollback=True, is left out: it needs 8" in done.stdout
+
+
+def test_the_benchmark_of_the_gpu_runs_on_the_cpu() -> None:
+    done = run("gpu.py", "--cpu")
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("On the CPU, small, to test the script. No figure says anything about a GPU.")
+    for setting in ("float32", 'mixed_float16, rollback="disk"'):
+        row = re.search(rf"^{re.escape(setting)} +32 +15 +yes +4 +yes$", done.stdout, re.MULTILINE)
+        assert row, f"{setting} in {done.stdout}"
+    for start in ("2. Steps of 32 rows", "AdaptLROnPlateau, frequency=100 ", "3. 1M parameters", "Snapshots, on disk "):
+        assert f"\n{start}" in done.stdout
+
+
+def test_the_benchmark_of_the_gpu_names_the_backends_that_it_measures() -> None:
+    done = run("gpu.py", backend="tensorflow")
+
+    assert done.returncode == 1
+    assert "gpu.py measures JAX and PyTorch: set KERAS_BACKEND=jax or torch." in done.stdout
+
+
+def test_the_benchmark_of_plateau_detectors_reads_curves_and_judges_calls(tmp_path: Path) -> None:
+    # Both rates have a plateau of 60 epochs after 30 of steady progress; of tiny losses 1e-4 sees no progress.
+    falling = [0.95**epoch for epoch in range(30)] + [0.95**29] * 60
+    rows = [f"{rate},{scale * value}" for rate, scale in ((0.1, 1.0), (0.01, 0.1)) for value in falling]
+    (tmp_path / "settled-1.csv").write_text("lr,val_loss\n" + "\n".join(rows) + "\n")
+    tiny = [f"{1e-5 * 0.99**epoch}" for epoch in range(120)]
+    (tmp_path / "little-1.csv").write_text("loss\n" + "\n".join(tiny) + "\n")
+    (tmp_path / "no_curve.csv").write_text("some,words\nand,more\n")
+    (tmp_path / "INDEX.csv").write_text("file,source_repo\nsettled-1.csv,somebody/settled\n")
+
+    done = run("detection.py", str(tmp_path), "--repeats", "1", "-o", str(tmp_path / "picture.html"))
+
+    assert done.returncode == 0, done.stdout
+    assert "2 files with a loss, 3 stretches\n" in done.stdout
+    assert "For tuning: 1 from little (1)\nFor reporting: 2 from somebody/settled (2)\n" in done.stdout
+    assert (tmp_path / "picture.html").stat().st_size > 1000
+    calls = re.search(r"^patience +10 (.*)$", done.stdout, re.MULTILINE)
+    assert calls
+    # False ones, of how many, the rate, the mean and the median delay: of the tiny losses, then of the settled ones.
+    assert calls[1].split()[:10] == ["1", "1", "100%", "nan", "nan", "0", "2", "0%", "10.0", "10"]
+
+
+def test_the_benchmark_of_plateau_detectors_needs_no_curves() -> None:
+    done = run("detection.py", "--repeats", "1")
+
+    assert done.returncode == 0, done.stdout
+    assert "Synthetic: 24; " in done.stdout
+    assert "reporting" not in done.stdout
+    assert re.search(r"^evidence +1000 ", done.stdout, re.MULTILINE)
+
+
+def test_the_benchmark_of_long_replays_runs() -> None:
+    done = run("replay.py", "--rows", "2000", "--repeats", "1")
+
+    assert done.returncode == 0, done.stdout
+    assert re.fullmatch(
+        r"read 2,000 rows: \d+\.\d\d s\nreplay, default rule: \d+\.\d\d s\nreplay, auto mode: \d+\.\d\d s\n",
+        done.stdout,
+    )

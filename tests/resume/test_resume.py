@@ -1,0 +1,992 @@
+"""A training that died goes on as if nothing had happened, or says what it cannot know: in one process, by exceptions.
+
+    KERAS_BACKEND=jax pytest tests/resume/test_resume.py
+
+It takes minutes, so it is no part of what pytest runs by itself.
+
+torture.py kills real processes. Here each case is small, so there can be many of them.
+"""
+
+import contextlib
+import gc
+import math
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from conftest import (
+    at_epoch_end,
+    compile_model,
+    data,
+    everything,
+    fit,
+    kinds,
+    read_records,
+    read_scalars,
+    timeline,
+    tiny_model,
+    without_rates,
+)
+from keras.optimizers import SGD, Adam
+from keras.optimizers.schedules import ExponentialDecay
+
+from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau.resume import state_file
+from keras_lrplateau.resume.state_file import StateFileError
+
+NAN = math.nan
+
+LIFE = [1.0, 0.5, *[2.0] * 7, 0.4, NAN, 0.3, 2.0, 2.0, 2.0, 0.1, 2.0, 2.0]
+"""Two bests; cuts, a raise, cuts, a rollback; a best; a divergence; a best; cuts, a raise that succeeds; a cut."""
+
+ALL = range(len(LIFE))
+"""The epochs of it."""
+
+RULE = {"factor": 0.5, "patience": 1, "raise_factor": 2.0, "raise_after": 2, "max_raises": 3}
+
+EITHER_ORDER = pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
+
+
+class CrashError(Exception):
+    """Stands for the death of the process."""
+
+
+def metric_of(values: list[float]) -> tuple[Any, Any]:
+    """A metric that is, in each epoch, what `values` says, also in validation; and the callback that sees to it."""
+
+    class Told(keras.metrics.Metric):
+        def __init__(self) -> None:
+            super().__init__(name="told")
+            self.value = self.add_weight(shape=(), initializer="zeros", name="value")
+
+        def update_state(self, *arguments: Any, **others: Any) -> None:
+            pass
+
+        def reset_state(self) -> None:
+            pass
+
+        def result(self) -> Any:
+            return self.value + 0.0
+
+    metric = Told()
+    return metric, keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: metric.value.assign(values[epoch]))
+
+
+@dataclass
+class Attempt:
+    """What is known of one process, or what stands for it.
+
+    Attributes:
+        folder: Of its files.
+        rates: What was used in each epoch.
+        losses: What was observed in each epoch.
+        weights: All that training changes, at the end.
+        messages: What the callback has warned of.
+    """
+
+    adapt: Any
+    model: Any
+    folder: Path
+    rates: dict[int, float] = field(default_factory=dict)
+    losses: dict[int, float] = field(default_factory=dict)
+    weights: list[bytes] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+
+def rate_of(model: Any) -> Any:
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return tuple(float(each.learning_rate) for each in getattr(optimizer, "optimizers", [optimizer]))
+
+
+@dataclass
+class Training:
+    """One command, which can be started again and again.
+
+    Attributes:
+        folder: Of its files.
+        values: What is observed, epoch by epoch; None leaves it to the model.
+        adapt: Makes the callback.
+        optimizer: Makes the optimizer.
+        first: Whether the backup comes before the callback.
+        has_backup: Whether there is one.
+        epochs: How many; None for as many as there are values.
+        arguments: Of `fit`.
+    """
+
+    folder: Path
+    values: list[float] | None = field(default_factory=lambda: LIFE)
+    adapt: Callable[..., Any] = AdaptLROnPlateau
+    optimizer: Callable[[], Any] = lambda: Adam(0.1)
+    first: bool = True
+    has_backup: bool = True
+    epochs: int | None = None
+    rule: dict[str, Any] = field(default_factory=lambda: RULE)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def start(self, place: str | None = None, epoch: int = 0, *callbacks: Any, **changes: Any) -> Attempt:
+        """Train until the end, or until it crashes in this place in this epoch.
+
+        Args:
+            callbacks: Further ones, behind the others.
+            changes: `model` and `load`, which is called with the model before the fit; others are for the callback.
+        """
+        keras.utils.set_random_seed(0)
+        others: list[Any] = []
+        metrics = ["mae"]
+        monitor = "val_loss"
+        if self.values is not None:
+            metric, teller = metric_of(self.values)
+            metrics.append(metric)
+            others.append(teller)
+            monitor = "val_told"
+        monitor = changes.pop("monitor", self.rule.get("monitor", monitor))
+        mode = {} if self.values is None else {"mode": "min"}
+        # What is traced takes less time on JAX, and more on TensorFlow.
+        is_traced = keras.backend.backend() == "jax"
+        model = changes.pop("model", None) or tiny_model(self.optimizer(), compiled=is_traced, metrics=metrics)
+        load = changes.pop("load", None)
+        if load is not None:
+            load(model)
+        arguments = {**mode, **self.rule, "log_dir": self.folder / "logs", **changes, "monitor": monitor}
+        adapt = self.adapt(**arguments)
+        attempt = Attempt(adapt, model, self.folder)
+        backup = keras.callbacks.BackupAndRestore(self.folder / "backup", delete_checkpoint=False)
+        list_ = [backup] if self.has_backup else []
+        ordered = (
+            [*list_, self._crash(place, epoch), adapt] if self.first else [adapt, self._crash(place, epoch), *list_]
+        )
+        observer = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: attempt.rates.update({epoch: rate_of(model)}),
+            on_epoch_end=lambda epoch, logs: attempt.losses.update({epoch: logs["loss"]}),
+        )
+        x, y = data()
+        epochs = self.epochs or len(self.values or ())
+        fit_arguments = {"epochs": epochs, "batches": 2, "validation_data": (x[:4], y[:4]), **self.arguments}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                fit(model, *others, *ordered, *callbacks, observer, **fit_arguments)
+            finally:
+                attempt.messages += [str(each.message) for each in caught if "AdaptLROnPlateau" in str(each.message)]
+        attempt.weights = list(everything(model).values())
+        return attempt
+
+    def crash(self, place: str, epoch: int, *callbacks: Any, **changes: Any) -> None:
+        with pytest.raises(CrashError):
+            self.start(place, epoch, *callbacks, **changes)
+
+    @staticmethod
+    def _crash(place: str | None, at: int) -> Any:
+        def crash(*_: Any) -> None:
+            raise CrashError
+
+        hooks = {
+            "batch": lambda callback: setattr(
+                callback, "on_train_batch_end", lambda batch, logs=None: batch == 1 and callback.is_time and crash()
+            ),
+            "validation": lambda callback: setattr(
+                callback, "on_test_batch_end", lambda batch, logs=None: callback.is_time and crash()
+            ),
+            "between": lambda callback: setattr(
+                callback, "on_epoch_end", lambda epoch, logs=None: epoch == at and crash()
+            ),
+            "begin": lambda callback: None,
+        }
+
+        class Hooks(keras.callbacks.Callback):
+            is_time = False
+
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                self.is_time = epoch == at
+                if place == "begin" and epoch == at:
+                    crash()
+
+        callback = Hooks()
+        if place is not None:
+            hooks[place](callback)
+        return callback
+
+    @property
+    def runs(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "logs").iterdir())
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "logs" / "lr_plateau" / "state.json"
+
+
+def uninterrupted(training: Training, folder: Path, **changes: Any) -> Attempt:
+    training = Training(**{**vars(training), "folder": folder})
+    attempt = training.start(**changes)
+    assert attempt.messages == []
+    return attempt
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
+    """The training that most of these tests are about, without any crash."""
+    return uninterrupted(Training(Path()), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine dies here."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def scalars_of(folder: Path) -> dict[str, dict[int, float]]:
+    return read_scalars(folder / "logs" / "lr_plateau")
+
+
+def check_same(found: Attempt, expected: Attempt) -> None:
+    assert found.rates.items() <= expected.rates.items()
+    # As text, in which NaN equals NaN.
+    assert repr(found.adapt.decisions) == repr(expected.adapt.decisions)
+    assert found.weights == expected.weights
+    assert found.adapt.state == expected.adapt.state
+
+
+# --- the whole life of a training, with a crash in each epoch --------------------------------------------------------
+
+
+def schedule() -> Any:
+    return Adam(ExponentialDecay(0.1, 10, 0.9))
+
+
+def loss_scale() -> Any:
+    return keras.optimizers.LossScaleOptimizer(Adam(0.1))
+
+
+def multi() -> Any:
+    optimizers = keras.optimizers.OptimizerMap(Adam(0.1, name="adam"), {".*/a/.*": SGD(0.01, name="sgd")})
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.MultiOptimizer(optimizers))
+
+
+needs_multi = pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="a later release of Keras")
+
+
+def check_crashes(training: Training, place: str, expected: Attempt | Path, crashes: Iterable[int] = ALL) -> Attempt:
+    """One crash after another, and then the end.
+
+    Args:
+        expected: What has come of it without crashes, or a place to find out.
+    """
+    if isinstance(expected, Path):
+        expected = uninterrupted(training, expected / "whole")
+    used: dict[int, float] = {}
+    for epoch in crashes:
+        seen = keras.callbacks.LambdaCallback()
+        seen.on_epoch_begin = lambda at, logs=None, seen=seen: used.setdefault(at, rate_of(seen.model))
+        training.crash(place, epoch, seen)
+        assert used.items() <= expected.rates.items()
+    found = training.start()
+    assert found.messages == []
+    check_same(found, expected)
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
+    assert training.runs == ["lr_plateau"]
+    records = {record.epoch: record for record in read_records(training.folder / "logs" / "lr_plateau")}
+    told = [decision for _, record in sorted(records.items()) for decision in record.decisions]
+    assert repr(told) == repr(expected.adapt.decisions)
+    return expected
+
+
+@EITHER_ORDER
+@pytest.mark.parametrize("place", ["begin", "batch", "validation", "between"])
+def test_a_training_that_dies_in_each_epoch_is_as_one_that_does_not(
+    place: str, first: bool, whole: Attempt, tmp_path: Path
+) -> None:
+    check_crashes(Training(tmp_path, first=first), place, whole)
+    assert set(kinds(whole.adapt)) == {"cut", "raise", "rollback", "diverged", "success"}
+
+
+@EITHER_ORDER
+@pytest.mark.parametrize(
+    "optimizer", [schedule, loss_scale, pytest.param(multi, marks=needs_multi)], ids=["schedule", "LossScale", "Multi"]
+)
+def test_whatever_the_optimizer_is(optimizer: Any, first: bool, tmp_path: Path) -> None:
+    training = Training(tmp_path / "crashes", optimizer=optimizer, first=first)
+    expected = check_crashes(training, "between", tmp_path, ALL[::3])
+    assert set(kinds(expected.adapt)) == {"cut", "raise", "rollback", "diverged", "success"}
+
+
+AUTO = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [3.0] * 8 + [NAN] + [0.5, 0.6] * 7
+"""A search; a good trend, and a raise that gets ahead; one that does not; a plateau, a divergence, annealing."""
+
+
+GIVEN = 0.1 if keras.backend.backend() == "jax" else 0.03
+"""Where the search has another rate than the last one it tried for the best; the initial weights differ by backend."""
+
+
+@EITHER_ORDER
+@pytest.mark.parametrize("rate", [GIVEN, ExponentialDecay(GIVEN, 10, 0.9)], ids=["plain", "schedule"])
+@pytest.mark.parametrize("place", ["between", "batch"])
+def test_auto_mode_too(place: str, first: bool, rate: Any, tmp_path: Path) -> None:
+    """In its search each trial has as many steps as the one that it goes back to."""
+    training = Training(tmp_path / "crashes", AUTO, AdaptLROnPlateau.auto, first=first, rule={"mode": "min"})
+    training.optimizer = lambda: Adam(rate)
+    expected = check_crashes(training, place, tmp_path, [*range(6), *range(7, len(AUTO), 4)])
+    assert any(decision.kind == "settle" and decision.restore == "best" for decision in expected.adapt.decisions)
+    everything_happened = {"search", "settle", "raise", "success", "rollback", "cut", "diverged", "anneal"}
+    assert set(kinds(expected.adapt)) == everything_happened
+
+
+@EITHER_ORDER
+@pytest.mark.parametrize("rollback", [True, "disk", False])
+def test_wherever_the_copies_are(rollback: Any, first: bool, tmp_path: Path) -> None:
+    training = Training(tmp_path / "crashes", first=first, rule={**RULE, "rollback": rollback})
+    check_crashes(training, "between", tmp_path, ALL[::2])
+    assert not state_file.snapshot_folder(training.state_path).exists()
+
+
+@EITHER_ORDER
+def test_an_accuracy_whose_direction_shows_in_the_first_epoch_only(first: bool, tmp_path: Path) -> None:
+    """Its direction is inferred again, and until then the state file tells it."""
+
+    def model() -> Any:
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+        return compile_model(model, SGD(3.0), loss="binary_crossentropy", metrics=["accuracy"])
+
+    def train(folder: Path, crash: int | None = None) -> Attempt:
+        training = Training(folder, None, first=first, epochs=12, rule={**RULE, "monitor": "val_accuracy"})
+        x, y = data()
+        training.arguments = {"x": x, "y": (y > 0).astype("float32")}
+        training.arguments["validation_data"] = (x[:7], (y[:7] > 0).astype("float32"))
+        if crash is None:
+            return training.start(model=model())
+        training.crash("between", crash, model=model())
+        return Attempt(None, None, folder)
+
+    expected = train(tmp_path / "whole")
+    assert expected.adapt._config.mode == "max"
+    assert {"cut", "raise"} <= set(kinds(expected.adapt))
+    for epoch in (0, 1, 4, 5, 9):
+        train(tmp_path / "crashes", epoch)
+    check_same(train(tmp_path / "crashes"), expected)
+
+
+@EITHER_ORDER
+def test_validation_in_every_third_epoch(first: bool, tmp_path: Path) -> None:
+    """Where there is none, nothing can be written down before a callback in front of ours saves the epoch."""
+    training = Training(tmp_path / "crashes", arguments={"validation_freq": 3}, rule={**RULE, "raise_after": 1})
+    training.first = first
+    expected = check_crashes(training, "between", tmp_path, ALL[2::3] if first else ALL)
+    assert set(scalars_of(tmp_path / "whole")["lr_plateau/val_told"]) == {2, 5, 8, 11, 14, 17}
+    assert {"cut", "raise"} <= set(kinds(expected.adapt))
+
+
+def test_a_metric_that_is_not_there_is_missed_again(tmp_path: Path) -> None:
+    training = Training(tmp_path, epochs=4, rule={**RULE, "monitor": "val_nothing"})
+    training.crash("between", 2)
+    found = training.start()
+    assert [message for message in found.messages if "which is not there" in message] == found.messages[:1]
+    assert found.adapt.decisions == []
+
+
+# --- checkpoints of the user's own -----------------------------------------------------------------------------------
+
+
+def checkpoints(folder: Path, **arguments: Any) -> Any:
+    """One at the end of each epoch, with the optimizer; epochs from 1."""
+    name = str(folder / "{epoch}.weights.h5")
+    return keras.callbacks.ModelCheckpoint(name, save_weights_only=True, **arguments)
+
+
+def loaded(path: Path, with_optimizer: bool = True) -> Callable[[Any], None]:
+    def load(model: Any) -> None:
+        if with_optimizer:
+            model.optimizer.build(model.trainable_variables)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model.load_weights(path)
+
+    return load
+
+
+def by_hand(training: Training, epoch: int, **changes: Any) -> Attempt:
+    """Go on with an epoch, with the checkpoint from the end of the one before."""
+    training.arguments["initial_epoch"] = epoch
+    return training.start(load=loaded(training.folder / f"{epoch}.weights.h5"), **changes)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4, 5, 8, 9, 10, 11, 12, 15, 17])
+def test_a_checkpoint_of_the_epoch_in_which_it_died_goes_on_as_if_nothing_had_happened(
+    epoch: int, whole: Attempt, tmp_path: Path
+) -> None:
+    training = Training(tmp_path, has_backup=False)
+    training.crash("batch", epoch, checkpoints(training.folder))
+    found = by_hand(training, epoch)
+    assert found.messages == []
+    check_same(found, whole)
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(whole.folder))
+
+
+@pytest.fixture(scope="module")
+def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training has left behind that died in its last epoch, with checkpoints of all before."""
+    folder = tmp_path_factory.mktemp("died")
+    Training(folder, has_backup=False).crash("batch", len(LIFE) - 1, checkpoints(folder))
+    return folder
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4, 5, 8, 9, 10, 11, 12, 15, 16])
+def test_an_earlier_checkpoint_goes_on_with_what_was_known_then(
+    epoch: int, whole: Attempt, died: Path, tmp_path: Path
+) -> None:
+    """Copies are kept for the last two epochs; where one of an earlier epoch is missed, that is said."""
+    expected = whole
+    training = Training(shutil.copytree(died, tmp_path / "again"), has_backup=False)
+    found = by_hand(training, epoch)
+    known = [decision for decision in expected.adapt.decisions if decision.epoch < epoch]
+    assert repr(found.adapt.decisions[: len(known)]) == repr(known)
+    assert scalars_of(training.folder)["lr_plateau/val_told"].keys() == set(ALL)
+    assert training.runs == ["lr_plateau"]
+    was_raised = [decision.kind for decision in known if decision.kind not in ("cut", "diverged")][-1:] == ["raise"]
+    if was_raised:
+        (closed,) = [decision for decision in found.adapt.decisions[len(known) :] if decision.epoch == epoch - 1]
+        (opened,) = [decision for decision in known if decision.kind == "raise"][-1:]
+        assert (closed.kind, closed.restore, closed.rate) == ("rollback", None, opened.rate_before)
+        assert "is gone, so the excursion ends" in closed.reason
+        assert any("is gone, so the excursion ends" in message for message in found.messages)
+        assert found.rates[epoch] == pytest.approx((opened.rate_before,))
+    else:
+        assert found.rates[epoch] == expected.rates[epoch]
+        assert any("no copy of the best weights" in message for message in found.messages) == (
+            LIFE[epoch - 1] != min(LIFE[:epoch])
+        )
+
+
+def test_the_best_checkpoint_is_the_best_copy(tmp_path: Path) -> None:
+    """save_best_only: there is no copy on disk any more, and the weights themselves are the best ones."""
+    training = Training(tmp_path, has_backup=False)
+    path = tmp_path / "best.weights.h5"
+    arguments = {"mode": "min", "save_best_only": True, "save_weights_only": True}
+    training.crash("batch", 10, keras.callbacks.ModelCheckpoint(str(path), "val_told", **arguments))
+    training.arguments["initial_epoch"] = 10
+    at_first: list[list[bytes]] = []
+    after: dict[int, list[bytes]] = {}
+
+    def load(model: Any) -> None:
+        loaded(path)(model)
+        at_first.append(list(without_rates(everything(model)).values()))
+
+    spy = keras.callbacks.LambdaCallback()
+    spy.on_epoch_begin = lambda epoch, logs=None: after.update(
+        {epoch: list(without_rates(everything(spy.model)).values())}
+    )
+    found = training.start(None, 0, spy, load=load)
+    assert found.messages == []
+    (diverged,) = [decision for decision in found.adapt.decisions if decision.kind == "diverged"]
+    assert (diverged.epoch, diverged.restore) == (10, "best")
+    assert after[11] == at_first[0]
+
+
+def test_weights_alone_go_on_with_the_rate_and_a_new_optimizer(whole: Attempt, tmp_path: Path) -> None:
+    """The rate of the compiled optimizer is what it was at the very beginning, so nobody has set another one."""
+    training = Training(tmp_path, has_backup=False)
+    training.crash("batch", 4, checkpoints(training.folder))
+    training.arguments["initial_epoch"] = 4
+    found = training.start(load=loaded(training.folder / "4.weights.h5", with_optimizer=False))
+    assert found.messages == []
+    assert found.rates == {epoch: rate for epoch, rate in whole.rates.items() if epoch >= 4}
+    assert timeline(found.adapt) == timeline(whole.adapt)
+    assert found.weights != whole.weights
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_a_rate_that_the_user_has_changed_in_between_is_followed_and_said(with_optimizer: bool, tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False)
+    training.crash("batch", 4, checkpoints(training.folder))
+    training.arguments["initial_epoch"] = 4
+    load = loaded(tmp_path / "4.weights.h5", with_optimizer)
+
+    def load_and_set(model: Any) -> None:
+        load(model)
+        model.optimizer.learning_rate = 0.007
+
+    found = training.start(load=load_and_set)
+    assert found.rates[4] == pytest.approx((0.007,))
+    (override, raised) = [decision for decision in found.adapt.decisions if decision.epoch == 4]
+    assert (override.kind, override.rate_before, override.rate) == ("override", 0.025, 0.007)
+    assert raised.kind == "raise"
+    (message,) = found.messages
+    assert "the rate was found at 0.007, not at 0.025 as set, in epoch 5" in message
+
+
+def test_so_it_is_where_the_weights_have_yet_to_go_back(tmp_path: Path) -> None:
+    """The backup of epoch 8 is from before the rollback, which brings its own rate back."""
+    training = Training(tmp_path, first=True)
+    training.crash("batch", 9)
+    setter = keras.callbacks.Callback()
+    setter.on_train_begin = lambda logs=None: setattr(setter.model.optimizer, "learning_rate", 0.007)
+    found = training.start(None, 0, setter)
+    assert found.rates[9] == pytest.approx((0.007,))
+    (message,) = found.messages
+    assert "the rate was found at 0.007" in message
+
+
+# --- when it is not the same training --------------------------------------------------------------------------------
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+OTHERS = {
+    "patience": ({"patience": 2}, "patience=1, now 2"),
+    "rate": ({"max_lr": 0.5}, "max_lr=None, now 0.5"),
+    "two": ({"patience": 2, "factor": 0.25}, "factor=0.5, now 0.25, patience=1, now 2"),
+    "frequency": ({"frequency": 2}, "frequency='epoch', now 2"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_settings_are_refused_and_named(other: str, whole: Attempt, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.crash("between", 6)
+    before = files_below(tmp_path / "logs")
+    changes, words = OTHERS[other]
+    with pytest.raises(StateFileError, match=r"state\.json is of a training with other settings: ") as caught:
+        training.start(**changes)
+    assert words in str(caught.value)
+    assert "pass on_bad_state='fresh'" in str(caught.value)
+    assert files_below(tmp_path / "logs") == before
+    # It can go on all the same.
+    check_same(training.start(), whole)
+
+
+def test_another_optimizer_and_another_monitor_are_refused_and_named(tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False)
+    training.crash("between", 6)
+    training.arguments["initial_epoch"] = 6
+    with pytest.raises(StateFileError, match=r"monitor='val_told', now 'val_loss'"):
+        training.start(monitor="val_loss")
+    training.optimizer = lambda: SGD(0.1)
+    with pytest.raises(StateFileError, match=r"optimizer=\['Adam'\], now \['SGD'\]"):
+        training.start()
+    wide = keras.Sequential([keras.Input((4,)), keras.layers.Dense(9), keras.layers.Dense(1)])
+    with pytest.raises(StateFileError, match=r"weights=19, now 55"):
+        training.start(model=compile_model(wide, Adam(0.1), loss="mse", metrics=[metric_of(LIFE)[0]]))
+
+
+def test_more_epochs_and_another_place_for_copies_are_no_other_settings(whole: Attempt, tmp_path: Path) -> None:
+    training = Training(tmp_path, epochs=9)
+    training.crash("between", 6)
+    training.epochs = len(LIFE)
+    for rollback in ("disk", True):
+        training.crash("between", {"disk": 8, True: 9}[rollback], rollback=rollback)
+    check_same(training.start(), whole)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def make_newer(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9', 1))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+BAD = {
+    "truncated": (truncate, "cannot be used"),
+    "of a newer release": (make_newer, "look at it with the release that wrote it"),
+    "empty": (empty, "cannot be used"),
+    "of other settings": (lambda path: None, "patience=1, now 2"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_state_file_is_an_error_or_begins_anew_and_is_kept_as_the_user_chooses(bad: str, tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False)
+    training.crash("between", 6, checkpoints(tmp_path))
+    spoil, words = BAD[bad]
+    spoil(training.state_path)
+    before = files_below(training.state_path.parent)
+    assert any("snapshot" in name for name in before)
+    changes = {"patience": 2} if bad == "of other settings" else {}
+    for _ in range(2):
+        with pytest.raises(StateFileError, match=words):
+            by_hand(training, 6, **changes)
+    assert files_below(training.state_path.parent) == before
+
+    found = by_hand(training, 6, on_bad_state="fresh", **changes)
+    (message,) = [message for message in found.messages if "begins a new state file" in message]
+    assert words in message
+    assert "state.json.1" in message
+    after = files_below(training.state_path.parent)
+    for name, content in before.items():
+        if name.startswith("state.json"):
+            assert after[name.replace("state.json", "state.json.1")] == content
+    # Afresh with the weights and the rate that were found.
+    assert found.adapt.decisions[0].epoch >= 6
+    assert found.rates[6] == pytest.approx((0.05,)) or found.rates[6] == pytest.approx((0.1,))
+    loaded_again = state_file.load(training.state_path)
+    assert loaded_again.entries[0].epoch == 6
+    assert loaded_again.is_finished
+    # TensorBoard shows one line all the same.
+    assert scalars_of(tmp_path)["lr_plateau/val_told"].keys() == set(ALL)
+
+
+def test_a_state_file_that_is_gone_is_said(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.crash("between", 6)
+    training.state_path.unlink()
+    found = training.start()
+    (message,) = found.messages
+    assert "there is no state file" in message
+    assert "goes on in epoch 8" in message
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged"])
+def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: Path) -> None:
+    """In epoch 4 the rate was raised from 0.025."""
+    training = Training(tmp_path, first=False)
+    training.crash("between", 5)
+    (folder,) = [path for path in training.state_path.parent.iterdir() if path.is_dir()]
+    files = sorted(path.name.split("-")[0] for path in folder.iterdir())
+    assert "raise" in files
+    for path in folder.iterdir():
+        truncate(path) if how == "damaged" else path.unlink()
+    found = training.start()
+    assert [decision.kind for decision in found.adapt.decisions[:4]] == ["cut", "cut", "raise", "rollback"]
+    closed = found.adapt.decisions[3]
+    assert (closed.epoch, closed.rate, closed.restore) == (4, 0.025, None)
+    assert "the copy of the weights from before the raise is gone" in closed.reason
+    assert found.rates[5] == pytest.approx((0.025,))
+    said = " ".join(found.messages)
+    assert "so the excursion ends: only the rate goes back" in said
+    assert "no copy of the best weights any more" in said
+    # It learns on, and may go back to what took their place.
+    assert "diverged" in kinds(found.adapt)
+    assert scalars_of(tmp_path)["lr_plateau/val_told"].keys() == set(ALL)
+
+
+def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(tmp_path: Path) -> None:
+    callbacks: list[Any] = []
+    seen: list[Any] = []
+
+    def make(**arguments: Any) -> Any:
+        callbacks.append(AdaptLROnPlateau(**arguments))
+        return callbacks[-1]
+
+    def look(epoch: int, logs: Any) -> None:
+        seen.extend(copy.arrays for copy in callbacks[-1]._snapshots._copies.values())
+
+    training = Training(tmp_path, adapt=make, rule={**RULE, "rollback": "disk"})
+    training.crash("between", 8, at_epoch_end(look))
+    training.start(None, 0, at_epoch_end(look))
+    assert len(seen) > 20
+    assert set(map(type, seen)) == {type(None)}
+
+
+@pytest.mark.parametrize("rollback", [True, "disk"])
+def test_a_copy_that_is_damaged_during_training_is_missed_and_that_is_said(
+    rollback: Any, whole: Attempt, tmp_path: Path
+) -> None:
+    """In memory there is another one."""
+    training = Training(tmp_path, rule={**RULE, "rollback": rollback})
+    training.crash("between", 5)
+
+    def damage(epoch: int, logs: Any) -> None:
+        if epoch == 7:
+            for path in state_file.snapshot_folder(training.state_path).iterdir():
+                truncate(path)
+
+    found = training.start(None, 0, at_epoch_end(damage))
+    assert found.rates[9] == whole.rates[9]
+    if rollback == "disk":
+        (message,) = found.messages
+        assert "cannot go back to its copy of the weights (raise)" in message
+        assert found.weights != whole.weights
+    else:
+        assert found.messages == []
+        check_same(found, whole)
+
+
+def test_a_log_dir_that_is_removed_after_a_resume_costs_nothing(whole: Attempt, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.crash("between", 5)
+
+    def remove(epoch: int, logs: Any) -> None:
+        if epoch == 7:
+            shutil.rmtree(tmp_path / "logs")
+
+    with pytest.raises(CrashError):
+        training.start("between", 10, at_epoch_end(remove))
+    found = training.start()
+    assert found.messages == []
+    check_same(found, whole)
+
+
+# --- where the files are ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_state_file_without_a_log_dir(kind: Any, whole: Attempt, tmp_path: Path) -> None:
+    path = tmp_path / "states" / "mine.json"
+    training = Training(tmp_path)
+    changes = {"log_dir": None, "state_path": kind(path)}
+    for epoch in (3, 8, 10):
+        training.crash("between", epoch, **changes)
+    names = {each.name for each in path.parent.iterdir()}
+    assert names == {"mine.json", ".mine.json.lock", "mine.json.snapshots"}
+    check_same(training.start(**changes), whole)
+    assert {each.name for each in path.parent.iterdir()} <= names
+    assert not (tmp_path / "logs").exists()
+
+
+def test_no_state_file_if_none_is_wanted(tmp_path: Path) -> None:
+    """Then a training that goes on begins anew with the rate that it finds, which is no override."""
+    for changes in ({"state_path": False}, {"log_dir": None}):
+        training = Training(tmp_path / str(len(changes)) / str("log_dir" in changes))
+        training.crash("between", 4, **changes)
+        found = training.start(**changes)
+        assert found.messages == []
+        assert found.adapt.decisions[0].epoch > 4
+        assert "override" not in kinds(found.adapt)
+        assert not list(training.folder.rglob("state.json*"))
+
+
+def test_a_second_fit_leaves_the_files_of_the_first_alone(tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False, epochs=5)
+    first = training.start()
+    before = files_below(tmp_path / "logs")
+    second = training.start()
+    assert training.runs == ["lr_plateau", "lr_plateau_2"]
+    assert {name: content for name, content in files_below(tmp_path / "logs").items() if name in before} == before
+    assert (first.messages, second.messages) == ([], [])
+    assert repr(second.adapt.decisions) == repr(first.adapt.decisions)
+
+
+def test_a_second_fit_with_the_same_state_path_keeps_the_first_file_under_another_name(tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False, epochs=5)
+    path = tmp_path / "state.json"
+    training.start(state_path=path)
+    before = path.read_bytes()
+    second = training.start(state_path=path)
+    (message,) = second.messages
+    assert f"begins a new state file {path}; the old one is now {path}.1: it is of another training" in message
+    assert Path(f"{path}.1").read_bytes() == before
+
+
+def test_the_same_callback_fits_twice(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(**RULE, log_dir=tmp_path)
+    metric, teller = metric_of(LIFE)
+    adapt.monitor, adapt.mode = "val_told", "min"
+    model = tiny_model(metrics=[metric])
+    x, y = data()
+    for _ in range(2):
+        fit(model, teller, adapt, epochs=4, validation_data=(x, y))
+        assert kinds(adapt) == ["cut", "cut"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2"]
+    # And goes on with the second one, whose copies went when it had ended.
+    with pytest.warns(UserWarning, match="no copy of the best weights any more"):
+        fit(model, teller, adapt, epochs=9, initial_epoch=4, validation_data=(x, y))
+    assert [decision.epoch for decision in adapt.decisions] == [2, 3, 4, 5, 6, 7, 8]
+    assert kinds(adapt)[-1] == "rollback"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2"]
+
+
+@EITHER_ORDER
+def test_a_training_that_has_ended_goes_on_with_more_epochs(first: bool, whole: Attempt, tmp_path: Path) -> None:
+    """At its end nothing was open and the last epoch was the best, so it goes on as if it had not ended."""
+    training = Training(tmp_path, epochs=10, first=first)
+    training.start()
+    training.epochs = len(LIFE)
+    found = training.start()
+    assert found.messages == []
+    check_same(found, whole)
+
+
+def test_a_training_that_has_ended_far_from_its_best_goes_on_and_says_so(tmp_path: Path) -> None:
+    training = Training(tmp_path, epochs=6)
+    training.start()
+    training.epochs = len(LIFE)
+    found = training.start()
+    (message,) = found.messages
+    assert "no copy of the best weights any more" in message
+    assert [decision.kind for decision in found.adapt.decisions[:4]] == ["cut", "cut", "raise", "cut"]
+    assert found.adapt.decisions[4].kind == "rollback"  # At the end of the first part.
+    assert scalars_of(tmp_path)["lr_plateau/val_told"].keys() == set(ALL)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 5, 8])
+def test_ctrl_c_in_a_batch_and_on_in_the_same_process_with_the_same_objects(epoch: int, tmp_path: Path) -> None:
+    """As in a notebook, with weights that have seen a part of the epoch: it is the same training, not the same run."""
+    metric, teller = metric_of(LIFE)
+    model = tiny_model(Adam(0.1), metrics=[metric])
+    adapt = AdaptLROnPlateau("val_told", mode="min", **RULE, log_dir=tmp_path)
+    x, y = data()
+    arguments = {"batches": 4, "validation_data": (x, y), "epochs": len(LIFE)}
+    press = keras.callbacks.Callback()
+
+    def on_train_batch_end(batch: int, logs: Any = None) -> None:
+        if (press.epoch, batch) == (epoch, 2):
+            raise KeyboardInterrupt
+
+    press.on_epoch_begin = lambda epoch, logs=None: setattr(press, "epoch", epoch)
+    press.on_train_batch_end = on_train_batch_end
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, teller, adapt, press, **arguments)
+    fit(model, teller, adapt, initial_epoch=epoch, **arguments)
+    whole = AdaptLROnPlateau("val_told", mode="min", **RULE)
+    metric, teller = metric_of(LIFE)
+    fit(tiny_model(Adam(0.1), metrics=[metric]), teller, whole, **arguments)
+    assert timeline(adapt) == timeline(whole)
+    (run,) = tmp_path.iterdir()
+    assert read_scalars(run)["lr_plateau/val_told"].keys() == set(ALL)
+
+
+# --- decisions within an epoch ---------------------------------------------------------------------------------------
+
+
+def test_a_step_cadence_goes_on_too(tmp_path: Path) -> None:
+    """Eight batches an epoch, and a decision every three steps: windows reach across epochs."""
+    rule = {**RULE, "monitor": "loss", "frequency": 3}
+    training = Training(tmp_path / "crashes", first=False, epochs=12, rule=rule, arguments={"batches": 8})
+    training.optimizer = lambda: Adam(0.05)
+    expected = uninterrupted(training, tmp_path / "whole")
+    assert {"cut", "raise", "rollback"} <= set(kinds(expected.adapt))
+    assert any(decision.step % 8 for decision in expected.adapt.decisions)
+    for place, epoch in (("between", 0), ("batch", 2), ("between", 3), ("between", 6), ("batch", 9), ("between", 10)):
+        training.crash(place, epoch)
+    found = training.start()
+    assert found.messages == []
+    check_same(found, expected)
+
+
+def test_what_is_lost_of_a_step_cadence_behind_a_backup_is_said(tmp_path: Path) -> None:
+    rule = {**RULE, "monitor": "loss", "frequency": 3}
+    training = Training(tmp_path, first=True, epochs=8, rule=rule, arguments={"batches": 8})
+    training.crash("between", 4)
+    (message,) = training.start().messages
+    assert "What was observed since is not known" in message
+
+
+def test_what_is_lost_of_a_metric_of_the_training_behind_a_backup_is_said(tmp_path: Path) -> None:
+    """Without validation nothing can be written down before the backup is."""
+    training = Training(tmp_path, first=True, epochs=8, rule={**RULE, "monitor": "loss"})
+    training.arguments["validation_data"] = None
+    training.crash("between", 4)
+    (message,) = training.start().messages
+    assert "training goes on in epoch 6, but the state file" in message
+    assert "ends with epoch 4. What was observed since is not known" in message
+
+
+def test_a_state_file_that_a_full_disk_kept_from_being_written_is_older_than_the_backup(tmp_path: Path) -> None:
+    """The rate that the backup has was decided in between: it is gone on from, and nobody else is blamed for it."""
+    training = Training(tmp_path, first=False)
+    training.crash("between", 2)
+    folder = training.state_path.parent
+    shutil.copytree(folder, tmp_path / "older")
+    training.crash("between", 5)
+    shutil.rmtree(folder)
+    shutil.move(tmp_path / "older", folder)
+    found = training.start()
+    (message,) = found.messages
+    assert "training goes on in epoch 6, but the state file" in message
+    overrides = [decision for decision in found.adapt.decisions if decision.kind == "override"]
+    assert found.rates[5] == pytest.approx([decision.rate for decision in overrides])
+    assert overrides[0].rate != overrides[0].rate_before
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from keras_lrplateau.resume import state_file
+assert state_file.hold(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def held_by_another_process(lock: Path) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="there are no such locks")
+
+
+@posix
+def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> None:
+    """To go on beside it is an error; a new training has a run of its own, and says so."""
+    training = Training(tmp_path)
+    training.crash("between", 5)
+    gc.collect()
+    with held_by_another_process(tmp_path / "logs" / "lr_plateau" / ".lock"):
+        before = files_below(tmp_path / "logs")
+        with pytest.raises(RuntimeError, match=r"another process is training in .*log_dir=.*pass another log_dir"):
+            training.start()
+        assert files_below(tmp_path / "logs") == before
+        beside = Training(tmp_path, has_backup=False, epochs=3).start()
+    (message,) = beside.messages
+    assert f"another process is writing to {tmp_path / 'logs' / 'lr_plateau'} at this moment" in message
+    assert training.runs == ["lr_plateau", "lr_plateau_2"]
+    # The first goes on where it was, though it is not the newest one any more.
+    found = training.start()
+    (message,) = found.messages
+    assert f"goes on with the training in {tmp_path / 'logs' / 'lr_plateau'}." in message
+    check_same(found, whole)
+
+
+@posix
+def test_another_process_with_the_same_state_path(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    with (
+        held_by_another_process(tmp_path / ".state.json.lock"),
+        pytest.raises(RuntimeError, match=r"another process is training in .*state_path=.*pass another state_path"),
+    ):
+        training.start(state_path=tmp_path / "state.json", log_dir=None)
+    training.start(state_path=tmp_path / "state.json", log_dir=None)
+
+
+def test_two_callbacks_of_one_fit_have_a_run_and_a_state_each(tmp_path: Path) -> None:
+    """As a model with two optimizers has."""
+    training = Training(tmp_path, None, epochs=6, rule={**RULE, "monitor": "val_loss"})
+    other: list[Any] = []
+
+    def beside() -> Any:
+        other.append(AdaptLROnPlateau("val_mae", mode="min", **RULE, log_dir=tmp_path / "logs"))
+        return other[-1]
+
+    training.crash("begin", 4, beside())
+    assert training.runs == ["lr_plateau", "lr_plateau_2"]
+    assert [len(list((tmp_path / "logs" / run).glob("*tfevents*"))) for run in training.runs] == [1, 1]
+    training.start(None, 0, beside())
+    assert training.runs == ["lr_plateau", "lr_plateau_2"]
+    for run, monitor in zip(training.runs, ("val_loss", "val_mae"), strict=True):
+        found = state_file.load(tmp_path / "logs" / run / "state.json")
+        assert found.settings["monitor"] == monitor
+        assert [entry.epoch for entry in found.entries if entry.is_over] == list(range(6))
+
+
+def test_two_callbacks_of_one_fit_cannot_share_a_state_path(tmp_path: Path) -> None:
+    training = Training(tmp_path, has_backup=False, epochs=2)
+    path = tmp_path / "state.json"
+    other = AdaptLROnPlateau("val_mae", state_path=path)
+    with pytest.raises(RuntimeError, match="another callback of this model is training"):
+        training.start(None, 0, other, state_path=path)

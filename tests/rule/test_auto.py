@@ -1,0 +1,1407 @@
+"""Auto mode, as timelines: the values that come, and what is made of each.
+
+`Training` carries decisions out as the callback does, on a toy whose loss depends on the rate.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule.auto import Config, State, finish, needed_snapshots, override, start, step
+
+NAN, INF = math.nan, math.inf
+
+LONG = Config(observations=1000, budget=1.0)
+"""So long, and with so much to spend, that neither the end nor the budget is near."""
+
+ENDLESS = Config(budget=1.0)
+"""Of unknown length: no restart and no annealing."""
+
+
+def told(decision):
+    """ "kind rate", or only the rate where nothing happened."""
+    return (decision.kind + " " if decision.is_action else "") + f"{decision.rate:.3g}"
+
+
+def go_on(config, state, values, losses=None):
+    """The last state, a line as of `told`, and the decisions."""
+    decisions = []
+    for i, value in enumerate(values):
+        state, decision = step(config, state, value, losses[i] if losses else None)
+        decisions.append(decision)
+    return state, [told(decision) for decision in decisions], decisions
+
+
+def until(config, state, kind, values, limit=400):
+    """The state after the first decision of this kind, that decision, and how many observations it took."""
+    values = iter(values)
+    for count in range(1, limit + 1):
+        state, decision = step(config, state, next(values))
+        if decision.kind == kind:
+            return state, decision, count
+    raise AssertionError(f"no {kind} in {limit} observations")
+
+
+def line(first, slope, noise=0.0, seed=0):
+    """Values for ever."""
+    rng = random.Random(seed)
+    while True:
+        yield first + rng.gauss(0, 1) * noise
+        first += slope
+
+
+def flat(level):
+    """The same value for ever."""
+    return itertools.repeat(level)
+
+
+def take(count, values):
+    return list(itertools.islice(values, count))
+
+
+class Training:
+    """A quadratic in three directions of different curvature, trained by gradient descent, ten steps an observation."""
+
+    CURVATURES = (1.0, 0.1, 0.01)
+    STEPS = 10
+
+    def __init__(self, config, rate, noise=0.0, seed=0, with_loss=True):
+        self.config, self.noise, self.with_loss = config, noise, with_loss
+        self.random = random.Random(seed)
+        self.weights = (1.0, 1.0, 1.0)
+        self.untrained = self.loss()
+        self.kept = {"start": self.weights}
+        self.state = replace(start(config, rate), loss_before=self.untrained if with_loss else None)
+        self.decisions = []
+
+    def loss(self):
+        return sum(curvature * x * x / 2 for curvature, x in zip(self.CURVATURES, self.weights, strict=True))
+
+    def train(self, observations):
+        for _ in range(observations):
+            for _ in range(self.STEPS):
+                self.weights = tuple(
+                    max(-1e150, min(1e150, x - self.state.rate * (curvature * x + self.random.gauss(0, self.noise))))
+                    for curvature, x in zip(self.CURVATURES, self.weights, strict=True)
+                )
+            value = self.loss()
+            self.carry_out(step(self.config, self.state, value, value if self.with_loss else None))
+        return self
+
+    def finish(self):
+        self.carry_out(finish(self.config, self.state))
+        return self
+
+    def carry_out(self, stepped):
+        self.state, decision = stepped
+        self.decisions.append(decision)
+        if decision.save:
+            self.kept[decision.save] = self.weights
+        if decision.restore:
+            self.weights = self.kept[decision.restore]
+        needed = needed_snapshots(self.config, self.state)
+        self.kept = {name: weights for name, weights in self.kept.items() if name in needed}
+
+    def kinds(self):
+        return [decision.kind for decision in self.decisions if decision.is_action]
+
+
+# --- 1. the search ---------------------------------------------------------------------------------------------------
+
+
+def search(config, rate, score_of, loss_before=None, with_loss=False):
+    """Search where each rate brings `score_of(rate)`: the rates tried, and the state and decision that ended it."""
+    state, tried = replace(start(config, rate), loss_before=loss_before), []
+    while state.phase == "search":
+        tried.append(float(f"{state.rate:.3g}"))
+        score = score_of(state.rate)
+        state, decision = step(config, state, score, score if with_loss else None)
+        assert decision.kind in ("search", "settle")
+    return tried, state, decision
+
+
+def best_at(peak):
+    """Progress in proportion to the rate up to the best one, at 3 times that and above broken."""
+    return lambda rate: NAN if rate > 2.9 * peak else 1.0 - 0.9 * min(rate / peak, 1.0)
+
+
+def test_from_far_too_low_it_goes_up_by_tens_until_one_breaks_then_looks_between():
+    tried, state, decision = search(LONG, 1e-5, best_at(0.1), loss_before=1.0, with_loss=True)
+    assert tried == [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 0.316, 0.0316]
+    assert (told(decision), decision.restore) == ("settle 0.1", "best")
+    assert state.best == pytest.approx(0.1)
+    assert "1e-05: 0%" in decision.reason
+    assert "0.1: 100%, 0.316: broken, 1: broken" in decision.reason
+
+
+def test_from_far_too_high_it_goes_down_by_tens():
+    tried, _, decision = search(LONG, 1e3, best_at(0.1), loss_before=1.0, with_loss=True)
+    assert tried == [1e3, 100.0, 10.0, 1.0, 0.1, 0.01, 0.316, 0.0316]
+    assert (told(decision), decision.restore) == ("settle 0.1", "best")
+
+
+def test_from_the_right_rate_it_comes_back_to_it():
+    tried, _, decision = search(LONG, 0.1, best_at(0.1), loss_before=1.0, with_loss=True)
+    assert tried[:2] == [0.1, 1.0]
+    assert (told(decision), decision.restore) == ("settle 0.1", "best")
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e3])
+@pytest.mark.parametrize("loss_before", [1.0, None])
+def test_from_rates_that_are_all_alike_it_goes_either_way_by_turns(rate, loss_before):
+    """Too low to show, or so high that the network is dead and its answer constant."""
+    score_of = best_at(0.1)
+
+    def alike(rate):
+        return 1.0 if rate < 2e-3 or rate > 0.2 else score_of(rate)
+
+    tried, _, decision = search(LONG, rate, alike, loss_before, loss_before is not None)
+    assert sorted(tried[:3]) == pytest.approx([rate / 10, rate, 10 * rate])
+    assert {10**i for i in range(-1, 2)} & {round(tried_rate, 6) for tried_rate in tried}, "on both sides it goes on"
+    assert decision.rate == pytest.approx(0.1)
+
+
+def test_rates_that_are_all_worse_than_no_training_are_not_compared():
+    """Dead networks: which of them is least bad is chance. Seen from 10 on PyTorch: 100 looked best, and was taken."""
+    dead = {10: 13.86, 32: 14.07, 100: 13.58, 316: 13.87, 1000: 13.78}
+
+    def loss(rate):
+        return dead.get(round(rate), 14.0) if rate > 2 else 2.96 if rate > 0.5 else best_at(0.1)(rate)
+
+    assert loss(100.0) < min(loss(10.0), loss(1000.0)), "100 is between worse ones"
+    assert loss(100.0) > auto.HOPELESS * 2.39
+    tried, _, decision = search(LONG, 10.0, loss, loss_before=2.39, with_loss=True)
+    assert max(tried) == 10.0
+    assert 0.03 < decision.rate < 0.2
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 1e3])
+def test_without_a_training_loss_it_goes_by_the_metric_and_ends_at_the_same_rate(rate):
+    tried, _, decision = search(LONG, rate, best_at(0.1))
+    assert decision.rate == pytest.approx(0.1)
+    assert any(tried_rate < 0.09 for tried_rate in tried), "one below the best, for a score without progress"
+
+
+def test_the_score_without_training_is_forgotten_when_it_is_no_metric():
+    _, state, _ = search(LONG, 0.1, best_at(0.1), loss_before=50.0)
+    assert state.loss_before is None
+
+
+def test_in_max_mode_a_larger_metric_wins():
+    score_of = best_at(0.1)
+    _, _, decision = search(replace(LONG, mode="max"), 1e-3, lambda rate: -score_of(rate))
+    assert decision.rate == pytest.approx(0.1)
+
+
+def test_the_lowest_rate_with_most_of_the_progress_is_taken():
+    """0.1 brings all, 0.0316 four fifths: enough, since a rate too low is raised later."""
+
+    def score_of(rate):
+        return NAN if rate > 0.2 else 1.0 - {0.1: 1.0, 0.0316: auto.ENOUGH + 0.1}.get(float(f"{rate:.3g}"), 0.01)
+
+    tried, _, decision = search(LONG, 0.1, score_of, loss_before=1.0, with_loss=True)
+    assert 0.0316 in tried
+    assert decision.rate == pytest.approx(0.0316, rel=1e-2)
+
+
+def test_every_trial_begins_with_the_first_weights_and_the_best_one_is_saved():
+    state = replace(start(LONG, 0.01), loss_before=1.0)
+    saved, score_of = [], best_at(0.1)
+    while state.phase == "search":
+        rate, score = state.rate, score_of(state.rate)
+        state, decision = step(LONG, state, score, score)
+        if decision.kind == "search":
+            assert decision.restore == "start"
+        if decision.save:
+            saved.append(float(f"{rate:.3g}"))
+    assert saved == [0.01, 0.1], "each was the best one at its time"
+    assert decision.restore == "best"
+
+
+def test_the_last_trial_is_not_restored_when_it_is_the_one_chosen():
+    tried, _, decision = search(replace(LONG, observations=100, budget=0.01), 0.01, best_at(0.1), 1.0, True)
+    assert tried == [0.01, 0.1], "no observation is left in the budget"
+    assert (told(decision), decision.save, decision.restore) == ("settle 0.1", "best", None)
+
+
+def test_when_all_trials_break_it_goes_on_from_the_first_weights_with_a_lower_rate_than_any():
+    tried, state, decision = search(LONG, 1.0, lambda rate: NAN)
+    assert len(tried) == auto.MOST_TRIALS
+    assert (decision.kind, decision.restore, state.best) == ("settle", "start", None)
+    assert decision.rate == pytest.approx(min(tried) / 10)
+    assert "all broke" in decision.reason
+    assert needed_snapshots(LONG, state) == {"start"}
+    state, decision = step(LONG, state, 3.0)
+    assert (decision.kind, decision.save) == ("best", "best")
+
+
+def test_when_all_trials_break_min_lr_holds():
+    config = replace(LONG, min_lr=0.05)
+    tried, state, decision = search(config, 1.0, lambda rate: NAN)
+    assert tried == [1.0, 0.1]
+    assert decision.rate == state.rate == 0.05
+
+
+def test_max_lr_bounds_the_search():
+    tried, _, decision = search(replace(LONG, max_lr=0.02), 1e-3, best_at(0.1), loss_before=1.0, with_loss=True)
+    assert tried[:2] == [1e-3, 0.01]
+    assert max(tried) <= 0.02
+    assert decision.rate == pytest.approx(0.01)
+
+
+def test_min_lr_bounds_the_search():
+    tried, _, decision = search(replace(LONG, min_lr=0.5), 10.0, best_at(0.1), loss_before=1.0, with_loss=True)
+    assert min(tried) >= 0.5
+    assert 10.0 in tried
+    assert 1.0 in tried
+    assert decision.rate >= 0.5
+
+
+def test_a_rate_whose_loss_breaks_behind_a_better_metric_is_broken_all_the_same():
+    state = replace(start(LONG, 0.1), loss_before=1.0)
+    state, _ = step(LONG, state, 0.5, 0.5)
+    assert state.best == 0.5
+    state, decision = step(LONG, state, 0.4, NAN)
+    assert "training loss is nan" in decision.reason
+    assert dict(state.trials)[2] == INF
+    while state.phase == "search":
+        state, _ = step(LONG, state, 0.9, 0.9)
+    assert state.rate_too_high == pytest.approx(1.0)
+
+
+def test_the_search_says_by_what_it_went():
+    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75)
+    assert decision.reason == "0.1 has brought a metric of 0.75"
+    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75, 1.5)
+    assert decision.reason == "0.1 has brought a training loss of 1.5"
+
+
+def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
+    """Its loss is 0.05; training goes from 1 to 0.6 in an epoch at the best rate."""
+    state = replace(start(LONG, 0.01), loss_before=0.05)
+    while state.phase == "search":
+        loss = 1.0 - 0.4 * state.rate if state.rate < 2 else INF
+        assert not loss <= plateau.FAR_WORSE * 0.05, "every trial is far worse than that"
+        state, decision = step(LONG, state, loss, loss)
+    assert 0.3 < decision.rate < 2
+    state, decision = step(LONG, state, 0.9, 0.9)
+    assert decision.kind != "diverged"
+
+
+def test_without_another_trial_to_compare_far_worse_is_broken():
+    config = Config(observations=100, budget=0.0)
+    state, decision = step(config, replace(start(config, 10.0), loss_before=1.0), 500.0, 500.0)
+    assert (decision.kind, decision.restore) == ("settle", "start")
+    assert state.rate == pytest.approx(10.0 * auto.HARD_CUT)
+    assert state.best is None
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("with_loss", [True, False])
+def test_a_real_training_settles_near_its_best_rate_and_ends_trained(rate, with_loss):
+    """Curvature 1 is unstable above 2."""
+    training = Training(Config(observations=100), rate, with_loss=with_loss).train(100).finish()
+    settled = next(decision for decision in training.decisions if decision.kind == "settle")
+    assert 0.02 <= settled.rate < 2.0
+    assert training.untrained > 0.5
+    assert training.loss() < 1e-3
+    assert all(decision.rate < 2.0 for decision in training.decisions if decision.kind == "success")
+
+
+# --- 2. raises -------------------------------------------------------------------------------------------------------
+
+
+def settled(config=LONG, rate=0.1, value=1.0, loss_before=None):
+    """After a search in which no other rate did anything: the rate given, and its first observation."""
+
+    def score_of(tried):
+        return value if tried == rate else value + 1.0
+
+    _, state, decision = search(config, rate, score_of, loss_before)
+    assert (decision.kind, state.rate, state.best) == ("settle", rate, value)
+    return state
+
+
+def in_excursion(config=LONG):
+    """On a good trend, just raised."""
+    state, decision, _ = until(config, settled(config), "raise", line(0.99, -0.01))
+    assert state.in_excursion
+    return state, decision
+
+
+def test_a_good_trend_is_raised_and_each_success_is_followed_by_another_raise():
+    """-0.01 an observation, then -0.03, -0.09: three times the rate, three times the slope."""
+    state, decision = in_excursion()
+    assert told(decision) == "raise 0.3"
+    assert decision.save == "best", "the weights of the raise are the best ones"
+    assert "significant decrease" in decision.reason
+    level, rates = decision.value, [decision.rate]
+    for slope in (-0.03, -0.09):
+        state, decision, count = until(LONG, state, "success", line(level + slope, slope))
+        assert count == auto.RAISE_LENGTH
+        assert "the raise got ahead" in decision.reason
+        assert "a higher one may be better still" in decision.reason
+        level = decision.value
+        rates.append(decision.rate)
+    assert rates == pytest.approx([0.3, 0.9, 2.7])
+    assert state.in_excursion
+    assert state.spent == settled().spent, "nothing was taken back"
+
+
+def test_a_raise_that_succeeds_where_no_higher_one_may_be_tried_stays():
+    config = replace(LONG, max_lr=0.5)
+    state, decision = in_excursion(config)
+    state, decision, _ = until(config, state, "success", line(decision.value - 0.1, -0.1))
+    assert (told(decision), decision.save) == ("success 0.3", "best")
+    assert not state.in_excursion
+
+
+def test_a_raise_that_does_not_get_ahead_is_rolled_back_and_the_next_one_waits_twice_as_long():
+    state, decision = in_excursion()
+    spent, level, waits = state.spent, decision.value, []
+    for _ in range(3):
+        state, decision, count = until(LONG, state, "rollback", line(level, 0.0))
+        assert (count, told(decision), decision.restore) == (auto.RAISE_LENGTH, "rollback 0.1", "best")
+        assert "did not get ahead" in decision.reason
+        state, decision, count = until(LONG, state, "raise", line(level - 0.01, -0.01))
+        level = decision.value
+        waits.append(count)
+    assert waits[1] == 2 * waits[0]
+    assert waits[2] == 2 * waits[1]
+    assert state.spent == spent + 3 * auto.RAISE_LENGTH
+
+
+def test_a_raise_is_compared_with_the_trend_before_it_and_not_with_the_last_value():
+    """It goes on at -0.01 an observation exactly as before: better values, but no sooner."""
+    state, decision = in_excursion()
+    state, line_, decisions = go_on(LONG, state, [decision.value - 0.01 * i for i in range(1, auto.RAISE_LENGTH + 1)])
+    assert decisions[-1].value < decision.value
+    assert line_[-1] == "rollback 0.1"
+
+
+def test_a_flat_trend_is_raised_once_from_a_snapshot_of_its_own():
+    state, decision, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
+    assert count == auto.SHORTEST_WINDOW - 1, "with the one of the search the shortest window"
+    assert (told(decision), decision.save, decision.restore) == ("raise 0.3", "raise", None)
+    assert "no significant decrease" in decision.reason
+    assert needed_snapshots(ENDLESS, state) == {"best", "raise"}
+    state, decision, _ = until(ENDLESS, state, "rollback", flat(1.1))
+    assert decision.restore == "raise"
+    assert needed_snapshots(ENDLESS, state) == {"best"}
+    _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * auto.WINDOW)
+    assert {text.split()[0] for text in line_ if " " in text} == {"cut"}, "once"
+
+
+def test_no_raise_goes_above_max_lr_or_to_a_rate_that_broke():
+    for config, state in (
+        (replace(LONG, max_lr=0.29), settled(replace(LONG, max_lr=0.29))),
+        (LONG, replace(settled(), rate_too_high=0.3)),
+    ):
+        _, line_, _ = go_on(config, state, take(60, line(0.99, -0.01)))
+        assert set(line_) == {"0.1"}
+
+
+def test_a_rate_of_zero_and_one_that_would_overflow_are_not_raised():
+    for rate in (0.0, 1e308):
+        state, _ = override(LONG, settled(), rate)
+        _, line_, _ = go_on(LONG, state, [1.0 - 0.01 * i for i in range(40)])
+        assert set(line_) == {f"{rate:.3g}"}
+
+
+# --- 3. cuts ---------------------------------------------------------------------------------------------------------
+
+NO_RAISE = replace(ENDLESS, budget=0.0)
+"""Nothing is tried: the rate given, and cuts."""
+
+
+def held(config=NO_RAISE, rate=0.1, value=1.0):
+    """Settled without a search."""
+    state, decision = step(config, start(config, rate), value)
+    assert (decision.kind, state.phase) == ("settle", "hold")
+    return state
+
+
+def test_a_flat_trend_with_no_raise_to_try_is_cut_again_and_again():
+    state = held()
+    _, decision, first = until(NO_RAISE, state, "cut", flat(1.1))
+    state, decision, _ = until(NO_RAISE, state, "cut", flat(1.1))
+    assert first == auto.SHORTEST_WINDOW - 1
+    assert (decision.rate, decision.restore) == (pytest.approx(0.1 * auto.CUT), None)
+    assert "no raise is left to try" in decision.reason
+    state, decision, count = until(NO_RAISE, state, "cut", flat(1.1))
+    assert decision.rate == pytest.approx(0.1 * auto.CUT**2)
+    assert "the last cut was fruitless, too" in decision.reason
+    assert count == auto.SHORTEST_WINDOW
+    assert state.fruitless == 2
+
+
+def test_a_new_best_makes_a_cut_fruitful():
+    state, _, _ = until(NO_RAISE, held(), "cut", flat(1.1))
+    assert state.fruitless == 1
+    state, decision = step(NO_RAISE, state, 0.5)
+    assert decision.kind == "best"
+    assert state.fruitless == 0
+
+
+def test_a_rising_trend_goes_back_to_the_best_weights_with_a_lower_rate():
+    state = held()
+    state, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
+    assert decision.restore == "best"
+    assert decision.rate < 0.1
+    assert "significant increase" in decision.reason
+    again, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
+    assert decision.restore == "best"
+    assert decision.rate < state.rate
+    assert again.fruitless > state.fruitless
+
+
+def test_a_cut_after_a_divergence_does_not_raise_the_rate():
+    """The best came at 0.1; after a divergence the rate is far lower, and there the metric rises."""
+    state, decision = step(NO_RAISE, held(), NAN)
+    assert told(decision) == "diverged 0.01"
+    _, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
+    assert decision.restore == "best"
+    assert decision.rate < 0.01
+
+
+def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
+    config = replace(NO_RAISE, min_lr=0.06)
+    state, decision, _ = until(config, held(config), "cut", flat(1.1))
+    assert decision.rate == 0.06
+    _, line_, _ = go_on(config, state, [1.1] * 40)
+    assert set(line_) == {"0.06"}
+
+
+@pytest.mark.parametrize("end", ["flat", "rising", "diverged", "annealed"])
+def test_a_rate_that_somebody_set_below_min_lr_is_not_taken_up_to_it(end):
+    config = replace(NO_RAISE, min_lr=1.0, observations=200)
+    state, _ = override(config, held(config, rate=1.0), 0.1)
+    values = {"flat": [1.1] * 40, "rising": [1.0 + 0.1 * i for i in range(40)], "diverged": [NAN] * 3}
+    _, _, decisions = go_on(config, state, values.get(end, [1.0 - i / 1000 for i in range(199)]))
+    # Another attempt has a rate of its own.
+    decisions = list(itertools.takewhile(lambda decision: decision.kind != "restart", decisions))
+    assert {decision.rate for decision in decisions} == {0.1}
+
+
+# --- 4. restarts -----------------------------------------------------------------------------------------------------
+
+RESTARTS = Config(observations=400, budget=0.0)
+
+
+def restarted(config=RESTARTS):
+    """Cut, fruitlessly, and begun again; the best so far is 1."""
+    state, _, _ = until(config, held(config), "cut", flat(1.1))
+    assert state.fruitless == 1
+    state, decision, _ = until(config, state, "restart", flat(1.1))
+    assert state.behind
+    return state, decision
+
+
+def test_after_a_fruitless_cut_a_new_attempt_begins_from_the_first_weights():
+    state, decision = restarted()
+    assert (decision.restore, decision.rate) == ("start", pytest.approx(0.1 * auto.CUT))
+    assert "the last cut was fruitless, too; a new attempt from the first weights" in decision.reason
+    assert (state.restarts, state.best, state.attempt_best) == (1, 1.0, None)
+    assert needed_snapshots(RESTARTS, state) == {"start", "best"}
+
+
+def test_a_new_attempt_saves_nothing_until_it_beats_the_one_before():
+    state, _ = restarted()
+    state, _, decisions = go_on(RESTARTS, state, [3.0, 2.0, 1.5])
+    assert {decision.save for decision in decisions} == {None}
+    state, decision = step(RESTARTS, state, 0.9)
+    assert (decision.kind, decision.save) == ("best", "best")
+    assert not state.behind
+
+
+def test_an_attempt_that_is_flat_after_a_cut_without_having_beaten_the_one_before_is_given_up_for_it():
+    state, _ = restarted()
+    state, cut, _ = until(RESTARTS, state, "cut", flat(1.5))
+    assert state.behind
+    assert cut.restore is None
+    state, decision, _ = until(RESTARTS, state, "rollback", flat(1.5))
+    assert decision.restore == "best"
+    assert "without having beaten 1 from before the restart" in decision.reason
+    assert decision.rate == pytest.approx(0.1 * auto.CUT)
+    assert not state.behind
+    _, line_, _ = go_on(RESTARTS, state, take(60, flat(1.1)))
+    assert not [text for text in line_ if text.startswith("restart")], "and no other is made"
+
+
+def test_an_attempt_that_rises_is_cut_without_the_weights_of_another():
+    state, _ = restarted()
+    state, _ = step(RESTARTS, state, 1.5)
+    _, decision, _ = until(RESTARTS, state, "cut", line(1.6, 0.1))
+    assert decision.restore is None
+    assert "significant increase" in decision.reason
+
+
+def test_an_attempt_that_rises_at_min_lr_is_given_up():
+    config = replace(RESTARTS, min_lr=0.1)
+    state = replace(held(config), behind=True, restarts=1)
+    _, decision, _ = until(config, state, "rollback", line(1.5, 0.1))
+    assert (decision.restore, decision.rate) == ("best", 0.1)
+
+
+def test_restarts_are_bounded_and_only_made_where_enough_is_left():
+    config = replace(RESTARTS, observations=100_000)
+    state, best = held(config), 1.0
+    for _ in range(auto.MOST_RESTARTS):
+        state, _, _ = until(config, state, "restart", flat(best + 0.1))
+        best -= 0.2
+        state, _ = step(config, state, best)
+        assert not state.behind, "it has beaten the one before"
+    assert needed_snapshots(config, state) == {"best"}
+    _, line_, _ = go_on(config, state, [best + 0.1] * 100)
+    assert {text.split()[0] for text in line_ if " " in text} == {"cut"}
+
+
+def test_no_attempt_begins_where_too_few_observations_are_left_for_it():
+    """As many as the shortest attempt, and half as many again as this one took to its best."""
+    state = held(RESTARTS)
+    state, _, _ = go_on(RESTARTS, state, [1.0 - 0.01 * i for i in range(100)])
+    state, _, _ = until(RESTARTS, state, "cut", flat(0.5))
+    left = 1.5 * state.attempt_best_at
+    assert left > auto.SHORTEST_ATTEMPT
+    waits = state.observations + auto.SHORTEST_WINDOW
+    for observations, kind in ((waits + int(left) - 2, "cut"), (waits + int(left) + 2, "restart")):
+        config = replace(RESTARTS, observations=observations)
+        assert observations * (1 - auto.TAIL) > waits, "annealing is not yet due"
+        _, line_, _ = go_on(config, state, [0.5] * auto.SHORTEST_WINDOW)
+        assert line_[-1].split()[0] == kind
+
+
+def test_a_length_that_seems_to_shrink_does_not_lose_the_first_weights():
+    state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
+    short = replace(RESTARTS, observations=state.observations + 5)
+    assert "start" in needed_snapshots(short, state)
+    assert until(RESTARTS, state, "restart", flat(1.1))[1].restore == "start"
+
+
+def test_a_training_of_unknown_length_is_cut_instead():
+    state, line_, _ = go_on(NO_RAISE, held(), [1.1] * 10 * auto.SHORTEST_WINDOW)
+    assert {text.split()[0] for text in line_ if " " in text} == {"cut"}
+    assert state.restarts == 0
+
+
+def test_a_new_best_is_never_lost_to_a_restart():
+    """A rolled-back excursion has seen 0.2; then, after a fruitless cut, the metric is flat but for a new best."""
+    state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
+    state = replace(state, attempt_best=0.2)
+    values = [1.0 + 0.2 * (i % 2) for i in range(auto.WINDOW)] + [0.9]
+    state = replace(state, window=tuple(values[-auto.WINDOW : -1]), held=auto.WINDOW)
+    state, decision = step(RESTARTS, state, 0.9)
+    assert (decision.save, decision.best) == ("best", 0.9)
+
+
+# --- 5. annealing ----------------------------------------------------------------------------------------------------
+
+
+def annealing(observations=40, until_left=0, config=None):
+    """Improving up to the given number of observations before the end."""
+    config = config or Config(observations=observations, budget=0.0)
+    state = held(config)
+    values = [1.0 - 0.01 * i for i in range(1, observations - until_left)]
+    return config, *go_on(config, state, values)
+
+
+@pytest.mark.parametrize("observations", [10, 40, 100])
+def test_the_last_part_is_annealed_in_a_straight_line_to_zero(observations):
+    config, state, _, decisions = annealing(observations)
+    first = next(i for i, decision in enumerate(decisions) if decision.kind == "anneal")
+    length = observations - decisions[first].observation
+    assert length == observations - round(observations * (1 - auto.TAIL))
+    assert f"the last {length} observations: in a straight line towards zero" in decisions[first].reason
+    rates = [decision.rate for decision in decisions[first:-1]]
+    # The middles of the pieces of a line from 0.1 to 0.
+    assert rates == pytest.approx([0.1 * (length - 0.5 - i) / length for i in range(length)])
+    assert [decision.kind for decision in decisions[first:-1]] == ["anneal"] * length
+    assert decisions[-2].reason.startswith("1 observation left")
+    # After the last observation nothing is left to anneal.
+    assert (decisions[-1].kind, decisions[-1].rate) == ("best", rates[-1])
+    assert [decision.save for decision in decisions[first:]] == ["best"] * (length + 1)
+    assert finish(config, state).decision.kind == "hold"
+
+
+def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
+    config, state, *_ = annealing(20)
+    _, line_, _ = go_on(config, state, [0.5, 0.4, 0.6, 0.7] * 5)
+    assert set(line_) == {told(step(config, state, 0.5).decision)}
+
+
+def test_annealing_does_not_go_below_min_lr():
+    _, _, _, decisions = annealing(config=Config(observations=40, budget=0.0, min_lr=0.04))
+    rates = [decision.rate for decision in decisions]
+    assert min(rates) == rates[-1] == 0.04
+
+
+def test_annealing_begins_with_the_best_weights_where_the_last_ones_are_worse():
+    config = Config(observations=40, budget=0.0)
+    values = [2.0] * round(40 * (1 - auto.TAIL))
+    _, _, decisions = go_on(config, held(config), values)
+    anneal = next(decision for decision in decisions if decision.kind == "anneal")
+    assert anneal.restore == "best"
+    assert "from the best weights, since the last ones are worse than 1" in anneal.reason
+
+
+def test_annealing_that_begins_with_the_last_observation_does_nothing():
+    """Two observations: the first is the search."""
+    config = Config(observations=2)
+    _, line_, _ = go_on(config, start(config, 0.1), [1.0, 0.9])
+    assert line_ == ["settle 0.1", "0.1"]
+
+
+def test_a_length_that_changes_on_the_way_bends_the_line():
+    config, state, *_ = annealing(40, until_left=5)
+    before = state.rate
+    state, decision = step(replace(config, observations=60), state, 0.5)
+    assert decision.kind == "anneal"
+    assert before < decision.rate < 0.1
+    assert "left" in decision.reason
+    state, decision = step(replace(config, observations=state.observations), state, 0.4)
+    assert decision.rate == state.rate
+    assert decision.kind == "best"
+
+
+def test_an_open_excursion_is_judged_before_annealing():
+    config = Config(observations=100, budget=1.0)
+    due = round(100 * (1 - auto.TAIL))
+    state, _, _ = go_on(config, settled(config, value=1.1), take(auto.SHORTEST_WINDOW - 2, flat(1.1)))
+    state, decision = step(config, replace(state, observations=due - 2), 1.1)
+    assert (decision.kind, state.observations) == ("raise", due - 1)
+    state, decision = step(config, state, 1.1)
+    assert decision.kind == "rollback", "after one observation"
+    state, decision = step(config, state, 1.1)
+    assert decision.kind == "anneal"
+
+
+# --- 6. divergence ---------------------------------------------------------------------------------------------------
+
+
+def test_diverged_while_holding_goes_back_to_the_best_weights_with_a_tenth_of_the_rate():
+    state = settled()
+    state, decision = step(LONG, state, NAN)
+    assert (told(decision), decision.restore) == ("diverged 0.01", "best")
+    assert "the metric is nan" in decision.reason
+    assert state.rate_too_high == 0.1
+    _, line_, _ = go_on(LONG, state, [1.0 - 0.01 * i for i in range(60)])
+    assert not [text for text in line_ if text.startswith("raise") and float(text.split()[1]) >= 0.1]
+
+
+def test_diverged_in_the_search_is_a_broken_trial():
+    state, decision = step(LONG, start(LONG, 1.0), INF)
+    assert (told(decision), decision.restore) == ("search 0.1", "start")
+    assert "the metric is inf" in decision.reason
+    assert dict(state.trials) == {0: INF}
+
+
+def test_diverged_in_an_excursion_has_only_failed():
+    state, _ = in_excursion()
+    state, decision = step(LONG, state, NAN)
+    assert (told(decision), decision.restore) == ("diverged 0.1", "best")
+    assert state.rate_too_high == pytest.approx(0.3)
+    assert state.recoveries == 0
+    assert not state.in_excursion
+
+
+def test_diverged_while_annealing_anneals_on_from_a_tenth():
+    config, state, *_ = annealing(40, until_left=6)
+    before = state.rate
+    assert state.phase == "anneal"
+    state, decision = step(config, state, NAN)
+    assert (decision.kind, decision.restore, decision.rate) == ("diverged", "best", pytest.approx(before / 10))
+    state, decision = step(config, state, 0.9)
+    assert decision.kind == "anneal"
+    assert decision.rate < before / 10
+
+
+def test_diverged_before_anything_finite_goes_back_to_the_start():
+    _, state, _ = search(LONG, 1.0, lambda rate: NAN)
+    state, decision = step(LONG, state, NAN)
+    assert (decision.kind, decision.restore) == ("diverged", "start")
+
+
+def test_a_training_loss_far_worse_than_before_training_has_diverged():
+    state = replace(settled(), loss_before=1.0)
+    _, decision = step(LONG, state, 1.1, 1e3)
+    assert decision.kind == "diverged"
+    assert "far worse than before training" in decision.reason
+    _, decision = step(LONG, state, 0.9, 1e3)
+    assert decision.kind == "best", "a better metric than ever vouches for the weights"
+
+
+def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
+    state, line_, decisions = go_on(NO_RAISE, held(), [NAN] * (plateau.MAX_RECOVERIES + 3))
+    kinds = [decision.kind for decision in decisions]
+    assert kinds == ["diverged"] * plateau.MAX_RECOVERIES + ["exhausted"] + ["diverged"] * 2
+    assert {decision.restore for decision in decisions} == {"best"}
+    assert state.exhausted
+    assert len(set(line_[-3:])) <= 2
+    assert "look at the data and the model" in decisions[-1].reason
+    state, _ = step(NO_RAISE, state, 0.5)
+    assert not state.exhausted
+
+
+# --- 7. the end ------------------------------------------------------------------------------------------------------
+
+
+def twice(config, state):
+    """The decision of `finish`, which calling it again does not change."""
+    after, decision = finish(config, state)
+    assert finish(config, after).decision.kind == "hold"
+    return after, decision
+
+
+def test_finish_in_the_search_goes_back_to_the_best_trial_and_its_rate():
+    state, _, _ = go_on(LONG, replace(start(LONG, 0.01), loss_before=1.0), [0.9, 0.5, 0.8], [0.9, 0.5, 0.8])
+    assert state.phase == "search"
+    after, decision = twice(LONG, state)
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", pytest.approx(0.1))
+    assert after.phase == "hold"
+
+
+def test_finish_in_a_search_where_all_broke_goes_back_to_the_first_weights():
+    state, _, _ = go_on(LONG, start(LONG, 0.01), [NAN, NAN])
+    _, decision = twice(LONG, state)
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "start", 0.01)
+
+
+def test_finish_before_the_first_observation_does_nothing():
+    state = start(LONG, 0.01)
+    assert twice(LONG, state) == (state, finish(LONG, state).decision)
+    assert finish(LONG, state).decision.kind == "hold"
+
+
+def test_finish_in_an_excursion_takes_it_back():
+    state, _ = in_excursion()
+    _, decision = twice(LONG, state)
+    assert (told(decision), decision.restore) == ("rollback 0.1", "best")
+    assert "before the raise got ahead" in decision.reason
+
+
+@pytest.mark.parametrize(("level", "restore"), [(1.0, "raise"), (5.0, "best")])
+def test_finish_in_an_excursion_from_weights_far_worse_than_the_best_goes_back_to_the_best(level, restore):
+    state, decision, _ = until(LONG, settled(), "raise", itertools.cycle([level + 0.01, level + 0.2]))
+    assert decision.save == "raise"
+    _, decision = twice(LONG, state)
+    assert (decision.kind, decision.restore) == ("rollback", restore)
+
+
+def test_finish_while_holding_goes_back_only_if_the_last_ones_are_worse():
+    state = settled()
+    good, _, _ = go_on(LONG, state, [1.01, 0.99, 1.0])
+    assert twice(LONG, good)[1].kind == "hold"
+    bad, _, _ = go_on(LONG, state, [1.5, 1.5, 1.5])
+    _, decision = twice(LONG, bad)
+    assert (decision.kind, decision.restore) == ("rollback", "best")
+    assert "worse than the best, 1" in decision.reason
+
+
+def test_finish_in_an_attempt_that_never_beat_the_one_before_goes_back_to_that():
+    state, _ = restarted()
+    state, _, _ = go_on(RESTARTS, state, [2.0, 2.1, 2.0])
+    assert state.behind
+    assert twice(RESTARTS, state)[1].restore == "best"
+
+
+def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
+    config, state, *_ = annealing(40, until_left=6)
+    assert state.phase == "anneal"
+    assert twice(config, state)[1].kind == "hold"
+    state, _, _ = go_on(config, state, [5.0] * 6)
+    assert twice(config, state)[1].restore == "best"
+
+
+# --- what a decision tells of its plateau, and what the rule is about ------------------------------------------------
+
+
+def plateaus(decisions):
+    """What was done at each plateau, and its first and its last observation."""
+    return [(d.kind, d.since, d.observation) for d in decisions if d.since is not None]
+
+
+def test_a_plateau_is_the_window_on_which_the_trend_was_found_flat():
+    _, _, decisions = go_on(NO_RAISE, held(), [1.1] * 20)
+    # The first one begins with the observation of the search.
+    assert plateaus(decisions) == [("cut", 1, 6), ("cut", 7, 12), ("cut", 13, 18)]
+
+
+def test_a_plateau_after_long_progress_is_no_longer_than_the_window():
+    values = [1.0 - 0.01 * i for i in range(1, 20)]
+    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * auto.WINDOW])
+    first = decisions[: decisions.index(next(d for d in decisions if d.kind == "cut")) + 1]
+    ((kind, since, last),) = plateaus(first)
+    assert kind == "cut"
+    assert last > auto.WINDOW
+    assert last - since + 1 == auto.WINDOW
+
+
+def test_a_raise_on_a_flat_trend_tells_its_plateau_and_one_on_a_good_trend_has_none():
+    _, flat_raise, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
+    assert flat_raise.observation - flat_raise.since + 1 == auto.SHORTEST_WINDOW == count + 1
+    _, good_raise = in_excursion()
+    assert good_raise.since is None
+
+
+def test_a_restart_tells_its_plateau_and_so_does_giving_it_up():
+    state, decision = restarted()
+    assert decision.observation - decision.since + 1 == auto.SHORTEST_WINDOW
+    _, _, decisions = go_on(RESTARTS, state, [1.5] * 12)
+    first = decision.observation + 1
+    assert plateaus(decisions) == [("cut", first, first + 5), ("rollback", first + 6, first + 11)]
+
+
+def test_a_rising_trend_is_a_plateau_too():
+    _, decision, _ = until(NO_RAISE, held(), "cut", line(1.1, 0.1))
+    assert decision.restore == "best"
+    assert (decision.since, decision.observation) == (1, 6)
+
+
+def test_searching_judging_a_raise_annealing_and_diverging_tell_of_no_plateau():
+    _, _, settle = search(LONG, 0.1, best_at(0.1))
+    state, _ = in_excursion()
+    _, failed, _ = until(LONG, state, "rollback", flat(5.0))
+    _, good, _ = until(LONG, state, "success", line(0.5, -0.1))
+    _, _, _, annealed = annealing(40)
+    ended = [override(LONG, state, 0.2), finish(LONG, state), step(LONG, state, NAN), step(LONG, settled(), NAN)]
+    decisions = [step(LONG, start(LONG, 0.1), 1.0).decision, settle, failed, good, *(step.decision for step in ended)]
+    decisions += [decision for decision in annealed if decision.is_action]
+    kinds = {decision.kind for decision in decisions}
+    assert kinds == {"search", "settle", "override", "rollback", "success", "diverged", "anneal"}
+    assert {decision.since for decision in decisions} == {None}
+
+
+def test_a_plateau_at_the_lowest_rate_is_a_plain_hold():
+    config = replace(NO_RAISE, min_lr=0.1)
+    _, _, decisions = go_on(config, held(config), [1.1] * 20)
+    assert {decision.kind for decision in decisions} == {"hold"}
+    assert plateaus(decisions) == []
+
+
+def test_the_status_is_what_the_phase_is():
+    state = start(LONG, 0.1)
+    assert state.status == "searching"
+    state, decision = step(LONG, state, 1.0)
+    assert (decision.kind, state.status) == ("search", "searching")
+    assert settled().status == "holding"
+    state, _ = in_excursion()
+    assert state.status == "in excursion"
+    assert finish(LONG, state).state.status == "holding"
+    assert override(LONG, state, 0.2).state.status == "holding"
+    state, _ = restarted()
+    assert state.status == "in restart"
+    assert step(RESTARTS, state, 1.5).state.status == "in restart"
+    assert step(RESTARTS, state, 0.9).state.status == "holding", "beaten"
+    _, state, *_ = annealing(40, until_left=6)
+    assert state.status == "annealing"
+    state, *_ = go_on(NO_RAISE, held(), [NAN] * (plateau.MAX_RECOVERIES + 1))
+    assert state.status == "exhausted"
+    assert step(NO_RAISE, state, 0.5).state.status == "holding"
+    assert override(NO_RAISE, state, 0.5).state.status == "holding"
+
+
+def exhausted(config):
+    state, *_ = go_on(config, held(config), [NAN] * (plateau.MAX_RECOVERIES + 1))
+    assert state.status == "exhausted"
+    return state
+
+
+def test_annealing_after_exhaustion_is_annealing():
+    config = Config(observations=40, budget=0.0)
+    state, _, _ = until(config, exhausted(config), "anneal", flat(1.1))
+    assert state.status == "annealing"
+
+
+def test_a_restart_after_exhaustion_is_a_restart():
+    state, _, _ = until(RESTARTS, exhausted(RESTARTS), "restart", flat(1.1))
+    assert state.status == "in restart"
+
+
+# --- others' changes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["search", "hold", "excursion", "anneal"])
+def test_a_rate_set_by_others_is_gone_on_from_in_every_phase(phase):
+    config = LONG
+    if phase == "search":
+        state, _ = step(config, start(config, 0.1), 1.0)
+    elif phase == "hold":
+        state = settled()
+    elif phase == "excursion":
+        state, _ = in_excursion()
+    else:
+        config, state, *_ = annealing(40, until_left=6)
+    assert state.phase == phase
+    needed = needed_snapshots(config, state)
+    before = state.rate
+    after, decision = override(config, state, 0.02)
+    assert (decision.kind, decision.rate_before, decision.rate) == ("override", before, 0.02)
+    assert "found at 0.02" in decision.reason
+    assert after.phase == ("anneal" if phase == "anneal" else "hold")
+    assert needed_snapshots(config, after) <= needed
+    after, decision = step(config, after, 0.99)
+    assert decision.rate <= 0.02
+    if phase == "anneal":
+        assert 0 < decision.rate < 0.02, "the line goes on from there"
+    else:
+        assert decision.rate == 0.02
+
+
+def test_a_rate_set_while_annealing_begins_another_line():
+    config, state, *_ = annealing(40, until_left=6)
+    state, _ = override(config, state, 0.5)
+    _, _, decisions = go_on(config, state, [0.5 - i / 100 for i in range(6)])
+    rates = [decision.rate for decision in decisions]
+    assert rates[:-1] == pytest.approx([0.5 * (6 - 1.5 - i) / 6 for i in range(5)])
+    assert rates[-1] == rates[-2]
+
+
+def test_a_rate_set_in_the_search_is_the_first_one_of_the_attempt():
+    state, _ = step(RESTARTS, start(RESTARTS, 1e-6), NAN)
+    state, _ = override(RESTARTS, replace(state, phase="search"), 0.1)
+    assert state.attempt_rate == 0.1
+
+
+def test_an_override_ends_exhaustion():
+    state, *_ = go_on(NO_RAISE, held(), [NAN] * (plateau.MAX_RECOVERIES + 1))
+    assert state.exhausted
+    assert not override(NO_RAISE, state, 0.1).state.exhausted
+
+
+@pytest.mark.parametrize(
+    ("rate", "error"), [(-1.0, ValueError), (NAN, ValueError), (INF, ValueError), ("1", TypeError), (None, TypeError)]
+)
+def test_a_wrong_rate_is_refused_and_changes_nothing(rate, error):
+    with pytest.raises(error, match="rate"):
+        start(LONG, rate)
+    state = settled()
+    copy = dataclasses.replace(state)
+    with pytest.raises(error, match="rate must be"):
+        override(LONG, state, rate)
+    assert state == copy
+
+
+def test_a_start_at_zero_or_above_max_lr_is_refused():
+    with pytest.raises(ValueError, match=r"above 0.*Received: 0"):
+        start(LONG, 0)
+    with pytest.raises(ValueError, match=r"min_lr=0.1 and a learning rate of 0.01"):
+        start(Config(min_lr=0.1), 0.01)
+    with pytest.raises(ValueError, match=r"max_lr=0.1 and a learning rate of 0.5"):
+        start(Config(max_lr=0.1), 0.5)
+
+
+# --- the budget ------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_of_zero_tries_nothing():
+    for seed in range(20):
+        training = Training(Config(observations=60, budget=0.0), 0.1, noise=0.1, seed=seed).train(60)
+        assert training.decisions[0].kind == "settle"
+        assert training.decisions[0].rate == 0.1
+        assert "no other was tried" in training.decisions[0].reason
+        assert not {"search", "raise", "success"} & set(training.kinds())
+
+
+values = st.one_of(
+    st.integers(-8, 8).map(float),
+    st.floats(-1e3, 1e3),
+    st.sampled_from([NAN, INF, -INF, 1e308, -1e308, 5e-324, 0.0, -0.0]),
+)
+"""Whatever a metric can be."""
+
+
+@st.composite
+def streams(draw):
+    """Values and losses: anything at all, or a curve with now and then something in between."""
+    if draw(st.booleans()):
+        return draw(st.lists(st.tuples(values, st.none() | values), max_size=120))
+    rng = random.Random(draw(st.integers(0, 10**6)))
+    size, slope = draw(st.integers(1, 160)), draw(st.sampled_from([-0.05, -0.01, 0.0, 0.03]))
+    noise, strange = draw(st.sampled_from([0.0, 0.01, 0.1])), draw(st.sampled_from([0.0, 0.02, 0.1]))
+    with_loss = draw(st.booleans())
+    stream, level = [], 3.0
+    for _ in range(size):
+        level += slope * rng.uniform(-0.5, 1.5)
+        value = rng.choice([NAN, INF, 1e308, 2 * level]) if rng.random() < strange else level + rng.gauss(0, noise)
+        loss = rng.choice([NAN, 1e308]) if rng.random() < strange else level + rng.gauss(0, noise)
+        stream.append((value, loss if with_loss else None))
+    return stream
+
+
+@st.composite
+def configs(draw):
+    return Config(
+        mode=draw(st.sampled_from(["min", "max"])),
+        min_lr=draw(st.sampled_from([0.0, 0.01, 0.1])),
+        max_lr=draw(st.none() | st.sampled_from([0.1, 0.3, 3.0])),
+        budget=draw(st.sampled_from([0.0, 0.1, 0.25, 1.0])),
+        observations=draw(st.none() | st.integers(1, 10) | st.integers(10, 300)),
+    )
+
+
+losses_before = st.sampled_from([None, 1.0, 3.0, 1e308])
+
+
+def begin(config, loss_before=None, rate=0.1):
+    return replace(start(config, rate), loss_before=loss_before)
+
+
+@settings(max_examples=300)
+@given(configs(), losses_before, streams())
+def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream):
+    """Counted from the decisions alone. The first observation is free: it was no choice of the search's."""
+    length = config.observations or max(auto.NOMINAL_LENGTH, len(stream))
+    state, rolled_back, at_trial = begin(config, loss_before), 0, 0
+    for value, loss in stream[: config.observations]:
+        phase = state.phase
+        state, decision = step(config, state, value, loss)
+        at_trial = at_trial + 1 if phase in ("search", "excursion") else 0
+        if phase == "search" and state.phase != "search":
+            rolled_back += at_trial - 1  # All but the one that was chosen, or, if none was, but the first.
+            at_trial = 0
+        elif phase == "excursion" and decision.kind in ("rollback", "diverged"):
+            rolled_back += at_trial
+            at_trial = 0
+        elif decision.kind == "success":
+            at_trial = 0
+    if finish(config, state).decision.kind == "rollback":
+        rolled_back += max(at_trial - (state.phase == "search"), 0)
+    assert rolled_back <= config.budget * length
+    assert rolled_back <= state.spent + auto.RAISE_LENGTH
+
+
+# --- whatever comes --------------------------------------------------------------------------------------------------
+
+
+def trace(config, state, stream):
+    decisions = []
+    for value, loss in stream:
+        state, decision = step(config, state, value, loss)
+        decisions.append(decision)
+    return state, decisions
+
+
+@settings(max_examples=300)
+@given(configs(), losses_before, streams())
+def test_min_on_x_equals_max_on_minus_x(config, loss_before, stream):
+    other = replace(config, mode="max" if config.mode == "min" else "min")
+    ours, first = trace(config, begin(config, loss_before), stream)
+    theirs, second = trace(other, begin(other, loss_before), [(-value, loss) for value, loss in stream])
+    first.append(finish(config, ours).decision)
+    second.append(finish(other, theirs).decision)
+    assert [(d.kind, d.rate, d.save, d.restore) for d in first] == [(d.kind, d.rate, d.save, d.restore) for d in second]
+
+
+AFTER = {
+    "search": "searching",
+    "settle": "holding",
+    "raise": "in excursion",
+    "restart": "in restart",
+    "anneal": "annealing",
+    "exhausted": "exhausted",
+}
+"""What the rule is about right after such a decision."""
+
+ON_A_PLATEAU = {"cut", "restart"}
+NEVER_ON_ONE = {"hold", "best", "success", "diverged", "override", "search", "settle", "anneal", "exhausted"}
+
+
+@settings(max_examples=300)
+@given(configs(), losses_before, streams())
+def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(config, loss_before, stream):
+    state, changed = begin(config, loss_before), 0
+    for value, loss in stream:
+        before = state.status
+        state, decision = step(config, state, value, loss)
+        if decision.kind == "exhausted" and state.phase == "anneal":
+            assert state.status == "annealing", "which goes on all the same"
+        else:
+            assert state.status == AFTER.get(decision.kind, state.status)
+        assert (state.phase == "excursion") == (state.status == "in excursion")
+        if not decision.is_action and state.status != before:
+            # An attempt that beats the one before, and sound weights after many divergences.
+            assert (decision.kind, state.status) == ("best", "holding")
+        assert decision.since is not None or decision.kind not in ON_A_PLATEAU
+        assert decision.since is None or decision.kind not in NEVER_ON_ONE
+        if decision.since is not None:
+            length = decision.observation - decision.since + 1
+            assert auto.SHORTEST_WINDOW <= length <= auto.WINDOW
+            assert decision.since >= changed, "all of it at one rate"
+        if decision.kind == "settle" or (decision.is_action and decision.rate != decision.rate_before):
+            # The search hands its best observation on to the trend.
+            changed = decision.observation + (decision.kind != "settle")
+
+
+lengths = st.sampled_from(["as configured", "unknown", "shrinking", "changing"])
+
+
+@settings(max_examples=500)
+@given(configs(), losses_before, streams(), lengths, st.sampled_from([0.1, 0.05, 1e-4]), st.integers(0, 10**6))
+def test_whatever_comes_only_what_was_saved_is_restored_and_the_bounds_hold(
+    config, loss_before, stream, length, rate, seed
+):
+    rng = random.Random(seed)
+    assume(rate >= config.min_lr)
+    state, stored = begin(config, loss_before, rate), {"start"}
+    lowest = min(config.min_lr, rate)
+    highest = max(config.max_lr or INF, rate)
+
+    def carry_out(stepped):
+        """In the order of AdaptLROnPlateau._carry_out."""
+        nonlocal stored
+        after, decision = stepped
+        needed = needed_snapshots(config, after)
+        if decision.save is not None:
+            stored &= (needed | {decision.restore}) - {decision.save}
+            assert len(stored) <= 2, "with the one being taken three"
+            stored.add(decision.save)
+        assert decision.restore is None or decision.restore in stored
+        stored &= needed
+        assert needed <= stored
+        assert len(stored) <= 3
+        assert bool(decision.reason) == decision.is_action
+        assert decision.rate == after.rate
+        assert math.isfinite(after.rate)
+        assert lowest <= after.rate <= highest
+        assert after.best is None or math.isfinite(after.best)
+        if decision.kind in ("cut", "raise"):
+            assert decision.restore or decision.rate != decision.rate_before
+        if decision.kind in ("cut", "exhausted"):
+            assert decision.rate <= decision.rate_before
+        if decision.kind == "raise":
+            assert decision.rate > decision.rate_before
+            assert after.rate_too_high is None or decision.rate < after.rate_too_high
+        return after
+
+    for i, (value, loss) in enumerate(stream):
+        if length == "unknown":
+            config = replace(config, observations=None)
+        elif length == "shrinking":
+            config = replace(config, observations=max(200 - 2 * i, 1))
+        elif length == "changing":
+            config = replace(config, observations=rng.choice([1, i + 1, i + 5, 2 * i + 3, 1000]))
+        if rng.random() < 0.02:
+            state = carry_out(override(config, state, rng.choice([rate, max(lowest, min(0.2, highest))])))
+        before, copy = state, dataclasses.replace(state)
+        state = carry_out(step(config, state, value, loss))
+        assert before == copy
+        assert state.observations == before.observations + 1
+    state = carry_out(finish(config, state))
+    assert not state.in_excursion
+    assert finish(config, state).decision.kind == "hold"
+
+
+@settings(max_examples=200)
+@given(configs(), losses_before, streams())
+def test_a_run_continued_from_json_at_any_step_equals_the_whole_run(config, loss_before, stream):
+    state = saved = begin(config, loss_before)
+    for value, loss in stream:
+        saved = State.from_dict(json.loads(json.dumps(saved.to_dict(), allow_nan=False)))
+        assert saved == state
+        state, decision = step(config, state, value, loss)
+        saved, again = step(config, saved, value, loss)
+        assert repr(again) == repr(decision)  # repr, since nan != nan
+    assert repr(finish(config, saved)) == repr(finish(config, state))
+
+
+@pytest.mark.parametrize("change", [{"version": 1}, {"version": None}, {"version": True}, {"speed": 1}])
+def test_a_state_of_another_version_or_with_another_field_is_refused(change):
+    with pytest.raises(ValueError, match="state"):
+        State.from_dict(start(LONG, 1.0).to_dict() | change)
+
+
+def stored(name):
+    """A state of each phase, as it is stored."""
+    state = start(LONG, 0.1)
+    if name != "search":
+        state = settled()
+        if name == "hold":
+            state, *_ = go_on(LONG, state, [0.9, 0.8, 0.7])
+            assert len(state.window) == 4
+        elif name == "excursion":
+            state, *_ = until(LONG, state, "raise", line(1.0, -0.1))
+        else:
+            state, *_ = until(replace(LONG, observations=20), state, "anneal", line(1.0, -0.1))
+    assert state.phase == name
+    return json.loads(json.dumps(state.to_dict(), allow_nan=False))
+
+
+@pytest.mark.parametrize("name", ["search", "hold", "excursion", "anneal"])
+def test_a_stored_state_of_each_phase_is_taken(name):
+    data = stored(name)
+    assert json.loads(json.dumps(State.from_dict(data).to_dict())) == data
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("hold", {"rate": "fast"}),
+        ("hold", {"rate": NAN}),
+        ("hold", {"rate": -0.1}),
+        ("hold", {"rate": 10**400}),
+        ("hold", {"start_rate": 0.0}),
+        ("hold", {"held": 1.5}),
+        ("hold", {"held": True}),
+        ("hold", {"behind": 1}),
+        ("hold", {"best": INF}),
+        ("hold", {"phase": "rest"}),
+        ("hold", {"phase": []}),
+        ("hold", {"way_back": "start"}),
+        ("hold", {"last": -INF}),
+        ("hold", {"last": "1.0"}),
+        ("hold", {"window": {}}),
+        ("hold", {"window": "123"}),
+        ("hold", {"window": [1.0, None]}),
+        ("hold", {"window": [1.0, True]}),
+        ("hold", {"window": [1e101]}),
+        ("hold", {"window": [10**400]}),
+        ("hold", {"window": [1.0] * (auto.WINDOW + 1)}),
+        ("hold", {"trials": [[0, 1.0, 2]]}),
+        ("hold", {"trials": [0, 1]}),
+        ("hold", {"trials": {}}),
+        ("hold", {"trials": [[0.5, 1.0]]}),
+        ("hold", {"trials": [[10**6, 1.0]]}),
+        ("hold", {"trials": [[0, NAN]]}),
+        ("hold", {"trials": [[2, 1.0], [0, 1.0]]}),
+        ("hold", {"trials": [[0, 1.0], [0, 2.0]]}),
+        ("hold", {"at": "0"}),
+        ("hold", {"saved": 7}),
+        ("search", {"saved": 0}),
+        ("search", {"at": 1}),
+        ("search", {"trials": [[0, 1.0]], "at": 0}),
+        ("hold", {"best": None}),
+        ("hold", {"rate_at_best": None}),
+        ("search", {"behind": True}),
+        ("hold", {"before": [0.1, 0.1, 1.0, 0.1, 6]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0, -0.1, 6]}),
+        ("excursion", {"before": [1e300, 0.1, 1.0, 0.1, 6]}),
+        ("excursion", {"before": [0.1, 0.1, 1.0, 0.1, 1e9]}),
+        ("excursion", {"before": None}),
+        ("excursion", {"rate_before_raise": None}),
+        ("excursion", {"phase": "hold"}),
+        ("anneal", {"anneal_rate": None}),
+        ("anneal", {"anneal_start": 10**6}),
+        ("hold", {"phase": "anneal"}),
+        ("hold", {"fruitless": 10**400}),
+        ("hold", {"attempt_best_at": 10**6}),
+        ("hold", {"observations": 1}),
+    ],
+)
+def test_a_damaged_state_is_refused(name, change):
+    data = stored(name)
+    with pytest.raises(ValueError, match=r"state|must be"):
+        State.from_dict(data | change)
+
+
+def test_a_state_with_more_restarts_than_there_are_makes_no_more():
+    state = replace(held(), restarts=auto.MOST_RESTARTS + 1, fruitless=1)
+    _, line, _ = go_on(replace(NO_RAISE, observations=1000), state, [1.0] * 30)
+    assert not [text for text in line if text.startswith("restart")]
+
+
+def test_a_state_that_lacks_a_field_is_refused_by_name():
+    data = start(LONG, 1.0).to_dict()
+    del data["held"]
+    with pytest.raises(ValueError, match="held"):
+        State.from_dict(data)
+
+
+def test_a_state_cannot_be_changed():
+    state = start(LONG, 1.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        state.rate = 2.0
+
+
+@pytest.mark.parametrize("observations", [None, 100, 20_000])
+def test_ten_thousand_observations_leave_a_state_of_bounded_size(observations):
+    config = Config(observations=observations)
+    rng, state, level, sizes = random.Random(0), start(config, 0.1), 1.0, []
+    began = time.process_time()
+    for i in range(10_000):
+        level *= 0.9999
+        state, _ = step(config, state, NAN if i % 997 == 0 else level + rng.gauss(0, 0.01))
+        assert len(state.window) <= auto.WINDOW
+        assert len(state.trials) <= auto.MOST_TRIALS
+        if i in (100, 9_999):
+            sizes.append(len(json.dumps(state.to_dict())))
+    assert sizes[1] < sizes[0] + 300  # the window, and longer numbers
+    assert time.process_time() - began < 20  # a guard against quadratic growth, not a benchmark
+
+
+# --- short trainings -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.1, 1e4])
+def test_a_training_of_one_observation_keeps_the_rate_and_what_was_trained(rate):
+    config = Config(observations=1)
+    training = Training(config, rate).train(1)
+    before = training.weights
+    training.finish()
+    assert training.kinds() == ["settle"]
+    if rate < 2:
+        assert training.decisions[0].rate == rate
+        assert training.weights == before != (1.0, 1.0, 1.0)
+    else:
+        assert training.weights == (1.0, 1.0, 1.0), "it broke, and what is left is the untrained weights"
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.1, 1.0, 1e4])
+@pytest.mark.parametrize("observations", [2, 3, 5, 10])
+def test_a_short_training_stays_within_its_budget_and_ends_no_worse_than_it_began(observations, rate):
+    config = Config(observations=observations)
+    training = Training(config, rate).train(observations).finish()
+    tried = training.kinds().count("search")
+    assert tried <= config.budget * observations
+    assert training.loss() <= training.untrained
+    if observations == 10:
+        assert training.decisions[-2].rate < 0.5 * max(d.rate for d in training.decisions if d.kind == "settle")
+
+
+def test_a_training_of_unknown_length_searches_and_cuts_but_neither_restarts_nor_anneals():
+    training = Training(Config(), 1e-4, noise=0.3).train(300).finish()
+    kinds = set(training.kinds())
+    assert {"search", "settle", "cut"} <= kinds
+    assert not {"restart", "anneal"} & kinds
+    assert training.loss() < training.untrained
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"mode": "auto"}, ValueError),
+        ({"mode": None}, ValueError),
+        ({"min_lr": -1e-3}, ValueError),
+        ({"min_lr": "0"}, TypeError),
+        ({"min_lr": NAN}, ValueError),
+        ({"max_lr": 0.0}, ValueError),
+        ({"max_lr": INF}, ValueError),
+        ({"max_lr": 0.1, "min_lr": 0.2}, ValueError),
+        ({"budget": -0.1}, ValueError),
+        ({"budget": 1.1}, ValueError),
+        ({"budget": NAN}, ValueError),
+        ({"budget": None}, TypeError),
+        ({"budget": True}, TypeError),
+        ({"observations": 0}, ValueError),
+        ({"observations": 10**400}, ValueError),
+        ({"observations": 2.5}, TypeError),
+        ({"observations": True}, TypeError),
+    ],
+    ids=repr,
+)
+def test_a_wrong_argument_is_refused_by_name_with_what_was_received(arguments, error):
+    name, value = next(iter(arguments.items()))
+    with pytest.raises(error, match=rf"(?s){name}.*Received.*{value!r}"):
+        Config(**arguments)
