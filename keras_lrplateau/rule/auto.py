@@ -55,8 +55,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from keras_lrplateau.rule import checks, decision, plateau
-from keras_lrplateau.rule.decision import Kind, Rule, RuleName, Snapshot, Status, Step, decide, hold
+from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold
 from keras_lrplateau.rule.trend import Trend, trend
+from keras_lrplateau.settings import RuleName, check_integer, check_number
 
 MOST_TRIALS = 10
 """No search takes more observations than this."""
@@ -165,11 +166,9 @@ class Config(Rule["State"]):
     observations: int | None = None
 
     def __post_init__(self) -> None:
-        plateau.Config(mode=self.mode, min_lr=self.min_lr, max_lr=self.max_lr)  # The same checks.
-        checks.check_number("budget", self.budget, "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        checks.check_settings(self)
         if self.observations is not None:
-            checks.check_integer("observations", self.observations, minimum=1)
-        checks.as_floats(self, ("min_lr", "max_lr", "budget"))
+            check_integer("observations", self.observations, minimum=1)
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -269,7 +268,7 @@ class Config(Rule["State"]):
             TypeError: `rate` is not a number.
             ValueError: `rate` is negative or not finite.
         """
-        checks.check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+        check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
         reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
         after = replace(state, rate=float(rate), window=(), held=0, exhausted=False)
         if state.phase == "anneal":

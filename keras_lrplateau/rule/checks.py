@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from keras_lrplateau.rule.decision import RuleName, RuleState
+from keras_lrplateau.rule.decision import Rule, RuleState
+from keras_lrplateau.settings import RuleName, check_choice, check_integer, check_number, rule_settings
 
 
-def check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
-    """Refuse what is not a finite number that `accepts` takes; `expected` says what one would be."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
-    try:
-        accepted = math.isfinite(value) and accepts(value)
-    except OverflowError:  # An integer too long for a float.
-        accepted = False
-    if not accepted:
-        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
+def check_settings(config: Rule[Any]) -> None:
+    """Check the fields of a rule by the table of settings, and keep its numbers as Python's floats.
 
-
-def check_integer(name: str, value: object, minimum: int) -> None:
-    """Refuse what is not an integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
-    if value < minimum:
-        raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
-    try:
-        float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be an integer that a float can hold. Received: {name}={value!r}") from None
-
-
-def as_floats(config: object, names: Collection[str]) -> None:
-    """Keep the numbers of a configuration, None excepted, as Python's floats.
-
-    A rate may come to be one of them. An integer would be stored as one, and NumPy's floats warn of overflow.
+    Raises:
+        TypeError: A field is of the wrong type.
+        ValueError: A field is out of its range, or two contradict each other.
     """
-    for name in names:
-        value = getattr(config, name)
-        object.__setattr__(config, name, None if value is None else float(value))  # It is frozen.
+    check_choice("mode", config.mode, ("min", "max"))
+    for name, setting in rule_settings(config.name).items():
+        object.__setattr__(config, name, setting.check(getattr(config, name)))  # It is frozen.
+    if config.max_lr is not None and config.max_lr < config.min_lr:
+        raise ValueError(
+            f"max_lr must not be below min_lr. Received: max_lr={config.max_lr!r}, min_lr={config.min_lr!r}"
+        )
 
 
 def stored_fields(state: type[Any], data: object, rule: RuleName, version: int) -> dict[str, Any]:

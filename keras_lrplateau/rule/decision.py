@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from keras_lrplateau.settings import RuleName
+
 Kind = Literal[
     "hold",
     "best",
@@ -55,10 +57,6 @@ Snapshot = Literal["start", "best", "raise"]
 
 Status = Literal["searching", "holding", "in excursion", "in restart", "annealing", "exhausted"]
 """What the rule is doing between decisions; "searching" and "annealing" are auto mode's."""
-
-
-RuleName = Literal["default", "auto"]
-"""Which rule it is: the plateau rule, or auto mode."""
 
 
 class RuleState(Protocol):
@@ -185,6 +183,11 @@ class Rule(abc.ABC, Generic[StateT]):
     mode: Literal["min", "max"]
     min_lr: float
     max_lr: float | None
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the rule answers a training that breaks."""
+        return True
 
     @abc.abstractmethod
     def start(self, rate: float) -> StateT:

@@ -63,15 +63,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 from keras_lrplateau.rule.checks import (
-    as_floats,
-    check_integer,
-    check_number,
+    check_settings,
     refuse,
     stored_fields,
     stored_values,
     too_many,
 )
-from keras_lrplateau.rule.decision import Kind, Rule, RuleName, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.settings import RuleName, check_flag, check_number
 
 HARD_CUT = 0.03
 """A divergence cuts by this, or by `factor` where that is smaller.
@@ -152,34 +151,17 @@ class Config(Rule["State"]):
     rollback_on_cut: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("mode", ("min", "max")), ("threshold_mode", ("abs", "rel"))):
-            value = getattr(self, name)
-            # An array, too, can be asked whether it is among them, but does not answer with True or False.
-            if not isinstance(value, str) or value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
-        check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
-        check_integer("patience", self.patience, minimum=0)
-        check_number("min_delta", self.min_delta, "a finite number >= 0", lambda x: x >= 0)
-        check_integer("cooldown", self.cooldown, minimum=0)
-        check_number("min_lr", self.min_lr, "a finite number >= 0", lambda x: x >= 0)
-        if self.max_lr is not None:
-            check_number("max_lr", self.max_lr, "None or a finite number > 0", lambda x: x > 0)
-            if self.max_lr < self.min_lr:
-                raise ValueError(
-                    f"max_lr must not be below min_lr. Received: max_lr={self.max_lr!r}, min_lr={self.min_lr!r}"
-                )
-        check_number("raise_factor", self.raise_factor, "a finite number > 1", lambda x: x > 1)
-        check_integer("raise_after", self.raise_after, minimum=1)
-        check_integer("max_raises", self.max_raises, minimum=0)
-        for name in ("recover", "rollback", "rollback_on_cut"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
+        check_settings(self)
+        check_flag("rollback", self.rollback)
         if self.rollback_on_cut and not self.rollback:
             raise ValueError(
                 "rollback_on_cut=True needs snapshots. Received: rollback=False; set rollback=True or leave "
                 "rollback_on_cut off"
             )
-        as_floats(self, ("factor", "min_delta", "min_lr", "max_lr", "raise_factor"))
+
+    @property
+    def recovers(self) -> bool:
+        return self.recover
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
