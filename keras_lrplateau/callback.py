@@ -25,9 +25,9 @@ from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.run_dirs import Files, open_files
 from keras_lrplateau.resume.state_file import Entry, Pending, StateFile
 from keras_lrplateau.rule import auto as auto_mode
-from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.decision import Decision, Rule, Snapshot, Step
 from keras_lrplateau.rule.plateau import Config, State
+from keras_lrplateau.settings import check_integer
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.cadence import StepCadence
 from keras_lrplateau.training.rates import RateControl, leaf_optimizers, scale_schedules, to_float
@@ -153,7 +153,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             )
         frequency = _plain(frequency)
         if not (isinstance(frequency, str) and frequency == "epoch"):
-            checks.check_integer("frequency", frequency, minimum=1)
+            check_integer("frequency", frequency, minimum=1)
         for name, value in (
             ("stop_when_exhausted", stop_when_exhausted),
             ("reset_on_train_begin", reset_on_train_begin),

@@ -68,14 +68,14 @@ def test_the_tab_loads_no_backend_and_no_plotly() -> None:
     assert loaded_by(everything) == {"tensorboard", "numpy"}
 
 
-def test_the_policy_imports_the_standard_library_only() -> None:
+def test_the_rules_import_the_standard_library_and_the_settings_only() -> None:
     files = sorted((PACKAGE / "rule").glob("*.py"))
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
     froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     assert [node.module for node in froms if node.level] == []
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in froms if node.module != "keras_lrplateau.rule"}
-    own = {f"keras_lrplateau.rule.{path.stem}" for path in files}
+    own = {f"keras_lrplateau.rule.{path.stem}" for path in files} | {"keras_lrplateau.settings"}
     assert imported & own, "the files know each other"
     assert {name.partition(".")[0] for name in imported - own} <= sys.stdlib_module_names
 
