@@ -92,6 +92,10 @@ class RuleState(Protocol):
     def loss_before(self) -> float | None:
         """The training loss before the first update; None when it is not known."""
 
+    @property
+    def way_back(self) -> Snapshot | None:
+        """The snapshot to which an open excursion goes back if it fails; None if none is open."""
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, the name of the rule and a version, as plain values that JSON can hold."""
 
