@@ -80,6 +80,7 @@ def user_warnings(caught: Any) -> list[str]:
 # --- decisions are carried out ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.backends
 def test_every_trial_begins_with_the_untrained_weights_and_the_best_one_is_kept_bit_for_bit() -> None:
     adapt, before, after = AdaptLROnPlateau.auto(), Spy(), Spy()
     model = tiny_model(Adam(0.1), compiled=True)
@@ -93,6 +94,7 @@ def test_every_trial_begins_with_the_untrained_weights_and_the_best_one_is_kept_
     assert without_rates(after.ends[5]) == without_rates(before.ends[0])
 
 
+@pytest.mark.backends
 def test_the_weight_moves_by_the_rate_of_each_trial_from_where_it_started() -> None:
     """A weight that each step moves by exactly the rate: 0.1, then from 0 again 1, and so on."""
     adapt, moved = AdaptLROnPlateau.auto(), []

@@ -61,6 +61,7 @@ def user_warnings(caught: Any) -> list[str]:
 # --- decisions are carried out ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.backends
 def test_cuts_change_the_rate_of_the_next_epoch() -> None:
     """value 1, 2, 2, .5 -> rate .1, .1, .05, .025"""
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
@@ -69,6 +70,7 @@ def test_cuts_change_the_rate_of_the_next_epoch() -> None:
     assert history["learning_rate"] == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
+@pytest.mark.backends
 def test_a_raise_that_brings_a_new_best_stays() -> None:
     adapt = AdaptLROnPlateau(**EXCURSION)
     history = fit(tiny_model(), scripted(*SUCCEEDS), adapt, epochs=len(SUCCEEDS))
@@ -76,6 +78,7 @@ def test_a_raise_that_brings_a_new_best_stays() -> None:
     assert history["learning_rate"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.2, 0.2])
 
 
+@pytest.mark.backends
 def test_a_failed_raise_is_rolled_back_bit_for_bit() -> None:
     model, spy = tiny_model(Adam(0.1), compiled=True), Spy()
     adapt = AdaptLROnPlateau(**EXCURSION)
@@ -118,6 +121,7 @@ def test_a_raise_still_open_when_a_later_callback_stops_training_is_rolled_back(
     assert without_rates(everything(model)) == without_rates(spy.ends[3])
 
 
+@pytest.mark.backends
 def test_a_nan_goes_back_to_the_weights_of_the_best_epoch() -> None:
     spy = Spy()
     adapt = AdaptLROnPlateau()
@@ -312,6 +316,7 @@ def driven_by_hand(**arguments: Any) -> Any:
     ],
     ids=["float", "float32", "float16", "0-d", "1-d", "tensor", "1-d tensor", "bfloat16", "variable"],
 )
+@pytest.mark.backends
 def test_a_metric_of_any_numeric_type_is_an_observation(make: Any) -> None:
     adapt = driven_by_hand()
     adapt.on_epoch_end(0, {"val_loss": make()})
@@ -356,6 +361,7 @@ def test_the_class_has_no_batch_hooks() -> None:
             assert getattr(AdaptLROnPlateau, name) is method
 
 
+@pytest.mark.backends
 def test_the_first_batch_is_the_last_one_that_the_callback_watches() -> None:
     adapt = AdaptLROnPlateau(monitor="loss")
     bound = {}
@@ -587,6 +593,7 @@ def averaging() -> Any:
 
 
 @EITHER_ORDER
+@pytest.mark.backends
 def test_a_rollback_beside_swap_ema_weights_brings_back_weights_and_averages(first: bool) -> None:
     spy, model = Spy(), tiny_model(averaging(), compiled=True)
     adapt = AdaptLROnPlateau(**EXCURSION)
@@ -638,6 +645,7 @@ def test_a_rollback_without_swapping_ends_with_the_averages_too() -> None:
 
 
 @EITHER_ORDER
+@pytest.mark.backends
 def test_backup_and_restore_resumes_where_the_crash_was(first: bool, tmp_path: Path) -> None:
     """Cut after epoch 1, crash in epoch 2."""
 
@@ -1055,6 +1063,7 @@ def test_steps_that_were_rolled_back_count() -> None:
     assert iterations == 20, "the count of the optimizer was rolled back"
 
 
+@pytest.mark.backends
 def test_the_steps_of_a_loss_scale_optimizer_are_those_of_the_one_inside() -> None:
     steps, iterations = steps_recorded(keras.optimizers.LossScaleOptimizer(SGD(0.1)))
     assert (steps, iterations) == (STEPS_OF_A_ROLLBACK, 20)
@@ -1302,6 +1311,7 @@ def unbuilt_model() -> Any:
     return compile_model(keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(1)]), loss="mse", compiled=True)
 
 
+@pytest.mark.backends
 def test_an_unbuilt_model_is_trained_and_cut() -> None:
     model = unbuilt_model()
     assert not model.built
@@ -1398,6 +1408,7 @@ def test_numpy_scalars_are_accepted_as_search_libraries_hand_them_out() -> None:
     assert json.dumps(adapt.get_config())
 
 
+@pytest.mark.backends
 def test_the_weight_moves_by_the_logged_rate_through_an_excursion() -> None:
     """The raise after epoch 3 takes effect in epoch 4; the rollback after epoch 6 takes the steps since back."""
     model, moved = pushed_model(SGD(0.25)), [0.0]
