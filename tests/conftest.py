@@ -6,7 +6,7 @@ Keras is imported in the functions: tests of the policy and of the event files s
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -314,3 +314,16 @@ def other_backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
 
     with ThreadPoolExecutor() as executor:
         yield {backend: executor.submit(test_backends.run_tests, backend) for backend in test_backends.installed()}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a file, given its content and perhaps its name, and returns its path."""
+
+    def write(content: str | bytes, name: str = "log.csv") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
