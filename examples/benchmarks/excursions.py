@@ -1,8 +1,8 @@
 """Designs of an excursion, as small rules that raise_defaults.py compares; nothing to run here.
 
-Every design is the plain plateau rule (Keras' cuts, no recovery) until training stalls: a plateau after `after` fruitless
-cuts in a row. Then it raises the rate for a stated time, and judges what came of it at the end of that time. What
-differs is how high the rate goes, how it comes back, from which weights, how it is judged, and what is kept.
+Every design is the plain plateau rule (Keras' cuts, no recovery) until training stalls: a plateau after `after`
+fruitless cuts in a row. Then it raises the rate for a stated time, and judges what came of it at the end of that time.
+What differs is how high the rate goes, how it comes back, from which weights, how it is judged, and what is kept.
 
 The metric is one that should fall.
 """
@@ -35,9 +35,11 @@ class State:
         raises: Excursions opened so far.
         failures: Excursions in a row that failed.
         recent: The last `patience` values outside an excursion.
+        after_best: The best value, and those after it until the rate changed.
         rate_before: The rate before the open excursion; None if none is open.
         best_before: The best value before it.
         length: How many values it lasts.
+        level: The values that it has to beat: those before it, or those right after the best where it starts there.
         inside: The values seen in it.
     """
 
@@ -50,9 +52,11 @@ class State:
     raises: int = 0
     failures: int = 0
     recent: tuple[float, ...] = ()
+    after_best: tuple[float, ...] = ()
     rate_before: float | None = None
     best_before: float = math.inf
     length: int = 0
+    level: tuple[float, ...] = ()
     inside: tuple[float, ...] = ()
 
 
@@ -77,6 +81,8 @@ class Design:
         noise: See `judge`.
         back: Where a failure goes back to: the weights before the excursion, or the best ones.
         end: Training that had an excursion ends on the weights that are there, or on the best ones.
+        trust: The best weights are preferred only where the values are worse than the best one by so many times its
+            noise; None for always.
     """
 
     name: str
@@ -95,6 +101,7 @@ class Design:
     noise: float = 1.0
     back: Literal["raise", "best"] = "raise"
     end: Literal["last", "best"] = "last"
+    trust: float | None = None
 
     def start(self, rate: float) -> State:
         """The state before the first value."""
@@ -108,8 +115,10 @@ class Design:
         recent = (*state.recent, value)[-max(self.patience, 2) :]
         state = replace(state, recent=recent, wait=state.wait + 1)
         if value + MIN_DELTA < state.best:
-            after = replace(state, best=value, rate_at_best=state.rate, wait=0, cuts=0)
+            after = replace(state, best=value, rate_at_best=state.rate, wait=0, cuts=0, after_best=(value,))
             return _decide(state, after, "best", save="best")
+        if state.cuts == 0:
+            state = replace(state, after_best=(*state.after_best, value)[-2 * self.patience :])
         if state.wait < self.patience:
             return _decide(state, state, "hold")
         if state.cuts >= self.after and state.raises < self.times:
@@ -123,21 +132,23 @@ class Design:
         """The end of training."""
         if state.rate_before is not None:
             return self._fail(state)
-        back: Snapshot | None = "best" if state.raises and self.end == "best" else None
+        is_back = state.raises and self.end == "best" and self._is_past_best(state)
+        back: Snapshot | None = "best" if is_back else None
         return _decide(state, state, "rollback" if back else "hold", restore=back)
 
     def _open(self, state: State, length: int) -> Step[State]:
-        top = state.rate_at_best * self.height ** (1 + self.grows * state.failures)
+        back: Snapshot | None = "best" if self.origin == "best" and self._is_past_best(state) else None
         after = replace(
             state,
-            rate=max(top, state.rate),
+            rate=max(self._top(state), state.rate),
             raises=state.raises + 1,
             rate_before=state.rate,
             best_before=state.best,
             length=max(length, 2),
+            level=state.recent if back is None else state.after_best[: self.patience],
             inside=(),
         )
-        return _decide(state, after, "raise", save="raise", restore="best" if self.origin == "best" else None)
+        return _decide(state, after, "raise", save="raise", restore=back)
 
     def _inside(self, state: State, value: float) -> Step[State]:
         assert state.rate_before is not None
@@ -148,11 +159,9 @@ class Design:
         after = replace(state, inside=inside, best=value if is_best else state.best)
         if len(inside) < state.length:
             if self.shape == "cosine":
-                top = state.rate_at_best * self.height ** (1 + self.grows * state.failures)
                 share = (1 + math.cos(math.pi * len(inside) / state.length)) / 2
-                after = replace(
-                    after, rate=state.rate_before + share * (max(top, state.rate_before) - state.rate_before)
-                )
+                raised = max(self._top(state) - state.rate_before, 0)
+                after = replace(after, rate=state.rate_before + share * raised)
             return _decide(state, after, "best" if is_best else "hold", save="best" if is_best else None)
         if not self._succeeded(after):
             return self._fail(after)
@@ -161,8 +170,19 @@ class Design:
         after = replace(after, rate=rate, rate_before=None, failures=0, wait=0, cuts=0, recent=inside[-self.patience :])
         return _decide(state, after, "success", save="best" if is_best else None)
 
+    def _top(self, state: State) -> float:
+        return state.rate_at_best * self.height ** (1 + self.grows * state.failures)
+
+    def _is_past_best(self, state: State) -> bool:
+        """Whether the values are worse than the best by more than its luck, as the values right after it show."""
+        if self.trust is None:
+            return True
+        steps = np.diff(state.after_best)
+        noise = float(np.sqrt(np.mean(steps**2) / 2)) if len(steps) else 0.0
+        return bool(np.mean(state.recent) - state.best > self.trust * noise + MIN_DELTA)
+
     def _succeeded(self, state: State) -> bool:
-        later, before = np.array(state.inside[len(state.inside) // 2 :]), np.array(state.recent)
+        later, before = np.array(state.inside[len(state.inside) // 2 :]), np.array(state.level)
         errors = [values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in (later, before)]
         is_lower = later.mean() < before.mean() - self.noise * math.sqrt(sum(errors))
         is_best = state.best < state.best_before
@@ -174,18 +194,16 @@ class Design:
             state,
             rate=state.rate_before,
             rate_before=None,
-            # The best weights stay the best, whatever becomes of the excursion.
             failures=state.failures + 1,
             wait=0,
             cuts=0,
         )
-        return _decide(state, after, "rollback", restore=self.back)
+        back = "raise" if self.back == "best" and not self._is_past_best(state) else self.back
+        return _decide(state, after, "rollback", restore=back)
 
 
 def _decide(
     before: State, after: State, kind: Kind, save: Snapshot | None = None, restore: Snapshot | None = None
 ) -> Step[State]:
-    return Step(
-        after,
-        Decision(kind, "", after.observations, None, after.best, before.rate, after.rate, save=save, restore=restore),
-    )
+    rates = (before.rate, after.rate)
+    return Step(after, Decision(kind, "", after.observations, None, after.best, *rates, save=save, restore=restore))

@@ -1,4 +1,4 @@
-"""Does `AdaptLROnPlateau` ever leave a run worse than no callback or Keras' ReduceLROnPlateau would, and whom does it rescue?
+"""Does `AdaptLROnPlateau` leave a run worse than no callback or Keras' ReduceLROnPlateau would? Which does it rescue?
 
 Measured with real fits of tiny networks: every task from rates over seven decades, with every metric that the task has
 as `monitor`, and with
@@ -8,9 +8,9 @@ as `monitor`, and with
     no recovery  AdaptLROnPlateau with `recover=False`
     ours         AdaptLROnPlateau
 
-The four have the same seed: the same initial weights and the same batches. A run is a task, a monitor, a rate and a seed.
-What counts is the loss of the weights that the user is left with, on the training data where the monitor is of the
-training, on the validation data where it is of the validation.
+A run is a task, a monitor, a rate and a seed. The four methods of a run start from the same weights and see the same
+batches. What counts is the loss of the weights that the user is left with: on the training data where the monitor is
+of the training, on the validation data where it is of the validation.
 
     sound start  without a callback the training loss stays finite, and below 1.1 times that before training
     harmed       ours ends more than 5 % worse than the better of none and keras
@@ -19,15 +19,15 @@ training, on the validation data where it is of the validation.
 
 Losses below a ten-thousandth of that before training count as equal: there 5 % is no harm to anybody.
 
-The TUNING tasks are those that the rule was made on; REPORTING decides nothing. What is measured is kept as lines of JSON
-below `--folder` and not measured again: the fits with our callback until its code changes, the others for good. So a
+The TUNING tasks are those that the rule was made on; REPORTING decides nothing. What is measured is kept in `--folder`,
+as lines of JSON, and not measured again: the fits with our callback until its code changes, the others for good. So a
 run may be interrupted, and `--only`, `--rates`, `--seeds` and `--monitors` do it in parts.
 
     python examples/benchmarks/recovery.py --tasks reporting
     python examples/benchmarks/recovery.py --keras-fits 1000
 
-The second line fits as Keras' own test of ReduceLROnPlateau does (its three kinds of fit, Adam(0.1) on twenty random rows),
-and counts where our rates are not those of ReduceLROnPlateau although training is not broken. It should print 0.
+The second line repeats the three fits of Keras' own test of ReduceLROnPlateau (Adam(0.1) on twenty random rows), and
+counts where our rates are not those of ReduceLROnPlateau although training is not broken. It should print 0.
 
 It needs scikit-learn, and runs on the backend that KERAS_BACKEND names, by default on JAX, which is the fastest here.
 """
@@ -35,7 +35,9 @@ It needs scikit-learn, and runs on the backend that KERAS_BACKEND names, by defa
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -66,7 +68,8 @@ WORSE = 1.05
 SOUND = 0.95
 ROSE = 1.1
 TRIFLE = 1e-4
-METHODS = ("none", "keras", "no recovery", "ours")
+OURS = ("no recovery", "ours")
+METHODS = ("none", "keras", *OURS)
 FOLDER = Path(__file__).resolve().parents[2] / "logs" / "recovery"
 Data = tuple[np.ndarray, np.ndarray]
 Row = dict[str, Any]
@@ -121,13 +124,8 @@ def convolutions(out: int, *filters: int) -> Callable[[], list[Any]]:
 
     def network() -> list[Any]:
         blocks = [[layers.Conv2D(n, 3, use_bias=False), layers.BatchNormalization(), layers.ReLU()] for n in filters]
-        return [
-            layers.Reshape((8, 8, 1)),
-            *sum(blocks, []),
-            layers.MaxPooling2D(2),
-            layers.Flatten(),
-            layers.Dense(out),
-        ]
+        front = [layers.Reshape((8, 8, 1)), *itertools.chain(*blocks)]
+        return [*front, layers.MaxPooling2D(2), layers.Flatten(), layers.Dense(out)]
 
     return network
 
@@ -390,34 +388,36 @@ class Run:
 
 def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Run]:
     """All runs of these tasks, with a line of progress."""
-    store, began, measured = Store(arguments.folder), time.perf_counter(), 0
+    store, began = Store(arguments.folder), time.perf_counter()
     runs = []
     for task in tasks:
-        bench: Bench | None = None
+        bench = functools.cache(functools.partial(Bench, task))  # Compiled only where something is to be measured.
         rates = [10.0**power for power in range(task.rates[0], task.rates[1] + 1)]
-        rates = [rate for rate in rates if arguments.rates is None or rate in arguments.rates]
-        monitors = [each for each in task.monitors if arguments.monitors is None or each in arguments.monitors]
-        for rate in rates:
-            for seed in range(arguments.seeds):
-                for monitor in monitors:
-                    rows = {}
-                    for method in METHODS:
-                        name = [task.name, arguments.epochs, rate, seed, method]
-                        if method != "none":
-                            name += [monitor, arguments.patience, arguments.factor]
-
-                        def measure(method: str = method, monitor: str = monitor) -> Row:
-                            nonlocal bench, measured
-                            bench = bench or Bench(task)
-                            measured += 1
-                            callbacks = callbacks_of(method, monitor, arguments.patience, arguments.factor)
-                            return bench.fit(rate, seed, callbacks, arguments.epochs)
-
-                        rows[method] = store.get(json.dumps(name), method in ("no recovery", "ours"), measure)
+        for rate in rates if arguments.rates is None else sorted(set(rates) & set(arguments.rates)):
+            for seed, monitor in itertools.product(range(arguments.seeds), task.monitors):
+                if arguments.monitors is None or monitor in arguments.monitors:
+                    rows = measure_one(store, bench, [task.name, arguments.epochs, rate, seed], monitor, arguments)
                     runs.append(Run(task.name, monitor, rate, seed, rows))
-            spent = time.perf_counter() - began
-            print(f"{spent:5.0f} s: {task.name}, rate {rate:g}; {measured} fits so far", file=sys.stderr, flush=True)
+            print(f"{time.perf_counter() - began:5.0f} s: {task.name}, rate {rate:g}", file=sys.stderr, flush=True)
     return runs
+
+
+def measure_one(
+    store: Store, bench: Callable[[], Bench], fit: list[Any], monitor: str, arguments: argparse.Namespace
+) -> dict[str, Row]:
+    """One run with every method; `fit` is the name of the task, the epochs, the rate and the seed."""
+    _, epochs, rate, seed = fit
+    rows = {}
+    for method in METHODS:
+        # Without a callback it makes no difference what is watched.
+        name = [*fit, method] + ([] if method == "none" else [monitor, arguments.patience, arguments.factor])
+
+        def measure(method: str = method) -> Row:
+            callbacks = callbacks_of(method, monitor, arguments.patience, arguments.factor)
+            return bench().fit(rate, seed, callbacks, epochs)
+
+        rows[method] = store.get(json.dumps(name), method in OURS, measure)
+    return rows
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -437,7 +437,7 @@ def print_summary(runs: list[Run]) -> None:
     for run in runs:
         groups.setdefault(f"monitor={run.monitor!r}", []).append(run)
     groups["all"] = runs
-    for method in METHODS[2:]:
+    for method in OURS:
         rows = []
         for name, group in groups.items():
             sound, lost = [run for run in group if run.starts_sound], [run for run in group if run.is_lost]
@@ -508,10 +508,9 @@ def keras_fits(seeds: int, epochs: int | None) -> int:
             data, validation = twenty_rows(seed)
             random = np.random.default_rng(seed)
             bounds = [math.sqrt(6 / sum(each.shape)) if len(each.shape) == 2 else 0 for each in model.weights]
+            # Glorot's uniform weights and zero biases, as Keras has them.
             pairs = zip(bounds, model.weights, strict=True)
-            weights = [
-                random.uniform(-bound, bound, each.shape) for bound, each in pairs
-            ]  # Glorot's, as Keras has them.
+            weights = [random.uniform(-bound, bound, each.shape) for bound, each in pairs]
             traces, losses, decisions = [], [], []
             for make in (keras.callbacks.ReduceLROnPlateau, AdaptLROnPlateau):
                 model.set_weights(weights)
@@ -555,9 +554,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help=f"epochs of a fit (default: {EPOCHS}; of Keras' fits, their own)")
     parser.add_argument("--patience", type=int, default=PATIENCE, help="(default: %(default)s)")
     parser.add_argument("--factor", type=float, default=0.1, help="(default: %(default)s)")
-    parser.add_argument(
-        "--worst", type=int, default=10, help="how many of the worst runs to tell (default: %(default)s)"
-    )
+    parser.add_argument("--worst", type=int, default=10, help="worst runs to describe (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to keep what was measured")
     parser.add_argument("--keras-fits", type=int, metavar="SEEDS", help="count over Keras' own fits instead")
     arguments = parser.parse_args()
@@ -571,9 +568,8 @@ def main() -> None:
         parser.error(f"--only must name {arguments.tasks} tasks: {', '.join(task.name for task in tasks)}")
     arguments.epochs = arguments.epochs or EPOCHS
     runs = measure_all([task for task in tasks if arguments.only is None or task.name in arguments.only], arguments)
-    print(
-        f"{arguments.tasks} tasks, {arguments.epochs} epochs, patience {arguments.patience}, factor {arguments.factor}"
-    )
+    settings = f"{arguments.epochs} epochs, patience {arguments.patience}, factor {arguments.factor:g}"
+    print(f"{arguments.tasks} tasks, {settings}")
     print_summary(runs)
     print_worst(runs, arguments.worst)
 
