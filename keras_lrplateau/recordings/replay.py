@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple
 
 from keras_lrplateau.history.run import Axis, Curve, Observation, Record, Run
 from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
-from keras_lrplateau.rule import auto, plateau
-from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule import auto
+from keras_lrplateau.rule.decision import Decision, Rule, RuleState
 from keras_lrplateau.views.figure import draw, to_plotly
 
 SAME = 1e-5
@@ -52,10 +52,10 @@ class Replay:
         is_relative: Whether no rate was recorded or given: then rates begin at 1, and are multiples of the first one.
     """
 
-    config: plateau.Config | auto.Config
+    config: Rule[Any]
     run: Run
     recorded: Run
-    state: plateau.State | auto.State
+    state: RuleState
     departs: int | None
     is_relative: bool
 
@@ -98,7 +98,7 @@ class Replay:
 
 def replay(
     recording: Recording,
-    config: plateau.Config | auto.Config,
+    config: Rule[Any],
     monitor: str = "val_loss",
     *,
     rate: float | None = None,
@@ -140,7 +140,6 @@ def replay(
     monitor = recording.resolve(monitor)
     recorded = _as_run(recording, monitor, config.mode)
     observed = recorded.curves[monitor]
-    rule: Any = auto if isinstance(config, auto.Config) else plateau
     if isinstance(config, auto.Config) and config.observations is None:
         config = replace(config, observations=max(len(observed.values), 1))
     followed = recorded.curves.get(RATE, Curve())
@@ -152,7 +151,7 @@ def replay(
         config = replace(config, min_lr=0.0, max_lr=None)
     # Only our own runs tell.
     before = (record.loss_before for record in recording.records if record.loss_before is not None)
-    state = replace(rule.start(config, 1.0 if known is None else known), loss_before=next(before, None))
+    state = replace(config.start(1.0 if known is None else known), loss_before=next(before, None))
 
     losses = _training_loss(recording, recorded)
     sign = 1 if config.mode == "min" else -1
@@ -166,11 +165,11 @@ def replay(
         rates.values.append(state.rate)
         if sign * value < lowest and math.isfinite(value):
             lowest, best = sign * value, Observation(epoch, value)
-        state, decision = rule.step(config, state, value, losses.get(epoch))
+        state, decision = config.step(state, value, losses.get(epoch))
         if decision.is_action or count in (0, last):
             decisions = [decision]
             if count == last:
-                state, decision = rule.finish(config, state)
+                state, decision = config.finish(state)
                 decisions.append(decision)
             dated = tuple(_dated(each, epoch, observed.epochs) for each in decisions if each.is_action)
             records.append(Record(epoch, dated, state.status, epoch + 1, monitor, config.mode, quantity, best, time))

@@ -19,7 +19,7 @@ from keras_lrplateau import AdaptLROnPlateau, Config
 from keras_lrplateau.history.run import Curve, Record
 from keras_lrplateau.recordings.curves import CurveError, Recording, from_history, read
 from keras_lrplateau.recordings.replay import Replay, direction, replay
-from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import draw
 
@@ -117,11 +117,11 @@ def test_a_schedule_is_scaled_as_in_a_training() -> None:
 @given(st.lists(st.floats(), max_size=60), st.integers(0, 4), st.sampled_from(["min", "max"]))
 def test_any_stream_is_decided_as_step_by_step(values: list[float], patience: int, mode: Any) -> None:
     config = Config(patience=patience, mode=mode, factor=0.5)
-    state, expected = plateau.start(config, 0.1), []
+    state, expected = config.start(0.1), []
     for value in values:
-        state, decision = plateau.step(config, state, value)
+        state, decision = config.step(state, value)
         expected += [decision] if decision.is_action else []
-    state, decision = plateau.finish(config, state)
+    state, decision = config.finish(state)
     expected += [decision] if decision.is_action else []
     if not values:
         return
