@@ -83,6 +83,8 @@ class Design:
         end: Training that had an excursion ends on the weights that are there, or on the best ones.
         trust: The best weights are preferred only where the values are worse than the best one by so many times its
             noise; None for always.
+        skips: No excursion is opened where the values are worse than the best one by so many times its noise: training
+            that overfits is not helped by a raise. None to open one at every stall.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Design:
     back: Literal["raise", "best"] = "raise"
     end: Literal["last", "best"] = "last"
     trust: float | None = None
+    skips: float | None = None
 
     def start(self, rate: float) -> State:
         """The state before the first value."""
@@ -121,7 +124,8 @@ class Design:
             state = replace(state, after_best=(*state.after_best, value)[-2 * self.patience :])
         if state.wait < self.patience:
             return _decide(state, state, "hold")
-        if state.cuts >= self.after and state.raises < self.times:
+        is_past = self.skips is not None and self._is_worse_than_best(state, self.skips)
+        if state.cuts >= self.after and state.raises < self.times and not is_past:
             left = self.epochs - state.observations
             length = left if self.length is None else round(self.length * self.patience)
             if left >= length >= (2 if self.length is not None else self.patience) or not self.checks_epochs:
@@ -175,11 +179,12 @@ class Design:
 
     def _is_past_best(self, state: State) -> bool:
         """Whether the values are worse than the best by more than its luck, as the values right after it show."""
-        if self.trust is None:
-            return True
+        return self.trust is None or self._is_worse_than_best(state, self.trust)
+
+    def _is_worse_than_best(self, state: State, times: float) -> bool:
         steps = np.diff(state.after_best)
         noise = float(np.sqrt(np.mean(steps**2) / 2)) if len(steps) else 0.0
-        return bool(np.mean(state.recent) - state.best > self.trust * noise + MIN_DELTA)
+        return bool(np.mean(state.recent) - state.best > times * noise + MIN_DELTA)
 
     def _succeeded(self, state: State) -> bool:
         later, before = np.array(state.inside[len(state.inside) // 2 :]), np.array(state.level)
