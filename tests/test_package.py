@@ -132,9 +132,10 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     metadata = importlib.metadata.PathDistribution(zipfile.Path(wheel, f"{name.partition('/')[0]}/")).metadata
     assert metadata["Requires-Python"] == ">=3.11"
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13", "3.14"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
     assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "png", "examples", "test"}
+    assert {label_and_url.partition(",")[0] for label_and_url in metadata.get_all("Project-URL", [])} >= {"Repository"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
     assert base == {"keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"

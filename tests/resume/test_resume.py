@@ -1,8 +1,8 @@
 """A training that died goes on as if nothing had happened, or says what it cannot know: in one process, by exceptions.
 
-    KERAS_BACKEND=jax pytest tests/resume/test_resume.py
+    KERAS_BACKEND=torch pytest -m '' tests/resume/test_resume.py
 
-It takes minutes, so it is no part of what pytest runs by itself.
+It takes minutes, so that most of it is in the long lane.
 
 torture.py kills real processes. Here each case is small, so there can be many of them.
 """
