@@ -1,4 +1,4 @@
-"""The checks of `.ci/run`, one by one, each in an environment of its own: `nox -s lint types tests`, `nox -l` for a list."""
+"""The checks of `.ci/run` one by one, each in an environment of its own: `nox -s lint tests`; `nox -l` lists them."""
 
 import nox
 
