@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -416,3 +416,16 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 def pytest_report_header() -> str:
     others = os.environ.get("OTHER_BACKENDS", "").replace(" ", " and ")
     return f"Keras on {os.environ['KERAS_BACKEND']}" + (f"; tests marked `backends` also on {others}" if others else "")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a file, given its content and perhaps its name, and returns its path."""
+
+    def write(content: str | bytes, name: str = "log.csv") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write

@@ -21,7 +21,7 @@ import keras_lrplateau
 from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Record
-from keras_lrplateau.recordings.curves import Recording
+from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision

@@ -23,7 +23,8 @@ from keras.optimizers import SGD, Adam, LossScaleOptimizer, MultiOptimizer, Opti
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
-from keras_lrplateau.training.rates import RateControl, scale_schedules
+from keras_lrplateau.training.rates import RateControl
+from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.snapshots import restore_snapshot, take_snapshot
 
 
