@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from keras_lrplateau.settings import RuleName
+
 Kind = Literal[
     "hold",
     "best",
@@ -57,10 +59,6 @@ Status = Literal["searching", "holding", "in excursion", "in restart", "annealin
 """What the rule is doing between decisions; "searching" and "annealing" are auto mode's."""
 
 
-RuleName = Literal["default", "auto"]
-"""Which rule it is: the plateau rule, or auto mode."""
-
-
 class RuleState(Protocol):
     """What the state of every rule has. It is a frozen dataclass."""
 
@@ -93,6 +91,10 @@ class RuleState(Protocol):
     @property
     def loss_before(self) -> float | None:
         """The training loss before the first update; None when it is not known."""
+
+    @property
+    def way_back(self) -> Snapshot | None:
+        """The snapshot to which an open excursion goes back if it fails; None if none is open."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, the name of the rule and a version, as plain values that JSON can hold."""
@@ -185,6 +187,11 @@ class Rule(abc.ABC, Generic[StateT]):
     mode: Literal["min", "max"]
     min_lr: float
     max_lr: float | None
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the rule answers a training that breaks."""
+        return True
 
     @abc.abstractmethod
     def start(self, rate: float) -> StateT:

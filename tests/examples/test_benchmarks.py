@@ -32,6 +32,7 @@ def cells(output: str, start: str) -> list[list[str]]:
     return [line for line in lines if line and line[0] == start]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_big_models_tells_costs_and_counts(tmp_path: Path) -> None:
     done = run("snapshots.py", "--parameters", "1M", "--ways", "disk", "--repeats", "1", "--folder", str(tmp_path))
 
@@ -55,6 +56,7 @@ def test_a_model_too_big_for_this_machine_is_left_out_with_the_reason() -> None:
     assert "1e+03B with sgd, rollback=True, is left out: it needs 8" in done.stdout
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_gpu_runs_on_the_cpu() -> None:
     done = run("gpu.py", "--cpu")
 
