@@ -71,7 +71,9 @@ def check_place(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{path} is a directory, where a file is to be written. Choose another name, or move it")
+        raise IsADirectoryError(
+            f"{path} is a directory, where a file is to be written. Choose another name, or move it"
+        )
     if not stat.S_ISREG(mode):
         raise OSError(f"{path} is not a regular file. Choose another name, or move it")
     return stat.S_IMODE(mode)

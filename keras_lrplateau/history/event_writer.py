@@ -158,7 +158,9 @@ class EventWriter:
             plain[name] = _as_utf8(str(number)) if is_odd or isinstance(number, str) else number
         # By the whole path: TensorBoard averages over runs with the same id, and "lr_plateau" is the name of many.
         digest = hashlib.sha256(os.fsencode(self._run_dir.resolve())).hexdigest()[:8]
-        self._write_values(self._first_step, *hparams_pb(plain, trial_id=f"{_as_utf8(self._run_dir.name)}-{digest}").value)
+        self._write_values(
+            self._first_step, *hparams_pb(plain, trial_id=f"{_as_utf8(self._run_dir.name)}-{digest}").value
+        )
 
     def close(self) -> None:
         """Close the file; nothing can be written any more. Closing twice is fine.

@@ -197,8 +197,7 @@ class Entries(Sequence[Entry]):
         del self.texts[count:], self._marks[count:]
         self._last = None
         self._files = {}
-        latest = self._marks[-1].epoch if self._marks else 0
-        for mark in self._marks[bisect.bisect_left(self._marks, latest - 1, key=_epoch_of) :]:
+        for mark in self._marks[bisect.bisect_left(self._marks, self.last_epoch - 1, key=_epoch_of) :]:
             self._note_files(mark)
 
     def _note_files(self, mark: _Mark) -> None:
@@ -210,14 +209,14 @@ class Entries(Sequence[Entry]):
     # --- questions that need no decoding ---
 
     @property
-    def first_epoch(self) -> int | None:
-        """The epoch of the first one."""
-        return self._marks[0].epoch if self._marks else None
+    def first_epoch(self) -> int:
+        """The epoch of the first one; 0 if there is none."""
+        return self._marks[0].epoch if self._marks else 0
 
     @property
-    def last_epoch(self) -> int | None:
-        """The epoch of the last one."""
-        return self._marks[-1].epoch if self._marks else None
+    def last_epoch(self) -> int:
+        """The epoch of the last one; 0 if there is none."""
+        return self._marks[-1].epoch if self._marks else 0
 
     @property
     def next_epoch(self) -> int:
