@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_lrplateau.rule import auto
-from keras_lrplateau.rule.decision import Decision, Step
-from keras_lrplateau.rule.plateau import Config, State, start, step
+from keras_lrplateau.rule.decision import Decision, Step, start, step
+from keras_lrplateau.rule.plateau import Config, State
 
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau

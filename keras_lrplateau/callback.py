@@ -25,8 +25,8 @@ from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.run_dirs import Files, open_files
 from keras_lrplateau.resume.state_file import Entry, Pending, StateFile
 from keras_lrplateau.rule import auto as auto_mode
-from keras_lrplateau.rule import checks, plateau
-from keras_lrplateau.rule.decision import Decision, Snapshot, Step
+from keras_lrplateau.rule import checks
+from keras_lrplateau.rule.decision import Decision, Rule, Snapshot, Step
 from keras_lrplateau.rule.plateau import Config, State
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.cadence import StepCadence
@@ -517,9 +517,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if is_over:
             return
         self.state = self._start()
-        if "start" in self._rule.needed_snapshots(self._rule_config(0), self.state) and is_built(
-            self.model, self._optimizer
-        ):
+        if "start" in self._rule_config(0).needed_snapshots(self.state) and is_built(self.model, self._optimizer):
             self._snapshots.take("start", self.model, self._optimizer, self._steps)
         if self._file is not None:
             self._remember(epoch, is_over=False, raises=self.state_path is not None)
@@ -527,7 +525,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     def _start(self) -> State | auto_mode.State:
         # The bounds limit what is decided about a schedule, not the schedule itself.
         config = replace(self._config, min_lr=0.0, max_lr=None) if self._rates.is_scheduled else self._config
-        state: State | auto_mode.State = self._rule.start(config, self._rates.rate)
+        state: State | auto_mode.State = config.start(self._rates.rate)
         return state
 
     def _read_first_loss(self, batch: int, logs: Any = None) -> None:
@@ -614,7 +612,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if held != self._rates.written:
             self._rates.adopt()
         if self._rates.rate != self._state.rate:
-            self._carry_out(epoch, self._rule.override(self._rule_config(), self._state, self._rates.rate))
+            self._carry_out(epoch, self._rule_config().override(self._state, self._rates.rate))
             if is_known:
                 return
             self._warn_once(
@@ -634,16 +632,11 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return self._control
 
     @property
-    def _rule(self) -> Any:
-        """The module with the rule."""
-        return auto_mode if isinstance(self._config, auto_mode.Config) else plateau
-
-    @property
     def _state(self) -> State | auto_mode.State:
         assert self.state is not None
         return self.state
 
-    def _rule_config(self, observations: int | None = None) -> Config | auto_mode.Config:
+    def _rule_config(self, observations: int | None = None) -> Rule[Any]:
         """The configuration with its bounds in the unit of the rule's rate, and with the length of this training.
 
         Args:
@@ -728,11 +721,11 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             loss = None
             if isinstance(config, auto_mode.Config) and not self.monitor.startswith("val_"):
                 config = replace(config, budget=0.0)
-        self._carry_out(epoch, self._rule.step(config, self._state, value, loss))
+        self._carry_out(epoch, config.step(self._state, value, loss))
 
     def _take_back_open_trial(self, epoch: int) -> bool:
         """Whether there was one."""
-        step = self._rule.finish(self._rule_config(), self._state)
+        step = self._rule_config().finish(self._state)
         self._carry_out(epoch, step)
         return bool(step.decision.is_action)
 
@@ -744,7 +737,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         since_epoch = None if since is None else min(self._observed[max(since - 1 - missed, 0)], epoch)
         decision = replace(step.decision, epoch=epoch, since_epoch=since_epoch, step=self._steps)
         self.state = step.state
-        needed = self._rule.needed_snapshots(self._rule_config(), step.state)
+        needed = self._rule_config().needed_snapshots(step.state)
         if decision.save is not None:
             # What is not needed goes before the new one comes, and so does the old one of the same name.
             self._snapshots.keep((needed | {decision.restore}) - {decision.save})
@@ -834,7 +827,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         agreed, loss = self._come_to_agree(value, loss, self._first_loss)
         self._forget_first_loss()
         assert agreed is not None
-        expected = self._rule.step(self._rule_config(), self._state, agreed, loss).decision
+        expected = self._rule_config().step(self._state, agreed, loss).decision
         if expected.is_action or expected.save is not None:
             _ = self.model
             self._notice_override(epoch)
@@ -1002,7 +995,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if last.mode is not None and not self._direction_known:
             self._config = replace(self._config, mode=last.mode)
             self._direction_known = True
-        self.state = self._rule.State.from_dict(last.state)
+        self.state = self._config.read_state(last.state)
 
         # What is found is of the backup or as compiled; anything else somebody else has set since, which is for the end
         # of the epoch to notice.
@@ -1019,7 +1012,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             is_there = self._adopt(restored, was.get(restored, last.snapshots.get(restored)))
             if is_there or self._iterations != last.iterations:
                 self._restore(restored)
-            self._snapshots.keep(self._rule.needed_snapshots(self._rule_config(), self._state))
+            self._snapshots.keep(self._rule_config().needed_snapshots(self._state))
         if is_ours:
             self._rates.write(self._state.rate)
         elif last.epoch + last.is_over < epoch:
@@ -1036,7 +1029,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def _adopt_snapshots(self, last: Entry) -> set[Snapshot]:
         """Take over the copies on disk; returns which of those that are needed are missing, on any rank."""
-        needed = self._rule.needed_snapshots(self._rule_config(), self._state)
+        needed = self._rule_config().needed_snapshots(self._state)
         missing = sorted(name for name in needed if not self._adopt(name, last.snapshots.get(name)))
         return {name for names in processes.gather(missing) for name in names}
 
@@ -1062,7 +1055,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                     "training resumes take their place.",
                 )
         if self._state.in_excursion and missing & {"raise", getattr(self._state, "way_back", "raise")}:
-            step = self._rule.finish(self._rule_config(), self._state)
+            step = self._rule_config().finish(self._state)
             reason = (
                 "the copy of the weights from before the raise is gone, so the excursion ends: only the rate goes back"
             )

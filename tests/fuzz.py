@@ -40,6 +40,7 @@ from keras_lrplateau.resume.state_file import Entry, Pending, StateFile, StateFi
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision, Status
 from keras_lrplateau.rule.decision import Kind as DecisionKind
+from keras_lrplateau.rule.stored import RULES, read_state
 
 NAN, INF, MOST, TINY = math.nan, math.inf, sys.float_info.max, 5e-324
 
@@ -222,11 +223,11 @@ def construct(make: Callable[..., Any], chosen: dict[str, Any]) -> Any:
 
 
 def config_arguments(rng: random.Random, rule: Any) -> bool:
-    made = construct(rule.Config, arguments(rng, OF_POLICY if rule is plateau else OF_AUTO))
+    made = construct(rule, arguments(rng, OF_POLICY if rule is plateau.Config else OF_AUTO))
     if made is None:
         return True
-    assert rule.Config(**dataclasses.asdict(made)) == made
-    follower = begin(rng, rule, made)
+    assert rule(**dataclasses.asdict(made)) == made
+    follower = begin(rng, made)
     for value, loss in stream(rng, most=8)[1]:
         follower.step(value, loss)
     follower.finish()
@@ -253,14 +254,14 @@ def callback_arguments(rng: random.Random, is_auto: bool) -> bool:
 
 def good_config(rng: random.Random, rule: Any) -> Any:
     """A configuration within the bounds, most often far from them."""
-    good = OF_POLICY if rule is plateau else OF_AUTO
+    good = OF_POLICY if rule is plateau.Config else OF_AUTO
     while True:
         chosen = {name: rng.choice(values) for name, values in good.items() if rng.random() < 0.6}
         low, high = chosen.get("min_lr", 0.0), chosen.get("max_lr")
         if chosen.get("rollback_on_cut"):
             chosen.pop("rollback", None)
         if high is None or low <= high:
-            return rule.Config(**chosen)
+            return rule(**chosen)
 
 
 def rates_of(state: Any) -> list[float]:
@@ -277,7 +278,7 @@ def reload(state: Any) -> Any:
     """A state from its JSON, which is equal."""
     text = json.dumps(state.to_dict(), allow_nan=False)
     assert len(text) < 6000, "the state has grown"
-    again = type(state).from_dict(json.loads(text))
+    again = read_state(json.loads(text))
     assert again == state
     return again
 
@@ -286,32 +287,31 @@ class Follower:
     """Carries out what a rule decides, as the callback does, and checks all of it.
 
     Args:
-        rule: `policy` or `auto`.
-        config: The configuration; it may be changed in between.
+        config: The rule; it may be changed in between.
         state: From here on. All snapshots that it needs are there.
     """
 
-    def __init__(self, rule: Any, config: Any, state: Any) -> None:
-        self.rule, self.config, self.state = rule, config, state
+    def __init__(self, config: Any, state: Any) -> None:
+        self.rule, self.config, self.state = type(config), config, state
         self.twin: Any = None
-        self.stored: set[Any] = set(rule.needed_snapshots(config, state))
+        self.stored: set[Any] = set(config.needed_snapshots(state))
         rates = rates_of(state)
         self.low = min(config.min_lr, *rates)
         self.high = max(INF if config.max_lr is None else config.max_lr, *rates)
         self.decisions: list[Decision] = []
 
     def step(self, value: float, loss: float | None) -> None:
-        self._carry_out(lambda state: self.rule.step(self.config, state, value, loss), value, observed=True)
+        self._carry_out(lambda state: self.config.step(state, value, loss), value, observed=True)
 
     def override(self, rate: float) -> None:
         self.low, self.high = min(self.low, rate), max(self.high, rate)
-        self._carry_out(lambda state: self.rule.override(self.config, state, rate), None)
+        self._carry_out(lambda state: self.config.override(state, rate), None)
         assert self.state.rate == rate
 
     def finish(self) -> None:
-        self._carry_out(lambda state: self.rule.finish(self.config, state), None)
+        self._carry_out(lambda state: self.config.finish(state), None)
         assert not self.state.in_excursion
-        assert self.rule.finish(self.config, self.state).decision.kind == "hold"
+        assert self.config.finish(self.state).decision.kind == "hold"
 
     def fork(self) -> None:
         """From here on, a state that was stored is asked, too, and must decide the same."""
@@ -356,8 +356,8 @@ class Follower:
 
         assert after.best is None or math.isfinite(after.best)
         if after.best != before.best:
-            searched = self.rule is auto and before.phase == "search"
-            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is plateau
+            searched = self.rule is auto.Config and before.phase == "search"
+            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is plateau.Config
             if not (searched or taken_back):
                 assert after.best == value
                 sign = 1 if config.mode == "min" else -1
@@ -365,32 +365,32 @@ class Follower:
 
     def _keep(self, before: Any, after: Any, decision: Decision) -> None:
         """In the order of AdaptLROnPlateau._carry_out."""
-        needed = self.rule.needed_snapshots(self.config, after)
+        needed = self.config.needed_snapshots(after)
         if decision.save is not None:
             self.stored &= (needed | {decision.restore}) - {decision.save}
             self.stored.add(decision.save)
         assert decision.restore is None or decision.restore in self.stored, f"{decision.restore} was dropped"
         self.stored &= needed
         assert needed <= self.stored, f"there is no {set(needed) - self.stored}"
-        assert len(self.stored) <= (2 if self.rule is plateau else 3)
+        assert len(self.stored) <= (2 if self.rule is plateau.Config else 3)
 
 
-def begin(rng: random.Random, rule: Any, config: Any, loss_before: float | None = None) -> Follower:
+def begin(rng: random.Random, config: Any, loss_before: float | None = None) -> Follower:
     """A training at a rate that fits the bounds."""
-    low = 0.0 if rule is plateau else max(config.min_lr, TINY)
+    low = 0.0 if isinstance(config, plateau.Config) else max(config.min_lr, TINY)
     high = INF if config.max_lr is None else config.max_lr
     fitting = [rate for rate in (*RATES, config.min_lr) if low <= rate <= high]
     rate = rng.choice(fitting or [high])
-    return Follower(rule, config, replace(rule.start(config, rate), loss_before=loss_before))
+    return Follower(config, replace(config.start(rate), loss_before=loss_before))
 
 
 def streams(rng: random.Random, rule: Any, most: int = 80) -> bool:
     loss_before, values = stream(rng, most)
-    follower = begin(rng, rule, good_config(rng, rule), loss_before)
+    follower = begin(rng, good_config(rng, rule), loss_before)
     length = rng.choice(("constant", "constant", "nearer", "moving", "unknown at last"))
     overrides, forks = rng.choice((0.0, 0.0, 0.05)), rng.choice((0.0, 0.02, 0.1))
     for i, (value, loss) in enumerate(values):
-        if rule is auto and follower.config.observations is not None and length != "constant":
+        if rule is auto.Config and follower.config.observations is not None and length != "constant":
             left = {"nearer": max(150 - i, 1), "moving": rng.choice((1, i + 1, i + 9, 10**18))}.get(length)
             if left is not None or rng.random() < 0.1:
                 follower.config = replace(follower.config, observations=left)
@@ -415,7 +415,7 @@ def pool(rule: Any) -> list[dict[str, Any]]:
     rng = random.Random(0)
     for _ in range(400):
         loss_before, values = stream(rng, most=120)
-        follower = begin(rng, rule, good_config(rng, rule), loss_before)
+        follower = begin(rng, good_config(rng, rule), loss_before)
         for value, loss in values:
             follower.step(value, loss)
             state = follower.state
@@ -424,7 +424,7 @@ def pool(rule: Any) -> list[dict[str, Any]]:
             if len(some) < 40 and rng.random() < 0.3:
                 some.append(json.loads(json.dumps(state.to_dict(), allow_nan=False)))
     assert {sort[0] for sort in found} == set(get_args(Status)) - (
-        {"searching", "annealing"} if rule is plateau else set()
+        {"searching", "annealing"} if rule is plateau.Config else set()
     )
     return [state for some in found.values() for state in some]
 
@@ -493,11 +493,11 @@ def stored_states(rng: random.Random, rule: Any) -> bool:
     if rng.random() < 0.02 and isinstance(data, dict):
         data["aside"] = nested(rng.choice((1, 2, 3, 50, 3000)), rng.choice(pool(rule)))
     try:
-        state = rule.State.from_dict(data)
+        state = rule.read_state(data)
     except ValueError:
         return True
     # Whatever is taken can be gone on from, also with another configuration.
-    follower = Follower(rule, good_config(rng, rule), state)
+    follower = Follower(good_config(rng, rule), state)
     reload(state)
     if rng.random() < 0.2:
         follower.finish()
@@ -523,8 +523,8 @@ def decisions() -> list[Decision]:
     found: dict[Any, list[Decision]] = {}
     rng = random.Random(0)
     for i in range(300):
-        rule = (plateau, auto)[i % 2]
-        follower = begin(rng, rule, good_config(rng, rule), 1.0)
+        rule = (plateau.Config, auto.Config)[i % 2]
+        follower = begin(rng, good_config(rng, rule), 1.0)
         for value, loss in stream(rng)[1]:
             follower.step(value, loss)
         follower.override(0.1)
@@ -623,7 +623,7 @@ def folder() -> Path:
 def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
     """What a training of so many epochs leaves in a state file."""
     loss_before, values = stream(rng)
-    follower = begin(rng, rule, good_config(rng, rule), loss_before)
+    follower = begin(rng, good_config(rng, rule), loss_before)
     found, best = [], None
     for epoch in range(size):
         before = follower.state
@@ -659,8 +659,10 @@ def state_contents() -> list[bytes]:
     """State files, whole."""
     rng, found = random.Random(0), []
     for size in (0, 1, 2, 3, 5, 8) * 5:
-        rule = rng.choice((plateau, auto))
-        file = StateFile(folder() / "whole.json", {"monitor": "val_loss", ("factor", "budget")[rule is auto]: 0.1})
+        rule = rng.choice((plateau.Config, auto.Config))
+        file = StateFile(
+            folder() / "whole.json", {"monitor": "val_loss", ("factor", "budget")[rule is auto.Config]: 0.1}
+        )
         file.entries = entries(rng, rule, size)
         if rng.random() < 0.3:
             file.pending = Pending(size, size, rng.choice((None, 1.0)), {"val_loss": number(rng)})
@@ -703,8 +705,8 @@ def state_files(rng: random.Random) -> bool:
     assert entries_to_json(again.entries) == entries_to_json(found.entries)
     assert repr(again.pending) == repr(found.pending), "repr, since nan != nan"
     for entry in found.entries[-2:]:
-        rule = auto if "phase" in entry.state else plateau
-        follower = Follower(rule, good_config(rng, rule), rule.State.from_dict(entry.state))
+        rule = RULES[entry.state["rule"]]
+        follower = Follower(good_config(rng, rule), rule.read_state(entry.state))
         for value, loss in stream(rng, most=10)[1]:
             follower.step(value, loss)
         follower.finish()
@@ -950,14 +952,14 @@ class Kind:
 
 
 KINDS = (
-    Kind("arguments of plateau.Config", lambda rng: config_arguments(rng, plateau), 0.12),
-    Kind("arguments of auto.Config", lambda rng: config_arguments(rng, auto), 0.08),
+    Kind("arguments of plateau.Config", lambda rng: config_arguments(rng, plateau.Config), 0.12),
+    Kind("arguments of auto.Config", lambda rng: config_arguments(rng, auto.Config), 0.08),
     Kind("arguments of AdaptLROnPlateau", lambda rng: callback_arguments(rng, False), 0.12),
     Kind("arguments of AdaptLROnPlateau.auto", lambda rng: callback_arguments(rng, True), 0.08),
-    Kind("streams through policy", lambda rng: streams(rng, plateau), 0.15),
-    Kind("streams through auto", lambda rng: streams(rng, auto), 0.1),
-    Kind("stored states of policy", lambda rng: stored_states(rng, plateau), 0.1),
-    Kind("stored states of auto", lambda rng: stored_states(rng, auto), 0.1),
+    Kind("streams through the default rule", lambda rng: streams(rng, plateau.Config), 0.15),
+    Kind("streams through auto", lambda rng: streams(rng, auto.Config), 0.1),
+    Kind("stored states of the default rule", lambda rng: stored_states(rng, plateau.Config), 0.1),
+    Kind("stored states of auto", lambda rng: stored_states(rng, auto.Config), 0.1),
     Kind("event payloads", payloads, 0.1),
     Kind("state files", state_files, 0.05),
     Kind("streams through the callback", callback_streams, 0.01, most=500),

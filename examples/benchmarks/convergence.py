@@ -46,7 +46,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -157,10 +157,10 @@ def all_methods(task: Task, epochs: int) -> list[Method]:
     return [
         Method("fixed"),
         Method("cosine", schedule=cosine),
-        *(Method(name, plateau, config) for name, config in zip(PLATEAUS, plateaus, strict=True)),
-        Method("GreedyLR", GreedyLR, GreedyLR.Config(mode=mode)),
-        *(Method(name, plateau, config) for name, config in zip(DEFAULTS, defaults, strict=True)),
-        Method("auto", auto, auto.Config(mode=mode, observations=epochs)),
+        *(Method(name, config) for name, config in zip(PLATEAUS, plateaus, strict=True)),
+        Method("GreedyLR", GreedyLR(mode=mode)),
+        *(Method(name, config) for name, config in zip(DEFAULTS, defaults, strict=True)),
+        Method("auto", auto.Config(mode=mode, observations=epochs)),
     ]
 
 
@@ -187,21 +187,26 @@ ABLATIONS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Changed:
-    """The rule of auto mode with some of its constants changed."""
+    """Auto mode with some of its constants changed. It goes from process to process, which a copied module cannot."""
 
+    config: auto.Config
     constants: tuple[tuple[str, float], ...]
 
-    def start(self, config: auto.Config, rate: float) -> Any:
+    def start(self, rate: float) -> Any:
         """The state before the first epoch."""
-        return _changed_auto(self.constants).start(config, rate)
+        return self._rule.start(rate)
 
-    def step(self, config: auto.Config, state: Any, value: float, loss: float | None = None) -> Any:
+    def step(self, state: Any, value: float, loss: float | None = None) -> Any:
         """The state after an epoch, and the decision about it."""
-        return _changed_auto(self.constants).step(config, state, value, loss)
+        return self._rule.step(state, value, loss)
 
-    def finish(self, config: auto.Config, state: Any) -> Any:
+    def finish(self, state: Any) -> Any:
         """The same at the end of training."""
-        return _changed_auto(self.constants).finish(config, state)
+        return self._rule.finish(state)
+
+    @property
+    def _rule(self) -> Any:
+        return _changed_auto(self.constants).Config(**asdict(self.config))
 
 
 @cache
@@ -223,8 +228,8 @@ def _changed_auto(constants: tuple[tuple[str, float], ...]) -> Any:
 def ablated_methods(task: Task, epochs: int) -> list[Method]:
     """What v* is taken from, auto mode, and auto mode with one thing changed."""
     methods = all_methods(task, epochs)
-    config = methods[-1].config
-    changed = [Method(name, Changed(tuple(constants.items())), config) for name, constants in ABLATIONS.items()]
+    rule = methods[-1].rule
+    changed = [Method(name, Changed(rule, tuple(constants.items()))) for name, constants in ABLATIONS.items()]
     return [method for method in methods if method.name in (*PEERS, "auto")] + changed
 
 

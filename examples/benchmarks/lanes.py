@@ -9,14 +9,11 @@ Needs jax, numpy and scikit-learn.
 
 from __future__ import annotations
 
-import copyreg
-import importlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from types import ModuleType
 from typing import Any, Literal
 
 import jax
@@ -217,9 +214,6 @@ RATES = {
 SETTINGS: tuple[dict[str, Any], ...] = ({"factor": 0.1, "patience": 10}, {"factor": 0.5, "patience": 5})
 """The plateau arguments that people use most."""
 
-# Methods go from process to process and into files, and most rules are modules.
-copyreg.pickle(ModuleType, lambda module: (importlib.import_module, (module.__name__,)))
-
 
 def constant(epoch: int, epochs: int) -> float:
     """Always 1."""
@@ -237,14 +231,12 @@ class Method:
 
     Attributes:
         name: What the tables call it.
-        rule: `keras_lrplateau.rule.plateau`, or anything else with its functions; None for a schedule.
-        config: The configuration of the rule.
+        rule: `keras_lrplateau.Config`, or anything else with its methods; None for a schedule.
         schedule: The share of the starting rate that is used in an epoch, of so many.
     """
 
     name: str
     rule: Any = None
-    config: Any = None
     schedule: Callable[[int, int], float] = constant
 
 
@@ -307,7 +299,7 @@ class Lanes:
         for at in np.ndindex(*rates.shape):
             method = methods[at[1]]
             if method.rule is not None:
-                state = method.rule.start(method.config, float(rates[at]))
+                state = method.rule.start(float(rates[at]))
                 known = {"loss_before": float(loss_before[at])} if hasattr(state, "loss_before") else {}
                 self._states[at] = replace(state, **known)
 
@@ -315,13 +307,13 @@ class Lanes:
         """Let every policy see its epoch; returns weights and optimizer state with all rollbacks made."""
 
         def decide(method: Method, state: Any, at: tuple[int, int]) -> Any:
-            return method.rule.step(method.config, state, float(values[at]), float(losses[at]))
+            return method.rule.step(state, float(values[at]), float(losses[at]))
 
         return self._carry_out(model, decide)
 
     def finish(self, model: Tree) -> Tree:
         """The end of training; returns the weights that the users keep."""
-        return self._carry_out(model, lambda method, state, at: method.rule.finish(method.config, state))
+        return self._carry_out(model, lambda method, state, at: method.rule.finish(state))
 
     def _carry_out(self, model: Tree, decide: Callable[[Method, Any, tuple[int, int]], Any]) -> Tree:
         saves: dict[str, np.ndarray] = {}

@@ -38,8 +38,8 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -149,20 +149,23 @@ def optimum() -> Optimum:
 
 
 class Rule(Protocol):
-    """What keras_lrplateau.rule.plateau is, and everything that is compared here."""
+    """What every rule here has, ours among them."""
 
-    def start(self, config: Any, rate: float) -> Any:
+    def start(self, rate: float) -> Any:
         """The state before the first observation."""
 
-    def step(self, config: Any, state: Any, value: float, loss: float | None = None) -> Any:
+    def step(self, state: Any, value: float, loss: float | None = None) -> Any:
         """The state after an observation, and a decision with `rate`, `save` and `restore`."""
 
-    def finish(self, config: Any, state: Any) -> Any:
+    def finish(self, state: Any) -> Any:
         """The same at the end of training."""
 
 
+@dataclass(frozen=True)
 class Schedule:
-    """The rule of a schedule: the config is the multiplier of the starting rate, by epoch."""
+    """A schedule as a rule: the multiplier of the starting rate, by epoch."""
+
+    multiplier: Callable[[int], float]
 
     class State(NamedTuple):
         """The starting rate, and how many epochs are over."""
@@ -170,31 +173,25 @@ class Schedule:
         rate: float
         epoch: int = 0
 
-    @staticmethod
-    def start(config: Callable[[int], float], rate: float) -> State:
+    def start(self, rate: float) -> State:
         """The state before the first epoch."""
         return Schedule.State(rate)
 
-    @staticmethod
-    def step(
-        config: Callable[[int], float], state: State, value: float, loss: float | None = None
-    ) -> tuple[State, SetRate]:
+    def step(self, state: State, value: float, loss: float | None = None) -> tuple[State, SetRate]:
         """On to the next epoch, whatever was observed."""
         state = state._replace(epoch=state.epoch + 1)
-        return state, SetRate(state.rate * config(state.epoch))
+        return state, SetRate(state.rate * self.multiplier(state.epoch))
 
-    @staticmethod
-    def finish(config: Callable[[int], float], state: State) -> tuple[State, SetRate]:
+    def finish(self, state: State) -> tuple[State, SetRate]:
         """Nothing to do."""
-        return state, SetRate(state.rate * config(state.epoch))
+        return state, SetRate(state.rate * self.multiplier(state.epoch))
 
 
 class Method(NamedTuple):
-    """A rule with its arguments."""
+    """A rule, and what the tables call it."""
 
     name: str
     rule: Rule
-    config: Callable[[], Any]
 
 
 def _constant(epoch: int) -> float:
@@ -206,14 +203,14 @@ def _cosine(epoch: int) -> float:
 
 
 def _with_settings(name: str, **changes: Any) -> list[Method]:
-    """The policy with each of the plateau arguments that people use most."""
-    configs = [partial(plateau.Config, **setting, **changes) for setting in SETTINGS]
-    return [Method(f"{name} {config().factor:g}/{config().patience}", plateau, config) for config in configs]
+    """Our rule with each of the plateau arguments that people use most."""
+    configs = [plateau.Config(**setting, **changes) for setting in SETTINGS]
+    return [Method(f"{name} {config.factor:g}/{config.patience}", config) for config in configs]
 
 
 RIVALS = (
-    Method("fixed", Schedule, lambda: _constant),
-    Method("cosine", Schedule, lambda: _cosine),
+    Method("fixed", Schedule(_constant)),
+    Method("cosine", Schedule(_cosine)),
     *_with_settings("plain plateau", max_raises=0, recover=False),
 )
 """What people tune the rate of."""
@@ -221,20 +218,19 @@ RIVALS = (
 METHODS = (
     *RIVALS,
     *_with_settings("ours"),
-    Method("GreedyLR", GreedyLR, GreedyLR.Config),
-    Method("auto", auto, partial(auto.Config, mode="min", observations=EPOCHS)),
+    Method("GreedyLR", GreedyLR()),
+    Method("auto", auto.Config(observations=EPOCHS)),
 )
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def run(rule: Rule, config_factory: Callable[[], Any], rates: np.ndarray, noise: float, seeds: int) -> np.ndarray:
+def run(rule: Rule, rates: np.ndarray, noise: float, seeds: int) -> np.ndarray:
     """Train from every starting rate with every seed.
 
     Args:
         rule: What sets the rate.
-        config_factory: Makes its arguments.
         rates: The starting rates.
         noise: The relative standard error of the metric and of the training loss of one step.
         seeds: How many series of errors; the same for every rule and every rate.
@@ -242,14 +238,13 @@ def run(rule: Rule, config_factory: Callable[[], Any], rates: np.ndarray, noise:
     Returns:
         The scores. Axes: starting rate, seed.
     """
-    config = config_factory()
     lanes = [float(rate) for rate in rates for _ in range(seeds)]
     errors = np.stack([np.random.default_rng(seed).standard_normal((EPOCHS, 2)) for seed in range(seeds)], axis=1)
     errors = 1 + noise * np.array([1, 1 / math.sqrt(STEPS)]) * np.tile(errors, (1, len(rates), 1))
 
     s = np.ones((len(lanes), CURVATURES.size))
     snapshots = [{"start": s[0].copy()} for _ in lanes]
-    states = [rule.start(config, rate) for rate in lanes]
+    states = [rule.start(rate) for rate in lanes]
     if hasattr(states[0], "loss_before"):
         states = [replace(state, loss_before=float(loss_of(s[0]))) for state in states]
 
@@ -268,9 +263,9 @@ def run(rule: Rule, config_factory: Callable[[], Any], rates: np.ndarray, noise:
             values = loss_of(s) * errors[epoch, :, 0]
             losses = losses * errors[epoch, :, 1]
             for lane, state in enumerate(states):
-                carry_out(lane, rule.step(config, state, float(values[lane]), float(losses[lane])))
+                carry_out(lane, rule.step(state, float(values[lane]), float(losses[lane])))
         for lane, state in enumerate(states):
-            carry_out(lane, rule.finish(config, state))
+            carry_out(lane, rule.finish(state))
         scores = np.nan_to_num(loss_of(s) / optimum().loss, nan=WORST).clip(max=WORST)
     by_rate: np.ndarray = scores.reshape(len(rates), seeds)
     return by_rate
@@ -295,7 +290,7 @@ def print_scores(noise: float, seeds: int) -> None:
     """Every method from every starting rate, and from the rate that would have been best."""
     rows = []
     for method in METHODS:
-        scores = run(method.rule, method.config, RATES, noise, seeds)
+        scores = run(method.rule, RATES, noise, seeds)
         cells = [geometric_mean(lanes) for lanes in scores]
         rows.append([method.name, *(f"{cell:.2f}" for cell in (*cells, geometric_mean(scores), max(cells)))])
     header = ("starting rate", *(f"{rate:.2g}" for rate in RATES), "all", "worst")
@@ -303,7 +298,7 @@ def print_scores(noise: float, seeds: int) -> None:
 
     tuned = []
     for method in RIVALS:
-        cells = [geometric_mean(lanes) for lanes in run(method.rule, method.config, TUNING_RATES, noise, seeds)]
+        cells = [geometric_mean(lanes) for lanes in run(method.rule, TUNING_RATES, noise, seeds)]
         tuned.append(f"{method.name} {min(cells):.2f} (from {TUNING_RATES[np.argmin(cells)]:.2g})")
     print("With the best starting rate, known in hindsight: " + ", ".join(tuned))
 

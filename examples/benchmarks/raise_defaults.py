@@ -95,7 +95,7 @@ PLAIN, RECOVERY, RAISING, OURS = "plain plateau", "recovery only", "raising only
 
 def policies(name: str, **changes: Any) -> list[Method]:
     """The same policy with each of SETTINGS."""
-    return [Method(name, plateau, plateau.Config(**setting, **changes)) for setting in SETTINGS]
+    return [Method(name, plateau.Config(**setting, **changes)) for setting in SETTINGS]
 
 
 def compared() -> list[Method]:

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from tables import table
 
-from keras_lrplateau import Config, start, step
+from keras_lrplateau import Config
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Observation, Record, best_of
 
@@ -42,7 +42,7 @@ CONFIG = Config(factor=0.5, patience=20, min_lr=1e-5, max_raises=1000)
 def write_run(run_dir: Path, seed: int, epochs: int) -> int:
     """A run as the callback writes it; returns the number of decisions."""
     rng = random.Random(seed)
-    state = start(CONFIG, 10 ** rng.uniform(-3, -1))
+    state = CONFIG.start(10 ** rng.uniform(-3, -1))
     writer = EventWriter(run_dir, 0)
     best = None
     count = 0
@@ -51,7 +51,7 @@ def write_run(run_dir: Path, seed: int, epochs: int) -> int:
         value = 1.1 * loss * math.exp(rng.gauss(0, 0.1))
         numbers = {"loss": loss * math.exp(rng.gauss(0, 0.02)), "val_loss": value, "learning_rate": state.rate}
         numbers |= {"accuracy": 1 - loss / 3, "val_accuracy": 1 - value / 3}
-        state, decision = step(CONFIG, state, value)
+        state, decision = CONFIG.step(state, value)
         found = Observation(epoch, value)
         best = found if best is None else best_of([best, found], "min")
         now = 1.7e9 + 10 * epoch

@@ -41,8 +41,8 @@ from keras_lrplateau.history.codec import (
     word,
 )
 from keras_lrplateau.history.run import Observation
-from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision, Snapshot
+from keras_lrplateau.rule.stored import read_state
 
 VERSION = 1
 """Of the file. A change of its fields needs a new one."""
@@ -276,7 +276,7 @@ def load(path: Path) -> StateFile:
         found.pending = None if data["pending"] is None else _pending(as_object("pending", data["pending"]))
         found.entries = entries_from_json(data["entries"])
         for entry in found.entries:
-            is_auto = _state_class(entry.state) is auto.State
+            is_auto = entry.state["rule"] == "auto"
             require(is_auto == ("budget" in found.settings), "state", "of the rule of the settings", entry.state)
         return found
     except (FileNotFoundError, NotADirectoryError):
@@ -496,7 +496,7 @@ def _entry(plain: dict[str, Any]) -> Entry:
         require(is_name, name, "the name of a file", file)
     state = as_object("state", plain["state"])
     # As strict as it can be: what is read here is trusted from now on.
-    _state_class(state).from_dict(state)
+    read_state(state)
     numbers = {
         name: tuple(number(name, each) for each in plain[name]) for name in ("rates_before", "rates", "bases", "window")
     }
@@ -526,8 +526,3 @@ def _pending(data: dict[str, Any]) -> Pending:
     loss = None if data["first_loss"] is None else finite("first_loss", data["first_loss"])
     logs = {name: number(name, value) for name, value in as_object("logs", data["logs"]).items()}
     return Pending(integer("epoch", data["epoch"]), integer("iterations", data["iterations"]), loss, logs)
-
-
-def _state_class(state: Mapping[str, Any]) -> type[plateau.State] | type[auto.State]:
-    """Of which rule it is, by a field that only one has."""
-    return auto.State if "phase" in state else plateau.State

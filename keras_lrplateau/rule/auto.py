@@ -52,10 +52,10 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from keras_lrplateau.rule import checks, decision, plateau
-from keras_lrplateau.rule.decision import Kind, Snapshot, Status, Step, decide, hold
+from keras_lrplateau.rule.decision import Kind, Rule, RuleName, Snapshot, Status, Step, decide, hold
 from keras_lrplateau.rule.trend import Trend, trend
 
 MOST_TRIALS = 10
@@ -139,7 +139,7 @@ Phase = Literal["search", "hold", "excursion", "anneal"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Rule["State"]):
     """What the user chose. Checked when made; a mistake raises at once.
 
     Args:
@@ -156,6 +156,8 @@ class Config:
         ValueError: An argument is outside its range.
     """
 
+    name: ClassVar[RuleName] = "auto"
+
     mode: Literal["min", "max"] = "min"
     min_lr: float = 0.0
     max_lr: float | None = None
@@ -168,6 +170,142 @@ class Config:
         if self.observations is not None:
             checks.check_integer("observations", self.observations, minimum=1)
         checks.as_floats(self, ("min_lr", "max_lr", "budget"))
+
+    def start(self, rate: float) -> State:
+        """The state before the first observation.
+
+        Args:
+            rate: The rate that training starts with, however wrong. Finite, > 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is not above 0, not finite, above `max_lr` or below `min_lr`.
+        """
+        plateau.Config(max_lr=self.max_lr).start(rate)  # The same checks.
+        if rate < self.min_lr:
+            raise ValueError(
+                f"min_lr must not be above the learning rate that training starts with. Received: "
+                f"min_lr={self.min_lr!r} and a learning rate of {rate!r}; lower min_lr or start higher"
+            )
+        if not rate > 0:
+            raise ValueError(f"auto mode needs a learning rate above 0 to start from. Received: {rate!r}")
+        return State(rate=float(rate), start_rate=float(rate), attempt_rate=float(rate))
+
+    def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
+        """Take one observation.
+
+        Args:
+            state: The state before the observation; it is not changed.
+            value: The monitored metric. Any float; NaN and infinities included.
+            loss: The training loss over the same time, when it is known. The search goes by it, since it has far less
+                noise than a metric on a few validation samples; and it is watched for divergence.
+
+        Returns:
+            The state after it, and the decision.
+        """
+        cost = _signed(self, value)
+        state = replace(state, observations=state.observations + 1, held=state.held + 1)
+        if state.phase == "search":
+            if loss is None:
+                state = replace(state, loss_before=None)  # It says nothing about the metric.
+            broken = plateau.divergence(value, loss, None, vouched=False)
+            metric = value if self.mode == "min" else -value
+            score = math.inf if broken else metric if loss is None else loss
+            brought = f"a metric of {value:.6g}" if loss is None else f"a training loss of {loss:.6g}"
+            return _search(self, state, value, score, broken or f"{state.rate:.3g} has brought {brought}")
+        vouched = state.best is not None and cost < _best_cost(self, state)
+        broken = plateau.divergence(value, loss, state.loss_before, vouched)
+        if broken:
+            return _recover(self, state, value, broken)
+        is_better = state.mark is None or not state.window or cost < _goal_of(state.mark)
+        mark, wait = (cost, 0) if is_better else (state.mark, state.wait + 1)
+        state = replace(state, mark=mark, wait=wait, window=(*state.window, cost)[-WINDOW:], last=cost)
+        new_best = cost < _best_cost(self, state)
+        if state.phase == "anneal":
+            return _anneal(self, state, value, new_best)
+        if state.phase == "excursion":
+            return _judge(self, state, value, new_best)
+        if state.attempt_best is None or cost < state.attempt_best:
+            state = replace(state, attempt_best=cost, attempt_best_at=state.observations, fruitless=0)
+        return _hold(self, state, value, new_best)
+
+    def finish(self, state: State) -> Step[State]:
+        """Training ends: take back an open trial, and keep the best weights if the last ones are worse.
+
+        Args:
+            state: The state after the last observation.
+
+        Returns:
+            A "rollback" if the weights change; else a "hold".
+        """
+        if state.phase == "excursion":
+            after, decision = _fail(self, state, None, "training ended before the raise got ahead")
+            if _is_worse(self, after):
+                after = replace(after, last=_best_cost(self, state))
+                decision = replace(decision, restore="best")
+            return Step(after, decision)
+        if state.phase == "search":
+            if not state.trials:
+                return hold(state, None)
+            restore: Snapshot = "start" if state.best is None else "best"
+            reason = "training ended in the search: back to the best of it"
+            rate = state.start_rate if state.rate_at_best is None else state.rate_at_best
+            after = replace(state, phase="hold", rate=rate, window=(), held=0, last=_best_cost(self, state))
+            return decide(state, after, "rollback", None, reason, restore=restore)
+        if state.best is not None and _is_worse(self, state):
+            reason = f"the last observations are worse than the best, {state.best:.6g}"
+            after = replace(state, window=(), held=0, last=_best_cost(self, state))
+            return decide(state, after, "rollback", None, reason, restore="best")
+        return hold(state, None)
+
+    def override(self, state: State, rate: float) -> Step[State]:
+        """Somebody else set the rate: go on from the one that was found.
+
+        Args:
+            state: The state, with the rate that the controller had set.
+            rate: The rate found. Finite, >= 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is negative or not finite.
+        """
+        checks.check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+        reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+        after = replace(state, rate=float(rate), window=(), held=0, exhausted=False)
+        if state.phase == "anneal":
+            after = replace(after, anneal_rate=float(rate), anneal_start=state.observations)
+        else:
+            # Whatever was being tried, it is not tried any more.
+            if state.phase == "search" and rate:
+                after = replace(after, attempt_rate=float(rate))
+            after = replace(after, phase="hold", rate_before_raise=None, before=None)
+        return decide(state, after, "override", None, reason)
+
+    def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
+        """The snapshots that a later decision may still restore; all others can be dropped. At most three at a time."""
+        needed: set[Snapshot] = set()
+        # Not by how many observations are left: that estimate may grow again, and a copy that is gone does not return.
+        may_restart = self.observations is not None and state.phase != "anneal" and state.restarts < MOST_RESTARTS
+        if state.phase == "search" or state.best is None or may_restart:
+            needed.add("start")
+        if state.best is not None:
+            needed.add("best")
+        if state.phase == "excursion":
+            needed.add(state.way_back)
+        return frozenset(needed)
+
+    @classmethod
+    def read_state(cls, data: Mapping[str, Any]) -> State:
+        """The state whose `to_dict` wrote this."""
+        return State.from_dict(data)
+
+    def for_length(self, observations: int | None) -> Self:
+        """This rule for a training of so many observations in all; None if that is not known."""
+        return replace(self, observations=observations)
+
+    def without_search(self) -> Self:
+        """This rule with the given rate instead of trials."""
+        return replace(self, budget=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +390,7 @@ class State:
 
     @property
     def status(self) -> Status:
-        """What the rule is about."""
+        """What the rule is doing."""
         if self.phase != "hold":
             # Also after exhaustion: what is tried, or goes on, all the same.
             phases: dict[Phase, Status] = {"search": "searching", "excursion": "in excursion", "anneal": "annealing"}
@@ -265,8 +403,9 @@ class State:
         """All fields and a version, as plain values that JSON can hold; an infinite score or `last` as null."""
         trials = [[at, score if math.isfinite(score) else None] for at, score in self.trials]
         last = self.last if math.isfinite(self.last) else None
-        fields = dataclasses.asdict(self) | {"trials": trials, "window": list(self.window), "last": last}
-        return {"version": STATE_VERSION, **fields, "before": None if self.before is None else list(self.before)}
+        before = None if self.before is None else list(self.before)
+        lists = {"trials": trials, "window": list(self.window), "last": last, "before": before}
+        return {"rule": Config.name, "version": STATE_VERSION, **dataclasses.asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> State:
@@ -275,7 +414,7 @@ class State:
         Raises:
             ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
-        fields = checks.stored_fields(cls, data, STATE_VERSION)
+        fields = checks.stored_fields(cls, data, Config.name, STATE_VERSION)
         trials = [_list("trials", each, 2, 2) for each in _list("trials", fields.pop("trials"), 0, MOST_TRIALS)]
         window, before = _list("window", fields.pop("window"), 0, WINDOW), fields.pop("before")
         last, words = fields.pop("last"), {name: fields.pop(name) for name in ("phase", "way_back", "at", "saved")}
@@ -289,139 +428,6 @@ class State:
         )
         checks.refuse(_contradictions(state))
         return state
-
-
-def start(config: Config, rate: float) -> State:
-    """The state before the first observation.
-
-    Args:
-        config: The configuration.
-        rate: The rate that training starts with, however wrong. Finite, > 0.
-
-    Raises:
-        TypeError: `rate` is not a number.
-        ValueError: `rate` is not above 0, not finite, above `max_lr` or below `min_lr`.
-    """
-    plateau.start(plateau.Config(max_lr=config.max_lr), rate)  # The same checks.
-    if rate < config.min_lr:
-        raise ValueError(
-            f"min_lr must not be above the learning rate that training starts with. Received: min_lr={config.min_lr!r} "
-            f"and a learning rate of {rate!r}; lower min_lr or start higher"
-        )
-    if not rate > 0:
-        raise ValueError(f"auto mode needs a learning rate above 0 to start from. Received: {rate!r}")
-    return State(rate=float(rate), start_rate=float(rate), attempt_rate=float(rate))
-
-
-def step(config: Config, state: State, value: float, loss: float | None = None) -> Step[State]:
-    """Take one observation.
-
-    Args:
-        config: The configuration. Its `observations` may change from step to step, as the end of training comes nearer
-            or moves.
-        state: The state before the observation; it is not changed.
-        value: The monitored metric. Any float; NaN and infinities included.
-        loss: The training loss over the same time, when it is known. The search goes by it, since it has far less noise
-            than a metric on a few validation samples; and it is watched for divergence.
-
-    Returns:
-        The state after it, and the decision.
-    """
-    cost = _signed(config, value)
-    state = replace(state, observations=state.observations + 1, held=state.held + 1)
-    if state.phase == "search":
-        if loss is None:
-            state = replace(state, loss_before=None)  # It says nothing about the metric.
-        broken = plateau.divergence(value, loss, None, vouched=False)
-        metric = value if config.mode == "min" else -value
-        score = math.inf if broken else metric if loss is None else loss
-        brought = f"a metric of {value:.6g}" if loss is None else f"a training loss of {loss:.6g}"
-        return _search(config, state, value, score, broken or f"{state.rate:.3g} has brought {brought}")
-    vouched = state.best is not None and cost < _best_cost(config, state)
-    broken = plateau.divergence(value, loss, state.loss_before, vouched)
-    if broken:
-        return _recover(config, state, value, broken)
-    is_better = state.mark is None or not state.window or cost < _goal_of(state.mark)
-    mark, wait = (cost, 0) if is_better else (state.mark, state.wait + 1)
-    state = replace(state, mark=mark, wait=wait, window=(*state.window, cost)[-WINDOW:], last=cost)
-    new_best = cost < _best_cost(config, state)
-    if state.phase == "anneal":
-        return _anneal(config, state, value, new_best)
-    if state.phase == "excursion":
-        return _judge(config, state, value, new_best)
-    if state.attempt_best is None or cost < state.attempt_best:
-        state = replace(state, attempt_best=cost, attempt_best_at=state.observations, fruitless=0)
-    return _hold(config, state, value, new_best)
-
-
-def finish(config: Config, state: State) -> Step[State]:
-    """Training ends: take back an open trial, and keep the best weights if the last ones are worse.
-
-    Args:
-        config: The configuration.
-        state: The state after the last observation.
-
-    Returns:
-        A "rollback" if the weights change; else a "hold".
-    """
-    if state.phase == "excursion":
-        after, decision = _fail(config, state, None, "training ended before the raise got ahead")
-        if _is_worse(config, after):
-            after = replace(after, last=_best_cost(config, state))
-            decision = replace(decision, restore="best")
-        return Step(after, decision)
-    if state.phase == "search":
-        if not state.trials:
-            return hold(state, None)
-        restore: Snapshot = "start" if state.best is None else "best"
-        reason = "training ended in the search: back to the best of it"
-        rate = state.start_rate if state.rate_at_best is None else state.rate_at_best
-        after = replace(state, phase="hold", rate=rate, window=(), held=0, last=_best_cost(config, state))
-        return decide(state, after, "rollback", None, reason, restore=restore)
-    if state.best is not None and _is_worse(config, state):
-        reason = f"the last observations are worse than the best, {state.best:.6g}"
-        after = replace(state, window=(), held=0, last=_best_cost(config, state))
-        return decide(state, after, "rollback", None, reason, restore="best")
-    return hold(state, None)
-
-
-def override(config: Config, state: State, rate: float) -> Step[State]:
-    """Somebody else set the rate: go on from the one that was found.
-
-    Args:
-        config: The configuration.
-        state: The state, with the rate that the controller had set.
-        rate: The rate found. Finite, >= 0.
-
-    Raises:
-        TypeError: `rate` is not a number.
-        ValueError: `rate` is negative or not finite.
-    """
-    checks.check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-    reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
-    after = replace(state, rate=float(rate), window=(), held=0, exhausted=False)
-    if state.phase == "anneal":
-        after = replace(after, anneal_rate=float(rate), anneal_start=state.observations)
-    else:
-        # Whatever was being tried, it is not tried any more.
-        if state.phase == "search" and rate:
-            after = replace(after, attempt_rate=float(rate))
-        after = replace(after, phase="hold", rate_before_raise=None, before=None)
-    return decide(state, after, "override", None, reason)
-
-
-def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
-    """The snapshots that a later decision may still restore; all others can be dropped. At most three at any time."""
-    needed: set[Snapshot] = set()
-    # Not by how many observations are left: that estimate may grow again, and a copy that is gone does not return.
-    may_restart = config.observations is not None and state.phase != "anneal" and state.restarts < MOST_RESTARTS
-    if state.phase == "search" or state.best is None or may_restart:
-        needed.add("start")
-    if state.best is not None:
-        needed.add("best")
-    if state.phase == "excursion":
-        needed.add(state.way_back)
-    return frozenset(needed)
 
 
 # --- the search ------------------------------------------------------------------------------------------------------

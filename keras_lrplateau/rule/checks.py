@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from keras_lrplateau.rule.decision import AnyState
+from keras_lrplateau.rule.decision import RuleName, RuleState
 
 
 def check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
@@ -44,11 +44,13 @@ def as_floats(config: object, names: Collection[str]) -> None:
         object.__setattr__(config, name, None if value is None else float(value))  # It is frozen.
 
 
-def stored_fields(state: type[Any], data: object, version: int) -> dict[str, Any]:
-    """The fields of a stored state, if all are there and no others, and if it has this version."""
+def stored_fields(state: type[Any], data: object, rule: RuleName, version: int) -> dict[str, Any]:
+    """The fields of a stored state, if all are there and no others, and if it is of this rule and version."""
     if not isinstance(data, Mapping):
         raise ValueError(f"state must be an object with fields. Received: a {type(data).__name__}")
     fields = dict(data)
+    if (found := fields.pop("rule", None)) != rule:
+        raise ValueError(f"state is of the rule {found!r}; this one reads those of {rule!r}")
     found = fields.pop("version", None)
     if found != version or isinstance(found, bool):
         raise ValueError(f"state has version {found!r}; this release reads version {version}")
@@ -91,7 +93,7 @@ def refuse(contradictions: Iterator[str]) -> None:
         raise ValueError(f"state contradicts itself: {contradiction}")
 
 
-def too_many(state: AnyState, names: Collection[str]) -> Iterator[str]:
+def too_many(state: RuleState, names: Collection[str]) -> Iterator[str]:
     """Which of these counts exceed the number of observations, though each of them is of some of these."""
     for name in names:
         if getattr(state, name) > state.observations:

@@ -1,10 +1,17 @@
-"""What a rule answers: decisions, and the state that it goes on from."""
+"""What a rule is, and what it answers: decisions, and the state that it goes on from.
+
+A rule is a frozen configuration with methods. It remembers nothing itself: each method takes a state, and those that
+change it return the next one. `keras_lrplateau.rule.plateau.Config` is the default rule,
+`keras_lrplateau.rule.auto.Config` that of auto mode; `keras_lrplateau.rule.stored` knows them by name.
+"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 Kind = Literal[
     "hold",
@@ -32,7 +39,7 @@ rollback    a trial failed or was left open: back to where it began
 diverged    training broke: back to earlier weights, far lower rate
 restart     training was damaged from the start: back to the first weights, far lower rate
 exhausted   nothing is left to try, but cuts
-override    somebody else changed the rate; the policy goes on from what it found
+override    the rate was changed by other hands; the rule goes on from what it found
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 
@@ -47,11 +54,17 @@ Snapshot = Literal["start", "best", "raise"]
 
 
 Status = Literal["searching", "holding", "in excursion", "in restart", "annealing", "exhausted"]
-"""What the rule is about, between decisions; "searching" and "annealing" are auto mode's."""
+"""What the rule is doing between decisions; "searching" and "annealing" are auto mode's."""
 
 
-class AnyState(Protocol):
-    """What every rule's state has: `State` here, and `keras_lrplateau.rule.auto.State`."""
+RuleName = Literal["default", "auto"]
+"""Which rule it is: the plateau rule, or auto mode."""
+
+
+class RuleState(Protocol):
+    """What the state of every rule has. It is a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def rate(self) -> float:
@@ -67,15 +80,30 @@ class AnyState(Protocol):
 
     @property
     def status(self) -> Status:
-        """What the rule is about."""
+        """What the rule is doing."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left to try."""
+
+    @property
+    def in_excursion(self) -> bool:
+        """Whether a raise is still to be judged."""
+
+    @property
+    def loss_before(self) -> float | None:
+        """The training loss before the first update; None when it is not known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, the name of the rule and a version, as plain values that JSON can hold."""
 
 
-StateT = TypeVar("StateT", bound=AnyState)
+StateT = TypeVar("StateT", bound=RuleState)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy made of one observation, and why.
+    """What the rule made of one observation, and why.
 
     Attributes:
         kind: What it is, see `Kind`.
@@ -88,7 +116,7 @@ class Decision:
         save: The snapshot to take now.
         restore: The snapshot to go back to; after the save, if there are both.
         since: The number of the first observation of the plateau that caused it; None if none did.
-        epoch: The 0-based epoch at whose end it was taken. The policy knows no epochs; the callback fills it in.
+        epoch: The 0-based epoch at whose end it was taken. The rule knows no epochs; the callback fills it in.
         since_epoch: The 0-based epoch of the observation `since`; likewise.
         step: The number of optimizer steps taken so far, those that were rolled back included; likewise.
     """
@@ -142,13 +170,138 @@ class Step(NamedTuple, Generic[StateT]):
     decision: Decision
 
 
+class Rule(abc.ABC, Generic[StateT]):
+    """A rule with its settings: a frozen dataclass that turns observations into decisions.
+
+    Attributes:
+        name: Which rule it is. Stored states carry it.
+        mode: "min" if a smaller metric is better, "max" if a larger one is.
+        min_lr: No cut goes below this rate.
+        max_lr: No raise goes above this rate; None for no bound.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    name: ClassVar[RuleName]
+    mode: Literal["min", "max"]
+    min_lr: float
+    max_lr: float | None
+
+    @abc.abstractmethod
+    def start(self, rate: float) -> StateT:
+        """The state before the first observation.
+
+        Args:
+            rate: The rate that training starts with. Finite, >= 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is one that this rule cannot start with.
+        """
+
+    @abc.abstractmethod
+    def step(self, state: StateT, value: float, loss: float | None = None) -> Step[StateT]:
+        """Take one observation.
+
+        Args:
+            state: The state before the observation; it is not changed.
+            value: The monitored metric. Any float; NaN and infinities included.
+            loss: The training loss over the same time, when it is known.
+
+        Returns:
+            The state after it, and the decision.
+        """
+
+    @abc.abstractmethod
+    def finish(self, state: StateT) -> Step[StateT]:
+        """Training ends: take back an open trial.
+
+        Returns:
+            A "rollback" if the weights change; else a "hold".
+        """
+
+    @abc.abstractmethod
+    def override(self, state: StateT, rate: float) -> Step[StateT]:
+        """Go on from a rate that was set by other hands.
+
+        Args:
+            state: The state, with the rate that the rule had set.
+            rate: The rate found. Finite, >= 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is negative or not finite.
+        """
+
+    @abc.abstractmethod
+    def needed_snapshots(self, state: StateT) -> frozenset[Snapshot]:
+        """The snapshots that a later decision may still restore; all others can be dropped."""
+
+    @classmethod
+    @abc.abstractmethod
+    def read_state(cls, data: Mapping[str, Any]) -> StateT:
+        """The state whose `to_dict` wrote this.
+
+        Raises:
+            ValueError: Another rule or version, a missing or unknown field, or a value that no state can have.
+        """
+
+    @abc.abstractmethod
+    def for_length(self, observations: int | None) -> Self:
+        """This rule for a training of so many observations in all; None if that is not known."""
+
+    @abc.abstractmethod
+    def without_search(self) -> Self:
+        """This rule without trials of rates at the start."""
+
+
+def start(rule: Rule[StateT], rate: float) -> StateT:
+    """The state before the first observation.
+
+    Args:
+        rule: A configuration: `keras_lrplateau.Config`, or `keras_lrplateau.auto.Config`.
+        rate: The rate that training starts with. Finite, >= 0.
+
+    Raises:
+        TypeError: `rate` is not a number.
+        ValueError: `rate` is negative, not finite or above `max_lr`; in auto mode also 0 or below `min_lr`.
+
+    Example:
+
+        >>> from keras_lrplateau import Config, start, step
+        >>> config = Config(patience=2, factor=0.5)
+        >>> state = start(config, 0.1)
+        >>> for value in (1.0, 0.9, 0.95, 0.93):
+        ...     state, decision = step(config, state, value)
+        >>> decision.kind, decision.rate
+        ('cut', 0.05)
+        >>> decision.reason
+        'no improvement on 0.9 in 2 observations'
+    """
+    return rule.start(rate)
+
+
+def step(rule: Rule[StateT], state: StateT, value: float, loss: float | None = None) -> Step[StateT]:
+    """Take one observation.
+
+    Args:
+        rule: The configuration that `start` was given.
+        state: The state before the observation; it is not changed.
+        value: The monitored metric. Any float; NaN and infinities included.
+        loss: The training loss over the same time, when it is known.
+
+    Returns:
+        The state after it, and the decision.
+    """
+    return rule.step(state, value, loss)
+
+
 def hold(state: StateT, value: float | None) -> Step[StateT]:
     """Nothing to do."""
     return Step(state, Decision("hold", "", state.observations, value, state.best, state.rate, state.rate))
 
 
 def decide(
-    before: AnyState,
+    before: RuleState,
     after: StateT,
     kind: Kind,
     value: float | None,

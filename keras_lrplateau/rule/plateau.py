@@ -60,7 +60,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from keras_lrplateau.rule.checks import (
     as_floats,
@@ -71,7 +71,7 @@ from keras_lrplateau.rule.checks import (
     stored_values,
     too_many,
 )
-from keras_lrplateau.rule.decision import Kind, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Kind, Rule, RuleName, Snapshot, Status, Step, decide, hold, on_plateau
 
 HARD_CUT = 0.03
 """A divergence cuts by this, or by `factor` where that is smaller.
@@ -103,7 +103,7 @@ STATE_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Rule["State"]):
     """What the user chose. Checked when made; a mistake raises at once.
 
     Args:
@@ -133,6 +133,8 @@ class Config:
     about equally well there: raising early gains where the rate was cut too early, and costs where more training only
     overfits. These are the cautious ones among them.
     """
+
+    name: ClassVar[RuleName] = "default"
 
     mode: Literal["min", "max"] = "min"
     factor: float = 0.1
@@ -178,6 +180,116 @@ class Config:
                 "rollback_on_cut off"
             )
         as_floats(self, ("factor", "min_delta", "min_lr", "max_lr", "raise_factor"))
+
+    def start(self, rate: float) -> State:
+        """The state before the first observation.
+
+        Args:
+            rate: The rate that training starts with. Finite, >= 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is negative, not finite, or above `max_lr`.
+        """
+        check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+        if self.max_lr is not None and rate > self.max_lr:
+            raise ValueError(
+                f"max_lr must not be below the learning rate that training starts with. Received: "
+                f"max_lr={self.max_lr!r} and a learning rate of {rate!r}; raise max_lr or start lower"
+            )
+        rate = float(rate)
+        return State(rate=rate, rate_at_best=rate, start_rate=rate)
+
+    def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
+        """Take one observation.
+
+        Args:
+            state: The state before the observation; it is not changed.
+            value: The monitored metric. Any float; NaN and infinities included.
+            loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
+                network can have a perfectly finite accuracy.
+
+        Returns:
+            The state after it, and the decision.
+        """
+        improved = _improves(self, state.best, value)
+        vouched = improved and state.best is not None
+        if self.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
+            return _recover(self, replace(state, observations=state.observations + 1), value, loss, broken)
+
+        cooldown = state.cooldown - 1 if state.cooldown else 0
+        # As in Keras, the last observation of a cooldown already counts.
+        wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
+        highest, lowest = state.highest_loss, state.lowest_loss
+        if self.recover and loss is not None and math.isfinite(loss):
+            highest = loss if highest is None else max(loss, highest)
+            lowest = loss if lowest is None else min(loss, lowest)
+        state = _counted(state, cooldown, wait, highest, lowest)
+        if improved:
+            return _new_best(self, state, value)
+        if wait == 0 or wait < self.patience:
+            return hold(state, value)
+        return on_plateau(_plateau(self, state, value), wait)
+
+    def finish(self, state: State) -> Step[State]:
+        """Training ends: give back what a trial, still unjudged, has done to the weights.
+
+        Args:
+            state: The state after the last observation.
+
+        Returns:
+            A "rollback" when a trial was under way that has brought no new best; else a "hold".
+        """
+        if state.in_excursion:
+            return _end_excursion(self, state, None, "rollback", "training ended before the raise brought a new best")
+        if state.aside is not None:
+            return _take_back(self, state, state.aside, None, "training ended before the restart brought a new best")
+        return hold(state, None)
+
+    def override(self, state: State, rate: float) -> Step[State]:
+        """Somebody else set the rate: go on from the one that was found.
+
+        Args:
+            state: The state, with the rate that the policy had set.
+            rate: The rate found. Finite, >= 0.
+
+        Raises:
+            TypeError: `rate` is not a number.
+            ValueError: `rate` is negative or not finite.
+        """
+        check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+        back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
+        after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
+        return decide(
+            state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+        )
+
+    def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
+        """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
+        needed: set[Snapshot] = set()
+        if self.rollback:
+            # Once there is a best, only a restart goes back further: before any raise, and by the loss before training.
+            may_restart = state.raises == 0 and (state.aside is not None or state.loss_before is not None)
+            if self.recover and (state.best is None or may_restart):
+                needed.add("start")
+            if state.aside is not None or (state.best is not None and (self.recover or self.rollback_on_cut)):
+                needed.add("best")
+            if state.in_excursion:
+                needed.add("raise")
+        return frozenset(needed)
+
+    @classmethod
+    def read_state(cls, data: Mapping[str, Any]) -> State:
+        """The state whose `to_dict` wrote this."""
+        return State.from_dict(data)
+
+    def for_length(self, observations: int | None) -> Self:
+        """The same rule: it does not go by the length."""
+        return self
+
+    def without_search(self) -> Self:
+        """The same rule: it has no search."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -236,7 +348,7 @@ class State:
 
     @property
     def status(self) -> Status:
-        """What the rule is about."""
+        """What the rule is doing."""
         if self.exhausted:
             return "exhausted"
         if self.in_excursion:
@@ -245,7 +357,7 @@ class State:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and a version, as plain values that JSON can hold."""
-        return {"version": STATE_VERSION, **dataclasses.asdict(self)}
+        return {"rule": Config.name, "version": STATE_VERSION, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> State:
@@ -254,130 +366,15 @@ class State:
         Raises:
             ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
-        fields = stored_fields(cls, data, STATE_VERSION)
+        fields = stored_fields(cls, data, Config.name, STATE_VERSION)
         aside = fields.pop("aside")
         if aside is not None:
             if not isinstance(aside, Mapping) or aside.get("aside") is not None:
                 raise ValueError("state field aside must be null or a state that has put none aside itself")
-            aside = cls.from_dict({"version": STATE_VERSION, **aside})
+            aside = cls.from_dict({"rule": Config.name, "version": STATE_VERSION, **aside})
         state = cls(**stored_values(cls, fields, _MAY_BE_NEGATIVE), aside=aside)
         refuse(_contradictions(state))
         return state
-
-
-def start(config: Config, rate: float) -> State:
-    """The state before the first observation.
-
-    Args:
-        config: The configuration.
-        rate: The rate that training starts with. Finite, >= 0.
-
-    Raises:
-        TypeError: `rate` is not a number.
-        ValueError: `rate` is negative, not finite, or above `max_lr`.
-
-    Example:
-
-        >>> config = Config(patience=2, factor=0.5)
-        >>> state = start(config, 0.1)
-        >>> for value in (1.0, 0.9, 0.95, 0.93):
-        ...     state, decision = step(config, state, value)
-        >>> decision.kind, decision.rate
-        ('cut', 0.05)
-        >>> decision.reason
-        'no improvement on 0.9 in 2 observations'
-    """
-    check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-    if config.max_lr is not None and rate > config.max_lr:
-        raise ValueError(
-            f"max_lr must not be below the learning rate that training starts with. Received: max_lr={config.max_lr!r} "
-            f"and a learning rate of {rate!r}; raise max_lr or start lower"
-        )
-    rate = float(rate)
-    return State(rate=rate, rate_at_best=rate, start_rate=rate)
-
-
-def step(config: Config, state: State, value: float, loss: float | None = None) -> Step[State]:
-    """Take one observation.
-
-    Args:
-        config: The configuration.
-        state: The state before the observation; it is not changed.
-        value: The monitored metric. Any float; NaN and infinities included.
-        loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
-            network can have a perfectly finite accuracy.
-
-    Returns:
-        The state after it, and the decision.
-    """
-    improved = _improves(config, state.best, value)
-    vouched = improved and state.best is not None
-    if config.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
-        return _recover(config, replace(state, observations=state.observations + 1), value, loss, broken)
-
-    cooldown = state.cooldown - 1 if state.cooldown else 0
-    # As in Keras, the last observation of a cooldown already counts.
-    wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    highest, lowest = state.highest_loss, state.lowest_loss
-    if config.recover and loss is not None and math.isfinite(loss):
-        highest = loss if highest is None else max(loss, highest)
-        lowest = loss if lowest is None else min(loss, lowest)
-    state = _counted(state, cooldown, wait, highest, lowest)
-    if improved:
-        return _new_best(config, state, value)
-    if wait == 0 or wait < config.patience:
-        return hold(state, value)
-    return on_plateau(_plateau(config, state, value), wait)
-
-
-def finish(config: Config, state: State) -> Step[State]:
-    """Training ends: give back what a trial, still unjudged, has done to the weights.
-
-    Args:
-        config: The configuration.
-        state: The state after the last observation.
-
-    Returns:
-        A "rollback" when a trial was under way that has brought no new best; else a "hold".
-    """
-    if state.in_excursion:
-        return _end_excursion(config, state, None, "rollback", "training ended before the raise brought a new best")
-    if state.aside is not None:
-        return _take_back(config, state, state.aside, None, "training ended before the restart brought a new best")
-    return hold(state, None)
-
-
-def override(config: Config, state: State, rate: float) -> Step[State]:
-    """Somebody else set the rate: go on from the one that was found.
-
-    Args:
-        config: The configuration.
-        state: The state, with the rate that the policy had set.
-        rate: The rate found. Finite, >= 0.
-
-    Raises:
-        TypeError: `rate` is not a number.
-        ValueError: `rate` is negative or not finite.
-    """
-    check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-    back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
-    after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
-    return decide(state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set")
-
-
-def needed_snapshots(config: Config, state: State) -> frozenset[Snapshot]:
-    """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
-    needed: set[Snapshot] = set()
-    if config.rollback:
-        # Once there is a best, only a restart goes back further: before any raise, and by the loss before training.
-        may_restart = state.raises == 0 and (state.aside is not None or state.loss_before is not None)
-        if config.recover and (state.best is None or may_restart):
-            needed.add("start")
-        if state.aside is not None or (state.best is not None and (config.recover or config.rollback_on_cut)):
-            needed.add("best")
-        if state.in_excursion:
-            needed.add("raise")
-    return frozenset(needed)
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
@@ -456,7 +453,7 @@ def _new_best(config: Config, state: State, value: float) -> Step[State]:
         aside=None if beaten else state.aside,
         exhausted=False,
     )
-    save: Snapshot | None = "best" if beaten and "best" in needed_snapshots(config, after) else None
+    save: Snapshot | None = "best" if beaten and "best" in config.needed_snapshots(after) else None
     if state.in_excursion:
         return decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
     if state.aside is not None and beaten:

@@ -76,7 +76,7 @@ def in_short(decisions):
 def test_auto_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optimizer, rate, expected_kinds):
     task, optimizer = tasks(lanes)[name], getattr(lanes, optimizer)
     mode = "max" if task.monitor == "accuracy" else "min"
-    method = lanes.Method("auto", auto, auto.Config(mode=mode, observations=EPOCHS))
+    method = lanes.Method("auto", auto.Config(mode=mode, observations=EPOCHS))
     result = lanes.train(task, optimizer, [method], np.array([rate]), EPOCHS, (0,))
     expected = in_short(result.decisions[0, 0, 0])
     assert expected_kinds <= {kind for _, kind, *_ in expected}
@@ -98,7 +98,7 @@ def test_default_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optim
     task, optimizer = tasks(lanes)[name], getattr(lanes, optimizer)
     mode = "max" if task.monitor == "accuracy" else "min"
     settings = {"factor": 0.5, "patience": 2, "raise_after": 2}
-    method = lanes.Method("default", plateau, plateau.Config(mode=mode, **settings))
+    method = lanes.Method("default", plateau.Config(mode=mode, **settings))
     result = lanes.train(task, optimizer, [method], np.array([rate]), EPOCHS, (0,))
     expected = in_short(result.decisions[0, 0, 0])
     assert expected_kinds <= {kind for _, kind, *_ in expected}

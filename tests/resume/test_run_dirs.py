@@ -44,7 +44,7 @@ def entry(epoch: int, is_over: bool = True, steps: int | None = None) -> Entry:
         steps=steps,
         snapshots={},
         window=(),
-        state=plateau.start(plateau.Config(), 0.1).to_dict(),
+        state=plateau.Config().start(0.1).to_dict(),
     )
 
 

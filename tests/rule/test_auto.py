@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from keras_lrplateau.rule import auto, plateau
-from keras_lrplateau.rule.auto import Config, State, finish, needed_snapshots, override, start, step
+from keras_lrplateau.rule.auto import Config, State
 
 NAN, INF = math.nan, math.inf
 
@@ -36,7 +36,7 @@ def go_on(config, state, values, losses=None):
     """The last state, a line as of `told`, and the decisions."""
     decisions = []
     for i, value in enumerate(values):
-        state, decision = step(config, state, value, losses[i] if losses else None)
+        state, decision = config.step(state, value, losses[i] if losses else None)
         decisions.append(decision)
     return state, [told(decision) for decision in decisions], decisions
 
@@ -45,7 +45,7 @@ def until(config, state, kind, values, limit=400):
     """The state after the first decision of this kind, that decision, and how many observations it took."""
     values = iter(values)
     for count in range(1, limit + 1):
-        state, decision = step(config, state, next(values))
+        state, decision = config.step(state, next(values))
         if decision.kind == kind:
             return state, decision, count
     raise AssertionError(f"no {kind} in {limit} observations")
@@ -80,7 +80,7 @@ class Training:
         self.weights = (1.0, 1.0, 1.0)
         self.untrained = self.loss()
         self.kept = {"start": self.weights}
-        self.state = replace(start(config, rate), loss_before=self.untrained if with_loss else None)
+        self.state = replace(config.start(rate), loss_before=self.untrained if with_loss else None)
         self.decisions = []
 
     def loss(self):
@@ -94,11 +94,11 @@ class Training:
                     for curvature, x in zip(self.CURVATURES, self.weights, strict=True)
                 )
             value = self.loss()
-            self.carry_out(step(self.config, self.state, value, value if self.with_loss else None))
+            self.carry_out(self.config.step(self.state, value, value if self.with_loss else None))
         return self
 
     def finish(self):
-        self.carry_out(finish(self.config, self.state))
+        self.carry_out(self.config.finish(self.state))
         return self
 
     def carry_out(self, stepped):
@@ -108,7 +108,7 @@ class Training:
             self.kept[decision.save] = self.weights
         if decision.restore:
             self.weights = self.kept[decision.restore]
-        needed = needed_snapshots(self.config, self.state)
+        needed = self.config.needed_snapshots(self.state)
         self.kept = {name: weights for name, weights in self.kept.items() if name in needed}
 
     def kinds(self):
@@ -120,11 +120,11 @@ class Training:
 
 def search(config, rate, score_of, loss_before=None, with_loss=False):
     """Search where each rate brings `score_of(rate)`: the rates tried, and the state and decision that ended it."""
-    state, tried = replace(start(config, rate), loss_before=loss_before), []
+    state, tried = replace(config.start(rate), loss_before=loss_before), []
     while state.phase == "search":
         tried.append(float(f"{state.rate:.3g}"))
         score = score_of(state.rate)
-        state, decision = step(config, state, score, score if with_loss else None)
+        state, decision = config.step(state, score, score if with_loss else None)
         assert decision.kind in ("search", "settle")
     return tried, state, decision
 
@@ -214,11 +214,11 @@ def test_the_lowest_rate_with_most_of_the_progress_is_taken():
 
 
 def test_every_trial_begins_with_the_first_weights_and_the_best_one_is_saved():
-    state = replace(start(LONG, 0.01), loss_before=1.0)
+    state = replace(LONG.start(0.01), loss_before=1.0)
     saved, score_of = [], best_at(0.1)
     while state.phase == "search":
         rate, score = state.rate, score_of(state.rate)
-        state, decision = step(LONG, state, score, score)
+        state, decision = LONG.step(state, score, score)
         if decision.kind == "search":
             assert decision.restore == "start"
         if decision.save:
@@ -239,8 +239,8 @@ def test_when_all_trials_break_it_goes_on_from_the_first_weights_with_a_lower_ra
     assert (decision.kind, decision.restore, state.best) == ("settle", "start", None)
     assert decision.rate == pytest.approx(min(tried) / 10)
     assert "all broke" in decision.reason
-    assert needed_snapshots(LONG, state) == {"start"}
-    state, decision = step(LONG, state, 3.0)
+    assert LONG.needed_snapshots(state) == {"start"}
+    state, decision = LONG.step(state, 3.0)
     assert (decision.kind, decision.save) == ("best", "best")
 
 
@@ -267,39 +267,39 @@ def test_min_lr_bounds_the_search():
 
 
 def test_a_rate_whose_loss_breaks_behind_a_better_metric_is_broken_all_the_same():
-    state = replace(start(LONG, 0.1), loss_before=1.0)
-    state, _ = step(LONG, state, 0.5, 0.5)
+    state = replace(LONG.start(0.1), loss_before=1.0)
+    state, _ = LONG.step(state, 0.5, 0.5)
     assert state.best == 0.5
-    state, decision = step(LONG, state, 0.4, NAN)
+    state, decision = LONG.step(state, 0.4, NAN)
     assert "training loss is nan" in decision.reason
     assert dict(state.trials)[2] == INF
     while state.phase == "search":
-        state, _ = step(LONG, state, 0.9, 0.9)
+        state, _ = LONG.step(state, 0.9, 0.9)
     assert state.rate_too_high == pytest.approx(1.0)
 
 
 def test_the_search_says_by_what_it_went():
-    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75)
+    _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75)
     assert decision.reason == "0.1 has brought a metric of 0.75"
-    _, decision = step(Config(mode="max", observations=100), start(LONG, 0.1), 0.75, 1.5)
+    _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75, 1.5)
     assert decision.reason == "0.1 has brought a training loss of 1.5"
 
 
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
     """Its loss is 0.05; training goes from 1 to 0.6 in an epoch at the best rate."""
-    state = replace(start(LONG, 0.01), loss_before=0.05)
+    state = replace(LONG.start(0.01), loss_before=0.05)
     while state.phase == "search":
         loss = 1.0 - 0.4 * state.rate if state.rate < 2 else INF
         assert not loss <= plateau.FAR_WORSE * 0.05, "every trial is far worse than that"
-        state, decision = step(LONG, state, loss, loss)
+        state, decision = LONG.step(state, loss, loss)
     assert 0.3 < decision.rate < 2
-    state, decision = step(LONG, state, 0.9, 0.9)
+    state, decision = LONG.step(state, 0.9, 0.9)
     assert decision.kind != "diverged"
 
 
 def test_without_another_trial_to_compare_far_worse_is_broken():
     config = Config(observations=100, budget=0.0)
-    state, decision = step(config, replace(start(config, 10.0), loss_before=1.0), 500.0, 500.0)
+    state, decision = config.step(replace(config.start(10.0), loss_before=1.0), 500.0, 500.0)
     assert (decision.kind, decision.restore) == ("settle", "start")
     assert state.rate == pytest.approx(10.0 * auto.HARD_CUT)
     assert state.best is None
@@ -393,10 +393,10 @@ def test_a_flat_trend_is_raised_once_from_a_snapshot_of_its_own():
     assert count == auto.SHORTEST_WINDOW - 1, "with the one of the search the shortest window"
     assert (told(decision), decision.save, decision.restore) == ("raise 0.3", "raise", None)
     assert "no significant decrease" in decision.reason
-    assert needed_snapshots(ENDLESS, state) == {"best", "raise"}
+    assert ENDLESS.needed_snapshots(state) == {"best", "raise"}
     state, decision, _ = until(ENDLESS, state, "rollback", flat(1.1))
     assert decision.restore == "raise"
-    assert needed_snapshots(ENDLESS, state) == {"best"}
+    assert ENDLESS.needed_snapshots(state) == {"best"}
     _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * auto.WINDOW)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}, "once"
 
@@ -412,7 +412,7 @@ def test_no_raise_goes_above_max_lr_or_to_a_rate_that_broke():
 
 def test_a_rate_of_zero_and_one_that_would_overflow_are_not_raised():
     for rate in (0.0, 1e308):
-        state, _ = override(LONG, settled(), rate)
+        state, _ = LONG.override(settled(), rate)
         _, line_, _ = go_on(LONG, state, [1.0 - 0.01 * i for i in range(40)])
         assert set(line_) == {f"{rate:.3g}"}
 
@@ -425,7 +425,7 @@ NO_RAISE = replace(ENDLESS, budget=0.0)
 
 def held(config=NO_RAISE, rate=0.1, value=1.0):
     """Settled without a search."""
-    state, decision = step(config, start(config, rate), value)
+    state, decision = config.step(config.start(rate), value)
     assert (decision.kind, state.phase) == ("settle", "hold")
     return state
 
@@ -447,7 +447,7 @@ def test_a_flat_trend_with_no_raise_to_try_is_cut_again_and_again():
 def test_a_new_best_makes_a_cut_fruitful():
     state, _, _ = until(NO_RAISE, held(), "cut", flat(1.1))
     assert state.fruitless == 1
-    state, decision = step(NO_RAISE, state, 0.5)
+    state, decision = NO_RAISE.step(state, 0.5)
     assert decision.kind == "best"
     assert state.fruitless == 0
 
@@ -466,7 +466,7 @@ def test_a_rising_trend_goes_back_to_the_best_weights_with_a_lower_rate():
 
 def test_a_cut_after_a_divergence_does_not_raise_the_rate():
     """The best came at 0.1; after a divergence the rate is far lower, and there the metric rises."""
-    state, decision = step(NO_RAISE, held(), NAN)
+    state, decision = NO_RAISE.step(held(), NAN)
     assert told(decision) == "diverged 0.01"
     _, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
     assert decision.restore == "best"
@@ -484,7 +484,7 @@ def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
 @pytest.mark.parametrize("end", ["flat", "rising", "diverged", "annealed"])
 def test_a_rate_that_somebody_set_below_min_lr_is_not_taken_up_to_it(end):
     config = replace(NO_RAISE, min_lr=1.0, observations=200)
-    state, _ = override(config, held(config, rate=1.0), 0.1)
+    state, _ = config.override(held(config, rate=1.0), 0.1)
     values = {"flat": [1.1] * 40, "rising": [1.0 + 0.1 * i for i in range(40)], "diverged": [NAN] * 3}
     _, _, decisions = go_on(config, state, values.get(end, [1.0 - i / 1000 for i in range(199)]))
     # Another attempt has a rate of its own.
@@ -511,14 +511,14 @@ def test_after_a_fruitless_cut_a_new_attempt_begins_from_the_first_weights():
     assert (decision.restore, decision.rate) == ("start", pytest.approx(0.1 * auto.CUT))
     assert "the last cut was fruitless, too; a new attempt from the first weights" in decision.reason
     assert (state.restarts, state.best, state.attempt_best) == (1, 1.0, None)
-    assert needed_snapshots(RESTARTS, state) == {"start", "best"}
+    assert RESTARTS.needed_snapshots(state) == {"start", "best"}
 
 
 def test_a_new_attempt_saves_nothing_until_it_beats_the_one_before():
     state, _ = restarted()
     state, _, decisions = go_on(RESTARTS, state, [3.0, 2.0, 1.5])
     assert {decision.save for decision in decisions} == {None}
-    state, decision = step(RESTARTS, state, 0.9)
+    state, decision = RESTARTS.step(state, 0.9)
     assert (decision.kind, decision.save) == ("best", "best")
     assert not state.behind
 
@@ -539,7 +539,7 @@ def test_an_attempt_that_is_flat_after_a_cut_without_having_beaten_the_one_befor
 
 def test_an_attempt_that_rises_is_cut_without_the_weights_of_another():
     state, _ = restarted()
-    state, _ = step(RESTARTS, state, 1.5)
+    state, _ = RESTARTS.step(state, 1.5)
     _, decision, _ = until(RESTARTS, state, "cut", line(1.6, 0.1))
     assert decision.restore is None
     assert "significant increase" in decision.reason
@@ -558,9 +558,9 @@ def test_restarts_are_bounded_and_only_made_where_enough_is_left():
     for _ in range(auto.MOST_RESTARTS):
         state, _, _ = until(config, state, "restart", flat(best + 0.1))
         best -= 0.2
-        state, _ = step(config, state, best)
+        state, _ = config.step(state, best)
         assert not state.behind, "it has beaten the one before"
-    assert needed_snapshots(config, state) == {"best"}
+    assert config.needed_snapshots(state) == {"best"}
     _, line_, _ = go_on(config, state, [best + 0.1] * 100)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}
 
@@ -583,7 +583,7 @@ def test_no_attempt_begins_where_too_few_observations_are_left_for_it():
 def test_a_length_that_seems_to_shrink_does_not_lose_the_first_weights():
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
     short = replace(RESTARTS, observations=state.observations + 5)
-    assert "start" in needed_snapshots(short, state)
+    assert "start" in short.needed_snapshots(state)
     assert until(RESTARTS, state, "restart", flat(1.1))[1].restore == "start"
 
 
@@ -599,7 +599,7 @@ def test_a_new_best_is_never_lost_to_a_restart():
     state = replace(state, attempt_best=0.2)
     values = [1.0 + 0.2 * (i % 2) for i in range(auto.WINDOW)] + [0.9]
     state = replace(state, window=tuple(values[-auto.WINDOW : -1]), held=auto.WINDOW)
-    state, decision = step(RESTARTS, state, 0.9)
+    state, decision = RESTARTS.step(state, 0.9)
     assert (decision.save, decision.best) == ("best", 0.9)
 
 
@@ -629,13 +629,13 @@ def test_the_last_part_is_annealed_in_a_straight_line_to_zero(observations):
     # After the last observation nothing is left to anneal.
     assert (decisions[-1].kind, decisions[-1].rate) == ("best", rates[-1])
     assert [decision.save for decision in decisions[first:]] == ["best"] * (length + 1)
-    assert finish(config, state).decision.kind == "hold"
+    assert config.finish(state).decision.kind == "hold"
 
 
 def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
     config, state, *_ = annealing(20)
     _, line_, _ = go_on(config, state, [0.5, 0.4, 0.6, 0.7] * 5)
-    assert set(line_) == {told(step(config, state, 0.5).decision)}
+    assert set(line_) == {told(config.step(state, 0.5).decision)}
 
 
 def test_annealing_does_not_go_below_min_lr():
@@ -656,18 +656,18 @@ def test_annealing_begins_with_the_best_weights_where_the_last_ones_are_worse():
 def test_annealing_that_begins_with_the_last_observation_does_nothing():
     """Two observations: the first is the search."""
     config = Config(observations=2)
-    _, line_, _ = go_on(config, start(config, 0.1), [1.0, 0.9])
+    _, line_, _ = go_on(config, config.start(0.1), [1.0, 0.9])
     assert line_ == ["settle 0.1", "0.1"]
 
 
 def test_a_length_that_changes_on_the_way_bends_the_line():
     config, state, *_ = annealing(40, until_left=5)
     before = state.rate
-    state, decision = step(replace(config, observations=60), state, 0.5)
+    state, decision = replace(config, observations=60).step(state, 0.5)
     assert decision.kind == "anneal"
     assert before < decision.rate < 0.1
     assert "left" in decision.reason
-    state, decision = step(replace(config, observations=state.observations), state, 0.4)
+    state, decision = replace(config, observations=state.observations).step(state, 0.4)
     assert decision.rate == state.rate
     assert decision.kind == "best"
 
@@ -676,11 +676,11 @@ def test_an_open_excursion_is_judged_before_annealing():
     config = Config(observations=100, budget=1.0)
     due = round(100 * (1 - auto.TAIL))
     state, _, _ = go_on(config, settled(config, value=1.1), take(auto.SHORTEST_WINDOW - 2, flat(1.1)))
-    state, decision = step(config, replace(state, observations=due - 2), 1.1)
+    state, decision = config.step(replace(state, observations=due - 2), 1.1)
     assert (decision.kind, state.observations) == ("raise", due - 1)
-    state, decision = step(config, state, 1.1)
+    state, decision = config.step(state, 1.1)
     assert decision.kind == "rollback", "after one observation"
-    state, decision = step(config, state, 1.1)
+    state, decision = config.step(state, 1.1)
     assert decision.kind == "anneal"
 
 
@@ -689,7 +689,7 @@ def test_an_open_excursion_is_judged_before_annealing():
 
 def test_diverged_while_holding_goes_back_to_the_best_weights_with_a_tenth_of_the_rate():
     state = settled()
-    state, decision = step(LONG, state, NAN)
+    state, decision = LONG.step(state, NAN)
     assert (told(decision), decision.restore) == ("diverged 0.01", "best")
     assert "the metric is nan" in decision.reason
     assert state.rate_too_high == 0.1
@@ -698,7 +698,7 @@ def test_diverged_while_holding_goes_back_to_the_best_weights_with_a_tenth_of_th
 
 
 def test_diverged_in_the_search_is_a_broken_trial():
-    state, decision = step(LONG, start(LONG, 1.0), INF)
+    state, decision = LONG.step(LONG.start(1.0), INF)
     assert (told(decision), decision.restore) == ("search 0.1", "start")
     assert "the metric is inf" in decision.reason
     assert dict(state.trials) == {0: INF}
@@ -706,7 +706,7 @@ def test_diverged_in_the_search_is_a_broken_trial():
 
 def test_diverged_in_an_excursion_has_only_failed():
     state, _ = in_excursion()
-    state, decision = step(LONG, state, NAN)
+    state, decision = LONG.step(state, NAN)
     assert (told(decision), decision.restore) == ("diverged 0.1", "best")
     assert state.rate_too_high == pytest.approx(0.3)
     assert state.recoveries == 0
@@ -717,25 +717,25 @@ def test_diverged_while_annealing_anneals_on_from_a_tenth():
     config, state, *_ = annealing(40, until_left=6)
     before = state.rate
     assert state.phase == "anneal"
-    state, decision = step(config, state, NAN)
+    state, decision = config.step(state, NAN)
     assert (decision.kind, decision.restore, decision.rate) == ("diverged", "best", pytest.approx(before / 10))
-    state, decision = step(config, state, 0.9)
+    state, decision = config.step(state, 0.9)
     assert decision.kind == "anneal"
     assert decision.rate < before / 10
 
 
 def test_diverged_before_anything_finite_goes_back_to_the_start():
     _, state, _ = search(LONG, 1.0, lambda rate: NAN)
-    state, decision = step(LONG, state, NAN)
+    state, decision = LONG.step(state, NAN)
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
 def test_a_training_loss_far_worse_than_before_training_has_diverged():
     state = replace(settled(), loss_before=1.0)
-    _, decision = step(LONG, state, 1.1, 1e3)
+    _, decision = LONG.step(state, 1.1, 1e3)
     assert decision.kind == "diverged"
     assert "far worse than before training" in decision.reason
-    _, decision = step(LONG, state, 0.9, 1e3)
+    _, decision = LONG.step(state, 0.9, 1e3)
     assert decision.kind == "best", "a better metric than ever vouches for the weights"
 
 
@@ -747,7 +747,7 @@ def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
     assert state.exhausted
     assert len(set(line_[-3:])) <= 2
     assert "look at the data and the model" in decisions[-1].reason
-    state, _ = step(NO_RAISE, state, 0.5)
+    state, _ = NO_RAISE.step(state, 0.5)
     assert not state.exhausted
 
 
@@ -756,13 +756,13 @@ def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
 
 def twice(config, state):
     """The decision of `finish`, which calling it again does not change."""
-    after, decision = finish(config, state)
-    assert finish(config, after).decision.kind == "hold"
+    after, decision = config.finish(state)
+    assert config.finish(after).decision.kind == "hold"
     return after, decision
 
 
 def test_finish_in_the_search_goes_back_to_the_best_trial_and_its_rate():
-    state, _, _ = go_on(LONG, replace(start(LONG, 0.01), loss_before=1.0), [0.9, 0.5, 0.8], [0.9, 0.5, 0.8])
+    state, _, _ = go_on(LONG, replace(LONG.start(0.01), loss_before=1.0), [0.9, 0.5, 0.8], [0.9, 0.5, 0.8])
     assert state.phase == "search"
     after, decision = twice(LONG, state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", pytest.approx(0.1))
@@ -770,15 +770,15 @@ def test_finish_in_the_search_goes_back_to_the_best_trial_and_its_rate():
 
 
 def test_finish_in_a_search_where_all_broke_goes_back_to_the_first_weights():
-    state, _, _ = go_on(LONG, start(LONG, 0.01), [NAN, NAN])
+    state, _, _ = go_on(LONG, LONG.start(0.01), [NAN, NAN])
     _, decision = twice(LONG, state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "start", 0.01)
 
 
 def test_finish_before_the_first_observation_does_nothing():
-    state = start(LONG, 0.01)
-    assert twice(LONG, state) == (state, finish(LONG, state).decision)
-    assert finish(LONG, state).decision.kind == "hold"
+    state = LONG.start(0.01)
+    assert twice(LONG, state) == (state, LONG.finish(state).decision)
+    assert LONG.finish(state).decision.kind == "hold"
 
 
 def test_finish_in_an_excursion_takes_it_back():
@@ -872,8 +872,8 @@ def test_searching_judging_a_raise_annealing_and_diverging_tell_of_no_plateau():
     _, failed, _ = until(LONG, state, "rollback", flat(5.0))
     _, good, _ = until(LONG, state, "success", line(0.5, -0.1))
     _, _, _, annealed = annealing(40)
-    ended = [override(LONG, state, 0.2), finish(LONG, state), step(LONG, state, NAN), step(LONG, settled(), NAN)]
-    decisions = [step(LONG, start(LONG, 0.1), 1.0).decision, settle, failed, good, *(step.decision for step in ended)]
+    ended = [LONG.override(state, 0.2), LONG.finish(state), LONG.step(state, NAN), LONG.step(settled(), NAN)]
+    decisions = [LONG.step(LONG.start(0.1), 1.0).decision, settle, failed, good, *(step.decision for step in ended)]
     decisions += [decision for decision in annealed if decision.is_action]
     kinds = {decision.kind for decision in decisions}
     assert kinds == {"search", "settle", "override", "rollback", "success", "diverged", "anneal"}
@@ -888,25 +888,25 @@ def test_a_plateau_at_the_lowest_rate_is_a_plain_hold():
 
 
 def test_the_status_is_what_the_phase_is():
-    state = start(LONG, 0.1)
+    state = LONG.start(0.1)
     assert state.status == "searching"
-    state, decision = step(LONG, state, 1.0)
+    state, decision = LONG.step(state, 1.0)
     assert (decision.kind, state.status) == ("search", "searching")
     assert settled().status == "holding"
     state, _ = in_excursion()
     assert state.status == "in excursion"
-    assert finish(LONG, state).state.status == "holding"
-    assert override(LONG, state, 0.2).state.status == "holding"
+    assert LONG.finish(state).state.status == "holding"
+    assert LONG.override(state, 0.2).state.status == "holding"
     state, _ = restarted()
     assert state.status == "in restart"
-    assert step(RESTARTS, state, 1.5).state.status == "in restart"
-    assert step(RESTARTS, state, 0.9).state.status == "holding", "beaten"
+    assert RESTARTS.step(state, 1.5).state.status == "in restart"
+    assert RESTARTS.step(state, 0.9).state.status == "holding", "beaten"
     _, state, *_ = annealing(40, until_left=6)
     assert state.status == "annealing"
     state, *_ = go_on(NO_RAISE, held(), [NAN] * (plateau.MAX_RECOVERIES + 1))
     assert state.status == "exhausted"
-    assert step(NO_RAISE, state, 0.5).state.status == "holding"
-    assert override(NO_RAISE, state, 0.5).state.status == "holding"
+    assert NO_RAISE.step(state, 0.5).state.status == "holding"
+    assert NO_RAISE.override(state, 0.5).state.status == "holding"
 
 
 def exhausted(config):
@@ -933,7 +933,7 @@ def test_a_restart_after_exhaustion_is_a_restart():
 def test_a_rate_set_by_others_is_gone_on_from_in_every_phase(phase):
     config = LONG
     if phase == "search":
-        state, _ = step(config, start(config, 0.1), 1.0)
+        state, _ = config.step(config.start(0.1), 1.0)
     elif phase == "hold":
         state = settled()
     elif phase == "excursion":
@@ -941,14 +941,14 @@ def test_a_rate_set_by_others_is_gone_on_from_in_every_phase(phase):
     else:
         config, state, *_ = annealing(40, until_left=6)
     assert state.phase == phase
-    needed = needed_snapshots(config, state)
+    needed = config.needed_snapshots(state)
     before = state.rate
-    after, decision = override(config, state, 0.02)
+    after, decision = config.override(state, 0.02)
     assert (decision.kind, decision.rate_before, decision.rate) == ("override", before, 0.02)
     assert "found at 0.02" in decision.reason
     assert after.phase == ("anneal" if phase == "anneal" else "hold")
-    assert needed_snapshots(config, after) <= needed
-    after, decision = step(config, after, 0.99)
+    assert config.needed_snapshots(after) <= needed
+    after, decision = config.step(after, 0.99)
     assert decision.rate <= 0.02
     if phase == "anneal":
         assert 0 < decision.rate < 0.02, "the line goes on from there"
@@ -958,7 +958,7 @@ def test_a_rate_set_by_others_is_gone_on_from_in_every_phase(phase):
 
 def test_a_rate_set_while_annealing_begins_another_line():
     config, state, *_ = annealing(40, until_left=6)
-    state, _ = override(config, state, 0.5)
+    state, _ = config.override(state, 0.5)
     _, _, decisions = go_on(config, state, [0.5 - i / 100 for i in range(6)])
     rates = [decision.rate for decision in decisions]
     assert rates[:-1] == pytest.approx([0.5 * (6 - 1.5 - i) / 6 for i in range(5)])
@@ -966,15 +966,15 @@ def test_a_rate_set_while_annealing_begins_another_line():
 
 
 def test_a_rate_set_in_the_search_is_the_first_one_of_the_attempt():
-    state, _ = step(RESTARTS, start(RESTARTS, 1e-6), NAN)
-    state, _ = override(RESTARTS, replace(state, phase="search"), 0.1)
+    state, _ = RESTARTS.step(RESTARTS.start(1e-6), NAN)
+    state, _ = RESTARTS.override(replace(state, phase="search"), 0.1)
     assert state.attempt_rate == 0.1
 
 
 def test_an_override_ends_exhaustion():
     state, *_ = go_on(NO_RAISE, held(), [NAN] * (plateau.MAX_RECOVERIES + 1))
     assert state.exhausted
-    assert not override(NO_RAISE, state, 0.1).state.exhausted
+    assert not NO_RAISE.override(state, 0.1).state.exhausted
 
 
 @pytest.mark.parametrize(
@@ -982,21 +982,21 @@ def test_an_override_ends_exhaustion():
 )
 def test_a_wrong_rate_is_refused_and_changes_nothing(rate, error):
     with pytest.raises(error, match="rate"):
-        start(LONG, rate)
+        LONG.start(rate)
     state = settled()
     copy = dataclasses.replace(state)
     with pytest.raises(error, match="rate must be"):
-        override(LONG, state, rate)
+        LONG.override(state, rate)
     assert state == copy
 
 
 def test_a_start_at_zero_or_above_max_lr_is_refused():
     with pytest.raises(ValueError, match=r"above 0.*Received: 0"):
-        start(LONG, 0)
+        LONG.start(0)
     with pytest.raises(ValueError, match=r"min_lr=0.1 and a learning rate of 0.01"):
-        start(Config(min_lr=0.1), 0.01)
+        Config(min_lr=0.1).start(0.01)
     with pytest.raises(ValueError, match=r"max_lr=0.1 and a learning rate of 0.5"):
-        start(Config(max_lr=0.1), 0.5)
+        Config(max_lr=0.1).start(0.5)
 
 
 # --- the budget ------------------------------------------------------------------------------------------------------
@@ -1052,7 +1052,7 @@ losses_before = st.sampled_from([None, 1.0, 3.0, 1e308])
 
 
 def begin(config, loss_before=None, rate=0.1):
-    return replace(start(config, rate), loss_before=loss_before)
+    return replace(config.start(rate), loss_before=loss_before)
 
 
 @settings(max_examples=300)
@@ -1063,7 +1063,7 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
     state, rolled_back, at_trial = begin(config, loss_before), 0, 0
     for value, loss in stream[: config.observations]:
         phase = state.phase
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         at_trial = at_trial + 1 if phase in ("search", "excursion") else 0
         if phase == "search" and state.phase != "search":
             rolled_back += at_trial - 1  # All but the one that was chosen, or, if none was, but the first.
@@ -1073,7 +1073,7 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
             at_trial = 0
         elif decision.kind == "success":
             at_trial = 0
-    if finish(config, state).decision.kind == "rollback":
+    if config.finish(state).decision.kind == "rollback":
         rolled_back += max(at_trial - (state.phase == "search"), 0)
     assert rolled_back <= config.budget * length
     assert rolled_back <= state.spent + auto.RAISE_LENGTH
@@ -1085,7 +1085,7 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
 def trace(config, state, stream):
     decisions = []
     for value, loss in stream:
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         decisions.append(decision)
     return state, decisions
 
@@ -1096,8 +1096,8 @@ def test_min_on_x_equals_max_on_minus_x(config, loss_before, stream):
     other = replace(config, mode="max" if config.mode == "min" else "min")
     ours, first = trace(config, begin(config, loss_before), stream)
     theirs, second = trace(other, begin(other, loss_before), [(-value, loss) for value, loss in stream])
-    first.append(finish(config, ours).decision)
-    second.append(finish(other, theirs).decision)
+    first.append(config.finish(ours).decision)
+    second.append(other.finish(theirs).decision)
     assert [(d.kind, d.rate, d.save, d.restore) for d in first] == [(d.kind, d.rate, d.save, d.restore) for d in second]
 
 
@@ -1121,7 +1121,7 @@ def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(con
     state, changed = begin(config, loss_before), 0
     for value, loss in stream:
         before = state.status
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         if decision.kind == "exhausted" and state.phase == "anneal":
             assert state.status == "annealing", "which goes on all the same"
         else:
@@ -1159,7 +1159,7 @@ def test_whatever_comes_only_what_was_saved_is_restored_and_the_bounds_hold(
         """In the order of AdaptLROnPlateau._carry_out."""
         nonlocal stored
         after, decision = stepped
-        needed = needed_snapshots(config, after)
+        needed = config.needed_snapshots(after)
         if decision.save is not None:
             stored &= (needed | {decision.restore}) - {decision.save}
             assert len(stored) <= 2, "with the one being taken three"
@@ -1190,14 +1190,14 @@ def test_whatever_comes_only_what_was_saved_is_restored_and_the_bounds_hold(
         elif length == "changing":
             config = replace(config, observations=rng.choice([1, i + 1, i + 5, 2 * i + 3, 1000]))
         if rng.random() < 0.02:
-            state = carry_out(override(config, state, rng.choice([rate, max(lowest, min(0.2, highest))])))
+            state = carry_out(config.override(state, rng.choice([rate, max(lowest, min(0.2, highest))])))
         before, copy = state, dataclasses.replace(state)
-        state = carry_out(step(config, state, value, loss))
+        state = carry_out(config.step(state, value, loss))
         assert before == copy
         assert state.observations == before.observations + 1
-    state = carry_out(finish(config, state))
+    state = carry_out(config.finish(state))
     assert not state.in_excursion
-    assert finish(config, state).decision.kind == "hold"
+    assert config.finish(state).decision.kind == "hold"
 
 
 @settings(max_examples=200)
@@ -1207,21 +1207,21 @@ def test_a_run_continued_from_json_at_any_step_equals_the_whole_run(config, loss
     for value, loss in stream:
         saved = State.from_dict(json.loads(json.dumps(saved.to_dict(), allow_nan=False)))
         assert saved == state
-        state, decision = step(config, state, value, loss)
-        saved, again = step(config, saved, value, loss)
+        state, decision = config.step(state, value, loss)
+        saved, again = config.step(saved, value, loss)
         assert repr(again) == repr(decision)  # repr, since nan != nan
-    assert repr(finish(config, saved)) == repr(finish(config, state))
+    assert repr(config.finish(saved)) == repr(config.finish(state))
 
 
 @pytest.mark.parametrize("change", [{"version": 1}, {"version": None}, {"version": True}, {"speed": 1}])
 def test_a_state_of_another_version_or_with_another_field_is_refused(change):
     with pytest.raises(ValueError, match="state"):
-        State.from_dict(start(LONG, 1.0).to_dict() | change)
+        State.from_dict(LONG.start(1.0).to_dict() | change)
 
 
 def stored(name):
     """A state of each phase, as it is stored."""
-    state = start(LONG, 0.1)
+    state = LONG.start(0.1)
     if name != "search":
         state = settled()
         if name == "hold":
@@ -1310,14 +1310,14 @@ def test_a_state_with_more_restarts_than_there_are_makes_no_more():
 
 
 def test_a_state_that_lacks_a_field_is_refused_by_name():
-    data = start(LONG, 1.0).to_dict()
+    data = LONG.start(1.0).to_dict()
     del data["held"]
     with pytest.raises(ValueError, match="held"):
         State.from_dict(data)
 
 
 def test_a_state_cannot_be_changed():
-    state = start(LONG, 1.0)
+    state = LONG.start(1.0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         state.rate = 2.0
 
@@ -1325,11 +1325,11 @@ def test_a_state_cannot_be_changed():
 @pytest.mark.parametrize("observations", [None, 100, 20_000])
 def test_ten_thousand_observations_leave_a_state_of_bounded_size(observations):
     config = Config(observations=observations)
-    rng, state, level, sizes = random.Random(0), start(config, 0.1), 1.0, []
+    rng, state, level, sizes = random.Random(0), config.start(0.1), 1.0, []
     began = time.process_time()
     for i in range(10_000):
         level *= 0.9999
-        state, _ = step(config, state, NAN if i % 997 == 0 else level + rng.gauss(0, 0.01))
+        state, _ = config.step(state, NAN if i % 997 == 0 else level + rng.gauss(0, 0.01))
         assert len(state.window) <= auto.WINDOW
         assert len(state.trials) <= auto.MOST_TRIALS
         if i in (100, 9_999):

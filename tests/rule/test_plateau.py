@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_lrplateau.rule import decision, plateau
-from keras_lrplateau.rule.plateau import Config, State, finish, needed_snapshots, override, start, step
+from keras_lrplateau.rule.plateau import Config, State
 
 NAN, INF = math.nan, math.inf
 
@@ -25,10 +25,10 @@ FULL = replace(KERAS, max_raises=2, raise_after=2, recover=True)
 
 def run(config, values, rate=1.0, losses=(), loss_before=None):
     """The last state, and for each value "kind rate", or only the rate where nothing happened."""
-    state = replace(start(config, rate), loss_before=loss_before)
+    state = replace(config.start(rate), loss_before=loss_before)
     line, decisions = [], []
     for i, value in enumerate(values):
-        state, decision = step(config, state, value, losses[i] if losses else None)
+        state, decision = config.step(state, value, losses[i] if losses else None)
         decisions.append(decision)
         line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
     return state, line, decisions
@@ -124,7 +124,7 @@ def test_after_a_failure_the_next_raise_is_later_and_larger():
 def timeline_from(config, state, values):
     line = []
     for value in values:
-        state, decision = step(config, state, value)
+        state, decision = config.step(state, value)
         line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
     return line
 
@@ -172,7 +172,7 @@ def test_a_new_best_ends_exhaustion():
     state, line, _ = run(config, [5] * 20)
     assert "exhausted 0.5" in line
     assert state.exhausted
-    state, _ = step(config, state, 1.0)
+    state, _ = config.step(state, 1.0)
     assert not state.exhausted
 
 
@@ -190,7 +190,7 @@ def test_no_raise_goes_back_to_a_rate_that_diverged():
 
 def test_a_rate_of_zero_is_not_raised():
     state, *_ = run(FULL, [5, 5])
-    state, _ = override(FULL, state, 0.0)
+    state, _ = FULL.override(state, 0.0)
     assert timeline_from(FULL, state, [5, 5, 5]) == ["exhausted 0", "0", "0"]
 
 
@@ -318,7 +318,7 @@ def test_a_restart_succeeds_when_it_beats_what_was_put_aside():
     state, *_ = plateau_after_an_unstable_start()
     kinds, saves = [], []
     for value in (3.0, 2.5, 2.2):
-        state, decision = step(FULL, state, value, 2.0)
+        state, decision = FULL.step(state, value, 2.0)
         kinds.append(decision.kind)
         saves.append(decision.save)
     assert kinds == ["best", "best", "success"]
@@ -330,7 +330,7 @@ def test_a_restart_that_is_unstable_again_restarts_again_at_the_first_plateau():
     state, *_ = plateau_after_an_unstable_start()
     line = []
     for _ in range(3):
-        state, decision = step(FULL, state, 2.4, 10.0)
+        state, decision = FULL.step(state, 2.4, 10.0)
         line.append(f"{decision.kind} {decision.rate:g}")
     assert line == ["best 0.03", "hold 0.03", "restart 0.0009"]
     assert state.aside.best == 2.3
@@ -340,7 +340,7 @@ def test_a_restart_that_stalls_without_a_new_best_is_taken_back_for_good():
     state, *_ = plateau_after_an_unstable_start()
     line, restores = [], []
     for _ in range(9):
-        state, decision = step(FULL, state, 2.4, 2.0)
+        state, decision = FULL.step(state, 2.4, 2.0)
         line.append(f"{decision.kind} {decision.rate:g}")
         restores.append(decision.restore)
     assert line[:6] == ["best 0.03", "hold 0.03", "cut 0.015", "hold 0.015", "cut 0.0075", "hold 0.0075"]
@@ -358,14 +358,14 @@ def test_a_restart_below_the_rate_that_diverged_is_cut_from_that_rate():
 def test_giving_up_brings_back_what_was_put_aside():
     state, *_ = plateau_after_an_unstable_start()
     for _ in range(plateau.MAX_RECOVERIES):
-        state, decision = step(FULL, state, NAN)
+        state, decision = FULL.step(state, NAN)
     assert (decision.kind, decision.restore, state.best) == ("rollback", "best", 2.3)
 
 
 def test_a_rate_that_diverged_in_a_restart_is_not_raised_to_when_that_is_taken_back():
     state, *_ = plateau_after_an_unstable_start()
-    state, _ = step(FULL, state, NAN)
-    state, decision = finish(FULL, state)
+    state, _ = FULL.step(state, NAN)
+    state, decision = FULL.finish(state)
     assert decision.kind == "rollback"
     assert state.rate_too_high == 0.03
 
@@ -378,15 +378,15 @@ def test_a_first_batch_that_was_no_yardstick_gives_back_the_rate_from_before_not
 
 def test_a_divergence_after_a_restart_goes_back_to_the_start():
     state, *_ = plateau_after_an_unstable_start()
-    state, _ = step(FULL, state, 3.0, 2.0)
-    _, decision = step(FULL, state, NAN, 2.0)
+    state, _ = FULL.step(state, 3.0, 2.0)
+    _, decision = FULL.step(state, NAN, 2.0)
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
 def test_the_snapshot_of_the_start_is_kept_only_while_a_restart_is_possible():
     def kept(**kwargs):
         state, *_ = run(FULL, [5, 4], **kwargs)
-        return needed_snapshots(FULL, state)
+        return FULL.needed_snapshots(state)
 
     assert kept(loss_before=2.0) == {"start", "best"}
     assert kept(loss_before=None) == {"best"}
@@ -407,34 +407,34 @@ def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
 def test_an_excursion_still_open_at_the_end_is_taken_back():
     state, line, _ = run(FULL, [5] * 9)
     assert line[-1] == "cut 1"
-    _, decision = finish(FULL, state)
+    _, decision = FULL.finish(state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "raise", 0.25)
 
 
 def test_a_restart_still_open_at_the_end_is_taken_back():
     state, *_ = plateau_after_an_unstable_start()
-    after, decision = finish(FULL, state)
+    after, decision = FULL.finish(state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 1.0)
     assert after.best == 2.3
 
 
 def test_nothing_open_at_the_end_changes_nothing():
     state, *_ = run(FULL, [5, 4])
-    assert finish(FULL, state) == (state, finish(FULL, state).decision)
-    assert finish(FULL, state).decision.kind == "hold"
+    assert FULL.finish(state) == (state, FULL.finish(state).decision)
+    assert FULL.finish(state).decision.kind == "hold"
 
 
 def test_a_rate_set_by_others_is_gone_on_from():
     state, *_ = run(KERAS, [5, 5])
-    state, decision = override(KERAS, state, 0.8)
+    state, decision = KERAS.override(state, 0.8)
     assert (decision.kind, decision.rate_before, decision.rate) == ("override", 1.0, 0.8)
-    assert step(KERAS, state, 5).decision.rate == 0.4
+    assert KERAS.step(state, 5).decision.rate == 0.4
 
 
 def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
     state, line, _ = run(FULL, [5] * 7)
     assert line[-1] == "raise 2"
-    state, _ = override(FULL, state, 0.001)
+    state, _ = FULL.override(state, 0.001)
     assert timeline_from(FULL, state, [5, 5])[-1] == "rollback 0.001"
 
 
@@ -485,7 +485,7 @@ def test_a_restart_tells_the_plateau_before_it_and_its_rollback_the_one_after_it
     assert plateaus(decisions) == [("restart", 2, 3)]
     later = []
     for _ in range(7):
-        state, decision = step(FULL, state, 2.4, 2.0)
+        state, decision = FULL.step(state, 2.4, 2.0)
         later.append(decision)
     assert plateaus(later) == [("cut", 5, 6), ("cut", 7, 8), ("rollback", 9, 10)]
 
@@ -504,19 +504,19 @@ def test_a_decision_that_no_plateau_caused_tells_of_none():
     state, line, decisions = run(FULL, values)
     assert [text.split()[0] for text in line if " " in text] == ["cut", "cut", "raise", "success", "diverged"]
     assert [decision.since for decision in decisions] == [None, None, 2, None, 4, None, 6, None, None, None]
-    assert override(FULL, state, 0.5).decision.since is None
+    assert FULL.override(state, 0.5).decision.since is None
     state, line, _ = run(FULL, [5] * 8)
-    ended = finish(FULL, state).decision
+    ended = FULL.finish(state).decision
     assert (ended.kind, ended.since) == ("rollback", None)
     state, *_ = plateau_after_an_unstable_start()
-    ended = finish(FULL, state).decision
+    ended = FULL.finish(state).decision
     assert (ended.kind, ended.since) == ("rollback", None)
 
 
 def test_a_plateau_at_which_nothing_is_left_to_do_is_a_plain_hold():
     state, line, _ = run(replace(KERAS, min_lr=0.5, patience=1), [5, 5, 5])
     assert line[-1] == "exhausted 0.5"
-    _, decision = step(replace(KERAS, min_lr=0.5, patience=1), state, 5)
+    _, decision = replace(KERAS, min_lr=0.5, patience=1).step(state, 5)
     assert (decision.kind, decision.since) == ("hold", None)
 
 
@@ -525,13 +525,13 @@ def test_a_plateau_lasts_through_what_could_not_be_cut():
     config = replace(KERAS, min_lr=0.5, patience=1)
     state, line, _ = run(config, [5, 5, 5, 5, 5])
     assert line[-2:] == ["0.5", "0.5"]
-    state, _ = override(config, state, 4.0)
-    _, decision = step(config, state, 5)
+    state, _ = config.override(state, 4.0)
+    _, decision = config.step(state, 5)
     assert (decision.kind, decision.since, decision.observation) == ("cut", 3, 6)
 
 
 def test_only_an_action_is_told_to_be_on_a_plateau():
-    state, _ = step(KERAS, start(KERAS, 1.0), 5.0)
+    state, _ = KERAS.step(KERAS.start(1.0), 5.0)
     quiet = decision.hold(state, 5.0)
     assert decision.on_plateau(quiet, 1) == quiet
     cut = decision.decide(state, replace(state, rate=0.5, observations=9), "cut", 5.0, "why")
@@ -543,16 +543,16 @@ def test_only_an_action_is_told_to_be_on_a_plateau():
 
 def statuses(config, values, **kwargs):
     """ "kind status" after each value, or only the status where nothing happened."""
-    state = replace(start(config, 1.0), loss_before=kwargs.get("loss_before"))
+    state = replace(config.start(1.0), loss_before=kwargs.get("loss_before"))
     losses, line = kwargs.get("losses"), []
     for i, value in enumerate(values):
-        state, decision = step(config, state, value, losses[i] if losses else None)
+        state, decision = config.step(state, value, losses[i] if losses else None)
         line.append((decision.kind + " " if decision.is_action else "") + state.status)
     return state, line
 
 
 def test_the_status_is_holding_but_for_excursions():
-    assert start(FULL, 1.0).status == "holding"
+    assert FULL.start(1.0).status == "holding"
     state, line = statuses(FULL, [5] * 15)
     held, raised = "holding", "in excursion"
     assert line[:7] == [held, held, f"cut {held}", held, f"cut {held}", held, f"raise {raised}"]
@@ -563,21 +563,21 @@ def test_the_status_is_holding_but_for_excursions():
     assert line[-2:] == [f"raise {raised}", f"diverged {held}"]
     state, _ = statuses(FULL, [5] * 8)
     assert state.status == raised
-    assert override(FULL, state, 0.7).state.status == raised
-    assert finish(FULL, state).state.status == held
+    assert FULL.override(state, 0.7).state.status == raised
+    assert FULL.finish(state).state.status == held
 
 
 def test_the_status_is_in_restart_until_it_has_succeeded_or_is_taken_back():
     state, *_ = plateau_after_an_unstable_start()
     assert state.status == "in restart"
-    assert finish(FULL, state).state.status == "holding"
-    better, _ = step(FULL, state, 3.0, 2.0)
+    assert FULL.finish(state).state.status == "holding"
+    better, _ = FULL.step(state, 3.0, 2.0)
     assert better.status == "in restart", "it has not beaten what was put aside"
-    better, decision = step(FULL, better, 2.2, 2.0)
+    better, decision = FULL.step(better, 2.2, 2.0)
     assert (decision.kind, better.status) == ("success", "holding")
     for _ in range(7):
         assert state.status == "in restart"
-        state, decision = step(FULL, state, 2.4, 2.0)
+        state, decision = FULL.step(state, 2.4, 2.0)
     assert (decision.kind, state.status) == ("rollback", "holding")
 
 
@@ -585,8 +585,8 @@ def test_the_status_is_exhausted_until_a_new_best_or_another_rate():
     config = replace(KERAS, patience=1, min_lr=0.5)
     state, line = statuses(config, [5, 5, 5, 5])
     assert line == ["holding", "cut holding", "exhausted exhausted", "exhausted"]
-    assert override(config, state, 0.7).state.status == "holding"
-    after, decision = step(config, state, 4)
+    assert config.override(state, 0.7).state.status == "holding"
+    after, decision = config.step(state, 4)
     assert (decision.kind, after.status) == ("best", "holding")
 
 
@@ -621,7 +621,7 @@ def test_a_state_survives_json():
     ],
 )
 def test_a_damaged_state_is_refused(change):
-    data = start(FULL, 1.0).to_dict() | change
+    data = FULL.start(1.0).to_dict() | change
     with pytest.raises(ValueError, match=r"state|must be"):
         State.from_dict(data)
 
@@ -687,18 +687,18 @@ def test_a_state_with_more_raises_than_the_configuration_now_allows_makes_no_mor
 def test_a_damaged_start_is_not_restarted_from_once_recovery_is_off():
     state, line, _ = run(FULL, [2.3] * 2, losses=[10.0, 2.3], loss_before=2.0)
     assert line == ["1", "1"]
-    assert step(FULL, state, 2.3, 2.3).decision.kind == "restart"
+    assert FULL.step(state, 2.3, 2.3).decision.kind == "restart"
     off = replace(FULL, recover=False)
-    assert "start" not in needed_snapshots(off, state)
-    assert step(off, state, 2.3, 2.3).decision.kind == "cut"
+    assert "start" not in off.needed_snapshots(state)
+    assert off.step(state, 2.3, 2.3).decision.kind == "cut"
 
 
 def test_what_was_put_aside_comes_back_also_once_recovery_or_rollback_is_off():
     state, *_ = plateau_after_an_unstable_start()
     for change, needed, restore in ({"recover": False}, {"best"}, "best"), ({"rollback": False}, set(), None):
         config = replace(FULL, **change)
-        assert needed_snapshots(config, state) == needed
-        _, decision = finish(config, state)
+        assert config.needed_snapshots(state) == needed
+        _, decision = config.finish(state)
         assert (decision.kind, decision.restore, decision.best) == ("rollback", restore, 2.3)
 
 
@@ -707,13 +707,13 @@ def test_without_any_best_the_start_is_needed_also_after_a_raise():
     off = replace(FULL, recover=False, raise_after=1)
     state, line, _ = run(off, [NAN] * 4)
     assert line[-1] == "raise 2"
-    state, _ = finish(off, state)
-    assert "start" in needed_snapshots(FULL, state)
-    assert step(FULL, state, NAN).decision.restore == "start"
+    state, _ = off.finish(state)
+    assert "start" in FULL.needed_snapshots(state)
+    assert FULL.step(state, NAN).decision.restore == "start"
 
 
 def test_a_state_that_lacks_a_field_is_refused():
-    data = start(FULL, 1.0).to_dict()
+    data = FULL.start(1.0).to_dict()
     del data["wait"]
     with pytest.raises(ValueError, match="wait"):
         State.from_dict(data)
@@ -763,9 +763,9 @@ def test_a_wrong_argument_is_refused_by_name_with_what_was_received(arguments, e
 )
 def test_a_wrong_rate_is_refused(rate, error):
     with pytest.raises(error, match="rate must be"):
-        start(Config(), rate)
+        Config().start(rate)
     with pytest.raises(error, match="rate must be"):
-        override(Config(), start(Config(), 1.0), rate)
+        Config().override(Config().start(1.0), rate)
 
 
 @pytest.mark.filterwarnings("error")
@@ -780,7 +780,7 @@ def test_integers_and_numpy_numbers_are_kept_as_python_floats():
 
 def test_a_start_above_max_lr_is_refused():
     with pytest.raises(ValueError, match=r"max_lr=0.1 and a learning rate of 0.5"):
-        start(Config(max_lr=0.1), 0.5)
+        Config(max_lr=0.1).start(0.5)
 
 
 # --- properties ------------------------------------------------------------------------------------------------------
@@ -820,7 +820,7 @@ states = st.sampled_from([None, 0.01, 2.0])
 def trace(config, state, values):
     decisions = []
     for value, loss in values:
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         decisions.append(decision)
     return state, decisions
 
@@ -828,13 +828,13 @@ def trace(config, state, values):
 @settings(max_examples=1000, deadline=None)
 @given(configs(), states, series)
 def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(config, loss_before, values):
-    state = replace(start(config, 1.0), loss_before=loss_before)
-    stored = {"start"} & needed_snapshots(config, state)
+    state = replace(config.start(1.0), loss_before=loss_before)
+    stored = {"start"} & config.needed_snapshots(state)
     raises, overridden = 0, False
     for value, loss in values:
         if value == 3.0:  # Now and then somebody sets the rate.
-            state, overridden = override(config, state, 1.0).state, True
-        state, decision = step(config, state, value, loss)
+            state, overridden = config.override(state, 1.0).state, True
+        state, decision = config.step(state, value, loss)
         assert config.min_lr <= state.rate <= (config.max_lr or math.inf)
         assert math.isfinite(state.rate)
         assert state.best is None or math.isfinite(state.best)
@@ -842,18 +842,18 @@ def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(conf
         assert bool(decision.reason) == decision.is_action
         if decision.restore is not None:
             assert decision.restore in stored
-        stored &= needed_snapshots(config, state)
+        stored &= config.needed_snapshots(state)
         if decision.save is not None:
             stored.add(decision.save)
         assert len(stored) <= 2
-        assert needed_snapshots(config, state) <= stored
+        assert config.needed_snapshots(state) <= stored
         raises += decision.kind == "raise"
         if decision.kind == "raise" and state.rate_too_high is not None and not overridden:
             assert state.rate < state.rate_too_high
     assert raises <= config.max_raises
-    if (restore := finish(config, state).decision.restore) is not None:
+    if (restore := config.finish(state).decision.restore) is not None:
         assert restore in stored
-    assert not finish(config, state).state.in_excursion
+    assert not config.finish(state).state.in_excursion
 
 
 ON_A_PLATEAU = {"cut", "raise", "restart"}
@@ -867,9 +867,9 @@ AFTER = {"raise": "in excursion", "restart": "in restart", "exhausted": "exhaust
 @given(configs(), states, series)
 def test_whatever_comes_a_plateau_is_told_from_its_first_observation_on(config, loss_before, values):
     """From the decisions alone: back over all that did nothing, as far as the cooldown of what was done before."""
-    state, quiet = replace(start(config, 1.0), loss_before=loss_before), 0
+    state, quiet = replace(config.start(1.0), loss_before=loss_before), 0
     for value, loss in values:
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         length = quiet + 1
         # At `min_lr` to be exhausted at a plateau changes nothing, so the plateau goes on.
         changes_nothing = decision.kind == "exhausted" and decision.since and decision.rate == decision.rate_before
@@ -884,22 +884,22 @@ def test_whatever_comes_a_plateau_is_told_from_its_first_observation_on(config, 
 @settings(max_examples=500, deadline=None)
 @given(configs(), states, series)
 def test_whatever_comes_the_status_is_what_was_decided(config, loss_before, values):
-    state = replace(start(config, 1.0), loss_before=loss_before)
+    state = replace(config.start(1.0), loss_before=loss_before)
     for value, loss in values:
         before = state.status
-        state, decision = step(config, state, value, loss)
+        state, decision = config.step(state, value, loss)
         assert state.status == AFTER.get(decision.kind, state.status)
         assert state.in_excursion == (state.status == "in excursion")
         if not decision.is_action and state.status != before:
             assert (decision.kind, before) == ("best", "exhausted"), "nobody has heard of it"
-    assert finish(config, state).state.status in ("holding", "exhausted")
+    assert config.finish(state).state.status in ("holding", "exhausted")
 
 
 @settings(max_examples=300, deadline=None)
 @given(configs(), states, series)
 def test_min_on_x_equals_max_on_minus_x(config, loss_before, values):
     other = replace(config, mode="max" if config.mode == "min" else "min")
-    state = replace(start(config, 1.0), loss_before=loss_before)
+    state = replace(config.start(1.0), loss_before=loss_before)
     _, ours = trace(config, state, values)
     _, theirs = trace(other, state, [(-value, loss) for value, loss in values])
     assert [(d.kind, d.rate, d.save, d.restore) for d in ours] == [(d.kind, d.rate, d.save, d.restore) for d in theirs]
@@ -908,7 +908,7 @@ def test_min_on_x_equals_max_on_minus_x(config, loss_before, values):
 @settings(max_examples=300, deadline=None)
 @given(configs(), states, series, st.integers(0, 120))
 def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_run(config, loss_before, values, at):
-    state = replace(start(config, 1.0), loss_before=loss_before)
+    state = replace(config.start(1.0), loss_before=loss_before)
     whole, whole_decisions = trace(config, state, values)
     half, first = trace(config, state, values[:at])
     resumed, rest = trace(config, State.from_dict(json.loads(json.dumps(half.to_dict()))), values[at:])
@@ -919,20 +919,20 @@ def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_
 @settings(max_examples=300, deadline=None)
 @given(configs(), series)
 def test_a_step_leaves_the_state_it_was_given_unchanged(config, values):
-    state = start(config, 1.0)
+    state = config.start(1.0)
     for value, loss in values:
         before = dataclasses.replace(state)
-        after, _ = step(config, state, value, loss)
+        after, _ = config.step(state, value, loss)
         assert state == before
         state = after
 
 
 def test_a_million_observations_take_seconds_and_constant_memory():
-    config, state = Config(patience=3), start(Config(patience=3), 1.0)
+    config, state = Config(patience=3), Config(patience=3).start(1.0)
     size = None
     began = time.process_time()
     for i in range(1_000_000):
-        state, _ = step(config, state, float(i % 7))
+        state, _ = config.step(state, float(i % 7))
         if i == 1000:
             size = len(json.dumps(state.to_dict()))
     assert state.observations == 1_000_000
@@ -941,5 +941,5 @@ def test_a_million_observations_take_seconds_and_constant_memory():
 
 
 def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(plateau).attempted > 0
-    assert doctest.testmod(plateau).failed == 0
+    assert doctest.testmod(decision).attempted > 0
+    assert doctest.testmod(decision).failed == 0

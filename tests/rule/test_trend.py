@@ -183,9 +183,9 @@ def test_auto_mode_waits_longer_to_call_a_plateau_the_more_noise_may_hide():
     def first_cut(noise):
         rng = random.Random(3)
         config = auto.Config(observations=400, budget=0.0)
-        state = auto.start(config, 0.1)
+        state = config.start(0.1)
         for count in range(200):
-            state, decision = auto.step(config, state, 1.0 + noise * rng.gauss(0, 1))
+            state, decision = config.step(state, 1.0 + noise * rng.gauss(0, 1))
             if decision.kind == "cut":
                 return count
         return math.inf
