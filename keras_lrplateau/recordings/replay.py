@@ -119,6 +119,11 @@ def replay(
     monitor = recording.resolve(monitor)
     recorded = _as_run(recording, monitor, config.mode)
     observed = recorded.curves[monitor]
+    if recording.records and observed.epochs and observed.epochs[0] < 0:
+        raise CurveError(
+            f"{recording.name}: {monitor!r} has a value in epoch {observed.epochs[0]}, and epochs count from 0; the run "
+            "was not written by AdaptLROnPlateau"
+        )
     if getattr(config, "observations", 0) is None:
         config = config.for_length(max(len(observed.values), 1))
     rates = _Rates(recorded, rate)

@@ -295,6 +295,13 @@ def test_mistakes_are_named() -> None:
         replay(recorded([1.0]), Config(), rate=-1.0)
 
 
+def test_a_run_of_ours_with_negative_epochs_is_refused() -> None:
+    record = Record(1, (), "holding", 30, "val_loss", "min", "learning rate", None, 0.0)
+    recording = Recording("spoilt", "epoch", {"val_loss": Curve([-3, -2, 1], [1.0] * 3, [0.0] * 3)}, (record,))
+    with pytest.raises(CurveError, match=r"^spoilt: 'val_loss' has a value in epoch -3"):
+        replay(recording, Config())
+
+
 def test_progress_is_told_of_now_and_then() -> None:
     seen: list[int] = []
     replay(recorded([1.0] * 25_000), Config(), progress=seen.append)
