@@ -1,7 +1,8 @@
 """Claims on places that one training at a time may write to.
 
 `filelock` does the locking. The system lets go of a lock when its process dies, however it dies; a forked process does
-not keep its parent's. Two claims in one process conflict, as those of two processes do, with one exception: see `claim`.
+not keep its parent's. Two claims in one process conflict, as those of two processes do, but for one exception: see
+`claim`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ import importlib.resources
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from keras_lrplateau.history.run import Axis, Curve, Run, excursions, rate_used, told
+from keras_lrplateau.recordings.replay import Replay
 from keras_lrplateau.rule.decision import Decision, Kind
 
 MOST_POINTS = 2000
@@ -170,6 +171,30 @@ def _known_again(name: str, traces: list[dict[str, Any]]) -> list[dict[str, Any]
     names = [f"{name}|{trace['name']}|{trace['yaxis']}" for trace in traces]
     digests = [hashlib.sha256(each.encode(errors="replace")).hexdigest()[:16] for each in names]
     return [{**trace, "uid": digest} for trace, digest in zip(traces, digests, strict=True)]
+
+
+def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+    """A training, or a replay beside the training as it was, as a plotly figure, which a notebook shows.
+
+    Args:
+        shown: A run, or what `replay` returned.
+        axis: What is to the right: "epoch"; "step" and "time", where they were recorded.
+        dark: Whether the background is dark.
+
+    Returns:
+        A `plotly.graph_objects.Figure`.
+
+    Raises:
+        ValueError: `axis` is none of these.
+        ImportError: plotly is not installed.
+    """
+    return to_plotly(draw([shown], axis, dark=dark) if isinstance(shown, Run) else drawn(shown, axis, dark=dark))
+
+
+def drawn(replay: Replay, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
+    """A replay beside the training as it was, as plain data; see `draw`."""
+    both = [replace(replay.recorded, name="as trained"), replace(replay.run, name="what if")]
+    return draw(both, axis, dark=dark, departs=replay.departs)
 
 
 def to_plotly(figure: dict[str, Any]) -> Any:

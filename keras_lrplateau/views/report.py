@@ -16,7 +16,7 @@ from keras_lrplateau import __version__
 from keras_lrplateau.history.run import Axis, Run
 from keras_lrplateau.recordings.replay import Replay
 from keras_lrplateau.views import tables
-from keras_lrplateau.views.figure import MARKS, THEMES, draw, plotly_js
+from keras_lrplateau.views.figure import MARKS, THEMES, draw, drawn, plotly_js
 
 GLYPHS = {
     "triangle-down": "▼",
@@ -153,7 +153,7 @@ def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, fo
         "last heard of": _moment(about["time"]),
     }
     terms = "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
-    figure = draw([run], axis, dark=dark) if found is None else found.drawn(axis, dark=dark)
+    figure = draw([run], axis, dark=dark) if found is None else drawn(found, axis, dark=dark)
     remark = "" if found is None else f"<p>{escape(found.caveat)}</p>"
     return f"""
 <section id="{identifier}">

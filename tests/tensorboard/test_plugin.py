@@ -485,7 +485,6 @@ def test_under_a_schedule_it_is_the_multiplier_that_is_replayed() -> None:
     assert [(each.epoch, each.rate) for each in replayed.decisions] == [(2, 0.1), (4, pytest.approx(0.01))]
     assert replayed.quantity == quantity
     assert replayed.curves["learning_rate"].values == pytest.approx([0.04, 0.03, 0.02, 0.001, 0.001, 0.0001])
-    assert "Under a schedule, min_lr and max_lr are not replayed." in found.caveat
     assert found.settings["max_lr"] == 0.001
 
 

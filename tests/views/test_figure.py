@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
+from keras_lrplateau import Config
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, told
+from keras_lrplateau.recordings.objects import from_history
+from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import figure as figure_module
 from keras_lrplateau.views.figure import COLORS, MARKS, MOST_POINTS, draw, plotly_js, thinned, to_plotly
@@ -947,3 +950,13 @@ def test_nothing_of_a_run_is_changed_by_drawing_it():
         draw([run], axis)
     assert repr(run) == before
     assert figure_module.MOST_POINTS == MOST_POINTS
+
+
+def test_the_picture_shows_from_where_on_it_would_have_been_different() -> None:
+    recording = from_history({"val_loss": [1, 2, 2, 0.5, 0.4], "lr": [0.1] * 5})
+    found = replay(recording, Config(patience=2, factor=0.5))
+    picture = figure_module.figure(found).to_plotly_json()
+    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in picture["data"]}
+    (band,) = [shape for shape in picture["layout"]["shapes"] if shape["name"] == "would have been different"]
+    assert (band["x0"], band["x1"]) == (3, 5)
+    assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
