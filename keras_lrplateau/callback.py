@@ -19,8 +19,9 @@ import keras
 import numpy as np
 from keras.src.utils import io_utils
 
+from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Reporter, run_name
-from keras_lrplateau.history.run import Axis, Observation, Record, best_of
+from keras_lrplateau.history.run import Observation, Record, best_of
 from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.run_dirs import Files, open_files
 from keras_lrplateau.resume.state_file import Entry, Pending, StateFile

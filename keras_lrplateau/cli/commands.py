@@ -32,7 +32,8 @@ from rich.text import Text
 
 from keras_lrplateau import __version__
 from keras_lrplateau.history import codec
-from keras_lrplateau.history.run import Axis, Run, told
+from keras_lrplateau.history.axes import Axis, Timeline
+from keras_lrplateau.history.run import Run, told
 from keras_lrplateau.recordings import curves
 from keras_lrplateau.recordings.curves import Recording
 from keras_lrplateau.recordings.replay import Replay, direction, replay
@@ -353,7 +354,7 @@ def _show(arguments: argparse.Namespace) -> int:
         return 1 if unreadable else 0
     for run in runs:
         about = tables.summary(run)
-        best = "none" if about["best"] is None else f"{about['best']} in epoch {about['best_epoch']}"
+        best = "none" if about["best"] is None else f"{about['best']} in epoch {about['best_at']}"
         facts = [about["status"], _plural(about["epochs"], "epoch"), f"best {run.monitor} {best}"]
         facts += [f"learning rate {about['rate']}"] if about["rate"] else []
         _print_table(
@@ -378,7 +379,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         for run in runs:
             about = tables.summary(run)
             counts = ", ".join(f"{count} {kind}" for kind, count in tables.counts(run).items())
-            cells = [about["monitor"], about["best"], about["best_epoch"], about["last"], about["rate"]]
+            cells = [about["monitor"], about["best"], about["best_at"], about["last"], about["rate"]]
             cells += [about["epochs"], about["status"], counts]
             rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
         _print_table("", heads, rows)
@@ -404,7 +405,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
         "monitor": run.monitor,
         "mode": run.mode,
         "status": run.status,
-        f"{run.unit}s": int(run.over),
+        f"{run.unit}s": int(Timeline(run).over),
         "best": None if best is None else best.value,
         f"best_{run.unit}": None if best is None else best.epoch + 1,
         "quantity": run.quantity,

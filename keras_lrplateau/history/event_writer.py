@@ -36,6 +36,7 @@ from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.run import RUN_NAME, Record
 from keras_lrplateau.history.tags import PREFIX
 from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.words import change, number
 
 STATE = "state.json"
 """The name of a state file that is beside the event files; see `keras_lrplateau.resume.state_file`."""
@@ -265,15 +266,14 @@ def _chart(title: str, names: Sequence[str]) -> Chart:
 
 
 def _markdown(decision: Decision, quantity: str) -> str:
-    before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
     parts = [
         f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"{quantity} {before}{decision.rate:.6g}",
+        f"{quantity} {change(decision.rate_before, decision.rate, '→')}",
     ]
     if decision.value is not None:
-        parts.append(f"metric {decision.value:.6g}")
+        parts.append(f"metric {number(decision.value)}")
     if decision.best is not None:
-        parts.append(f"best {decision.best:.6g}")
+        parts.append(f"best {number(decision.best)}")
     return " · ".join(parts)
 
 

@@ -17,11 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from keras_lrplateau.history.run import Axis, Curve, Observation, Record, Run
+from keras_lrplateau.history.run import Curve, Observation, Record, Run
 from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision, Rule, RuleState
-from keras_lrplateau.views.figure import draw, to_plotly
 
 SAME = 1e-5
 """Rates that differ by this share of them are the same: what is recorded is rounded to float32, or to six digits."""
@@ -73,27 +72,6 @@ class Replay:
             f"After {self.run.unit} {self.departs + 1} the training would have gone another way: what is shown from "
             "there on was observed in the training as it was."
         )
-
-    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
-        """The decisions beside the training as it was, as a plotly figure, which a notebook shows.
-
-        Args:
-            axis: What is to the right: "epoch"; "step" and "time", where they were recorded.
-            dark: Whether the background is dark.
-
-        Returns:
-            A `plotly.graph_objects.Figure`.
-
-        Raises:
-            ValueError: `axis` is none of these.
-            ImportError: plotly is not installed.
-        """
-        return to_plotly(self.drawn(axis, dark=dark))
-
-    def drawn(self, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
-        """The same as plain data; see `figure.draw`."""
-        both = [replace(self.recorded, name="as trained"), replace(self.run, name="what if")]
-        return draw(both, axis, dark=dark, departs=self.departs)
 
 
 def replay(
@@ -207,7 +185,7 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
         records = [
             Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
         ]
-    return Run(recording.name, curves, records, recording.unit)
+    return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records))
 
 
 _WORDS: dict[Literal["min", "max"], str] = {

@@ -24,9 +24,11 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from keras_lrplateau.history import event_reader, tags
-from keras_lrplateau.history.run import Axis, Run
+from keras_lrplateau.history.axes import Axis
+from keras_lrplateau.history.run import Run
 from keras_lrplateau.tensorboard import whatif
-from keras_lrplateau.views.figure import COLORS, Scale, draw, plotly_js
+from keras_lrplateau.views.figure import COLORS, draw, plotly_js
+from keras_lrplateau.views.picture import Scale
 from keras_lrplateau.views.tables import counts, rows, summary
 
 STATIC = {

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_reader import Settings
 from keras_lrplateau.history.run import Curve, Run, rate_used, told
 from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
@@ -259,9 +260,10 @@ def _first_rate(run: Run) -> float | None:
 def _as_recorded(run: Run, found: Replay) -> Run:
     """The replayed run, with the steps, the schedule and the optimizers that the training had."""
     ends = [record.epoch + 1 for record in found.run.records]
+    steps_taken = Timeline(run).positions("step", ends)
     records = [
         replace(record, steps=round(steps), quantity=run.quantity)
-        for record, steps in zip(found.run.records, run.positions("step", ends), strict=True)
+        for record, steps in zip(found.run.records, steps_taken, strict=True)
     ]
     curves = found.run.curves
     if run.is_scaled or len(run.rates) > 1:
@@ -274,7 +276,7 @@ def _as_recorded(run: Run, found: Replay) -> Run:
                 if epoch in rates and before:
                     scaled.append(epoch, value * (rates[epoch] / before), time)
             curves[name] = scaled
-    return replace(found.run, curves=curves, records=records)
+    return replace(found.run, curves=curves, records=records, knows_steps=run.knows_steps)
 
 
 def _rates_used(run: Run, epochs: Iterable[int]) -> Iterator[float]:
@@ -311,9 +313,7 @@ def _caveats(
             f"TensorBoard holds {held:,} of {epochs:,} epochs, and the rule does not see the others; start it with "
             "--samples_per_plugin=scalars=0 to hold all of them."
         )
-    if known.get("frequency", "epoch") != "epoch" or any(
-        decision.epoch is not None and run.moment(decision) < decision.epoch + 1 for decision in run.decisions
-    ):
+    if known.get("frequency", "epoch") != "epoch" or any(map(Timeline(run).is_within, run.decisions)):
         yield "The training decided within epochs; here the rule is asked at their ends, so its settings count epochs."
     if run.is_scaled and (config.min_lr > 0 or config.max_lr is not None):
         yield "Under a schedule, min_lr and max_lr are not replayed."

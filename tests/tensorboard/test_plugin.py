@@ -19,6 +19,7 @@ from werkzeug.test import Client, TestResponse
 
 import keras_lrplateau
 from keras_lrplateau.history import codec, tags
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Record
 from keras_lrplateau.recordings.curves import Recording
@@ -122,7 +123,7 @@ def test_the_runs_are_listed_by_the_users_log_dir(tab: Client) -> None:
     }
     summary = runs["a/lr_plateau"]["summary"]
     assert (summary["monitor"], summary["status"], summary["epochs"]) == ("val_loss", "holding", 4)
-    assert (summary["best"], summary["best_epoch"]) == ("0.5", 1)
+    assert (summary["best"], summary["best_at"]) == ("0.5", 1)
 
 
 def test_a_run_of_a_newer_release_says_so_and_spares_the_others(tab: Client) -> None:
@@ -354,7 +355,7 @@ def test_steps_are_those_of_the_training() -> None:
     run = make_run({"val_loss": [1.0, *[2.0] * 5]}, make_decision("cut", 4, 0.1, 0.05))
     _, replayed = whatif.answer(run, {}, {"patience": "2"}).runs
     (decision,) = (each for each in replayed.decisions if each.epoch == 2)
-    assert replayed.positions("step", [replayed.moment(decision)]) == [30], "ten in an epoch"
+    assert Timeline(replayed).positions("step", [Timeline(replayed).moment(decision)]) == [30], "ten in an epoch"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, told
 from keras_lrplateau.rule.decision import Decision, Kind, Status
-from keras_lrplateau.views import figure as figure_module
-from keras_lrplateau.views.figure import COLORS, MARKS, MOST_POINTS, draw, plotly_js, thinned, to_plotly
+from keras_lrplateau.views import picture
+from keras_lrplateau.views.figure import COLORS, MARKS, draw, plotly_js, to_plotly
+from keras_lrplateau.views.picture import MOST_POINTS, thinned
 
 NAN, INF = math.nan, math.inf
 
@@ -257,6 +259,7 @@ def runs(draw_from):
 @settings(max_examples=150)
 @given(st.lists(runs(), max_size=3), st.sampled_from(AXES), st.sampled_from(SCALES), st.booleans())
 def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark):
+    drawn = [run for run in drawn if not Timeline(run).lacks(axis)]
     figure = draw(drawn, axis, scale=scale, dark=dark)
     json.dumps(figure, allow_nan=False)
     for trace in figure["data"]:
@@ -266,7 +269,7 @@ def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark
 @settings(max_examples=60)
 @given(st.lists(runs(), max_size=2), st.sampled_from(AXES))
 def test_whatever_a_run_holds_plotly_takes_the_figure(drawn, axis):
-    Figure(draw(drawn, axis))
+    Figure(draw([run for run in drawn if not Timeline(run).lacks(axis)], axis))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -607,7 +610,7 @@ def test_plateaus_and_bands_are_where_their_epochs_are(axis):
     run = eventful()
     spans = [each[1:] for each in shapes(draw([run]), "")]
     unit = 1000 if axis == "time" else 1
-    expected = [[unit * x for x in run.positions(axis, span)] for span in spans]
+    expected = [[unit * x for x in Timeline(run).positions(axis, span)] for span in spans]
     assert [list(each[1:]) for each in shapes(draw([run], axis), "")] == expected
 
 
@@ -946,4 +949,4 @@ def test_nothing_of_a_run_is_changed_by_drawing_it():
     for axis in AXES:
         draw([run], axis)
     assert repr(run) == before
-    assert figure_module.MOST_POINTS == MOST_POINTS
+    assert picture.MOST_POINTS == MOST_POINTS
