@@ -203,6 +203,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("state_path", "path", None, "The file that lets a training go on after a crash.", BOTH, is_of_rule=False),
     Setting("frequency", "object", "epoch", "After how many optimizer steps to decide.", is_of_rule=False),
     Setting("optimizer", "object", None, "Which optimizer to adapt, if there are several.", BOTH, is_of_rule=False),
+    Setting("sinks", "object", None, "Objects that listen to the training.", BOTH, is_of_rule=False),
 )
 """In the order of the constructors' arguments."""
 

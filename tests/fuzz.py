@@ -40,6 +40,7 @@ from keras_lrplateau.resume.state_file import Entry, Pending, StateFile, StateFi
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision, Status
 from keras_lrplateau.rule.decision import Kind as DecisionKind
+from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.stored import RULES, read_state
 
 NAN, INF, MOST, TINY = math.nan, math.inf, sys.float_info.max, 5e-324
@@ -266,12 +267,20 @@ def good_config(rng: random.Random, rule: Any) -> Any:
 
 def rates_of(state: Any) -> list[float]:
     """All rates that a state may go back to."""
-    names = ("rate", "start_rate", "rate_at_best", "rate_before_raise", "rate_before_recoveries", "rate_too_high")
-    names += ("attempt_rate", "anneal_rate")
-    found = [rate for name in names if (rate := getattr(state, name, None)) is not None]
-    if isinstance(state, auto.State):
-        found += [state.start_rate * 10 ** (at / 2) for at in (state.at, *dict(state.trials))]
-    return found + (rates_of(state.aside) if getattr(state, "aside", None) else [])
+    names = {"rate", "start_rate", "rate_at_best", "rate_before", "rate_before_raise", "rate_before_recoveries"}
+    names |= {"rate_too_high"}
+    found = [rate for part in parts_of(state) for name in names if (rate := getattr(part, name, None)) is not None]
+    if isinstance(state, auto.State) and isinstance(state.stage, Search):
+        found += [state.stage.rate_at(at) for at in (state.stage.at, *dict(state.stage.trials))]
+    return found
+
+
+def parts_of(value: Any) -> list[Any]:
+    """A state, and all that it is made of."""
+    if not dataclasses.is_dataclass(value):
+        return []
+    parts = [part for field in dataclasses.fields(value) for part in parts_of(getattr(value, field.name))]
+    return [value, *parts]
 
 
 def reload(state: Any) -> Any:
@@ -641,8 +650,8 @@ def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
                 decisions=(made,) if made.is_action else (),
                 rates_before=(before.rate,),
                 rates=(follower.state.rate,),
-                bases=(before.start_rate,),
-                adopted=before.start_rate,
+                bases=(before.rate,),
+                adopted=before.rate,
                 mode=follower.config.mode,
                 best=best,
                 steps=epoch + 1,

@@ -123,7 +123,7 @@ def check_figure() -> None:
         marks = [trace for trace in figure.data if trace.mode == "markers" and trace.yaxis == "y2"]
         assert sorted(trace.name for trace in marks for _ in trace.x) == sorted(kinds(adapt))
         assert "plotly" in figure.to_html(include_plotlyjs="cdn")
-    assert Timeline(adapt._reporter.run).positions("step", [0, 9]) == [0, 9 * STEPS]
+    assert Timeline(adapt.run).positions("step", [0, 9]) == [0, 9 * STEPS]
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The command `keras-lrplateau`.
 
-It reads by TensorBoard's own loader, which holds all epochs, where TensorBoard's server keeps a thousand, and imports
-neither Keras nor TensorFlow.
+It reads event files itself: all epochs, where TensorBoard's server keeps a thousand. It imports neither Keras nor
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import dataclasses
 import importlib.util
 import itertools
 import json
-import logging
-import mmap
 import os
 import re
 import sys
 import tempfile
 import time
-import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -34,9 +31,10 @@ from keras_lrplateau import __version__
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.run import Run, told
-from keras_lrplateau.recordings import curves
-from keras_lrplateau.recordings.curves import Recording
-from keras_lrplateau.recordings.replay import Replay, direction, replay
+from keras_lrplateau.recordings.names import direction
+from keras_lrplateau.recordings.reading import read as read_recordings
+from keras_lrplateau.recordings.recording import CurveError, Recording
+from keras_lrplateau.recordings.replay import Replay, replay
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.rule.plateau import Config
@@ -90,11 +88,6 @@ FILE is what CSVLogger, timm, Lightning, Ultralytics or pandas wrote as CSV, His
 JSON, an event file of TensorBoard, or a log directory. What it is, its content tells.
 """
 
-SIZES = {"lr_plateau": 0, "scalars": 0}
-"""How many values TensorBoard's loader keeps for each plugin; 0 is all of them."""
-
-DAMAGED = "its event file cannot be read and may be damaged; move it elsewhere to go without it"
-
 SETTINGS: dict[str, tuple[type, Any]] = {
     "patience": (int, Config.patience),
     "factor": (float, Config.factor),
@@ -132,8 +125,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: The arguments are wrong (status 2), or ask for help or the version.
     """
     try:
-        if arguments is None:
-            _settle_in()
         parsed = _parser().parse_args(arguments)
         return int(parsed.command(parsed))
     except UserError as error:
@@ -228,17 +219,6 @@ def _several(kind: type) -> Callable[[str], list[Any]]:
             raise argparse.ArgumentTypeError(f"must be {wanted}. Received: {text!r}") from None
 
     return values
-
-
-def _settle_in() -> None:
-    """Keep TensorFlow out, and TensorBoard quiet; only for a process of our own, since other users would feel it.
-
-    Where TensorFlow is installed, TensorBoard would import it to read a file. That takes 5 seconds, and pages of
-    greetings, and is needed for remote file systems only. TensorBoard asks for this module to see that it must not.
-    """
-    name = "tensorboard.compat.notf"
-    sys.modules[name] = types.ModuleType(name)
-    logging.getLogger("tensorboard").setLevel(logging.CRITICAL)  # It warns of each training that was resumed.
 
 
 def _complain(message: str) -> None:
@@ -438,11 +418,11 @@ def _replay(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in arguments.paths:
         try:
-            for recording in curves.read(path):
+            for recording in read_recordings(path):
                 found = [_replay_one(arguments, recording, variant) for variant in variants]
                 labels = [", ".join(f"{name}={variant[name]}" for name in varied) for variant in variants]
                 replays += zip([recording] * len(found), labels, found, strict=True)
-        except curves.CurveError as error:
+        except CurveError as error:
             _complain(str(error))
             failed += 1
     if not replays:
@@ -464,7 +444,7 @@ def _replay_one(arguments: argparse.Namespace, recording: Recording, settings: d
         own = (record.mode for record in recording.records if record.mode and record.monitor == monitor)
         mode = next(own, None) or direction(monitor)
     if mode is None:
-        raise curves.CurveError(
+        raise CurveError(
             f"{recording.name}: whether {monitor!r} should fall or rise its name does not say; give --mode min or "
             "--mode max"
         )
@@ -613,11 +593,13 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
     Raises:
         UserError: There is no such directory, or no run in it.
     """
+    from keras_lrplateau.history import event_reader
+
     root = Path(path)
     if not root.is_dir():
         remedy = "copy it to this machine first" if "://" in path else "give the one that AdaptLROnPlateau wrote to"
         raise UserError(f"{path} is a file; give its directory" if root.is_file() else f"no directory {path}; {remedy}")
-    found = _run_directories(root)
+    found = event_reader.find_runs(root)
     if not found:
         raise UserError(
             f"no run of AdaptLROnPlateau in {path}. Give the directory that the callback writes to, as in "
@@ -625,31 +607,12 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
         )
     runs = []
     unreadable = {}
-    for name, directory in sorted(_named(root, found).items(), key=lambda item: _natural_order(item[0])):
-        run = _read_run(name, directory)
-        if isinstance(run, Run):
-            runs.append(run)
-        else:
-            unreadable[str(directory)] = run
+    for name, directory in sorted(_named(root, list(found)).items(), key=lambda item: _natural_order(item[0])):
+        try:
+            runs.append(event_reader.read_run(name, found[directory]))
+        except event_reader.UnreadableError as error:
+            unreadable[str(directory)] = str(error)
     return runs, unreadable
-
-
-def _run_directories(root: Path) -> list[Path]:
-    """Those with an event file of ours. Others may hold gigabytes of histograms, which need not be read for it."""
-    from keras_lrplateau.history.tags import TAG
-
-    found = curves.event_files(root)
-    return [directory for directory, files in found.items() if any(_may_hold(file, TAG.encode()) for file in files)]
-
-
-def _may_hold(path: Path, text: bytes) -> bool:
-    try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(text) >= 0
-    except ValueError:  # It is empty.
-        return False
-    except OSError:  # To read it will fail, too, and that is reported.
-        return True
 
 
 def _named(root: Path, directories: Sequence[Path]) -> dict[str, Path]:
@@ -659,27 +622,6 @@ def _named(root: Path, directories: Sequence[Path]) -> dict[str, Path]:
     missing = max(2 - min(len(path.parts) for path in below), 0)
     prefix = Path(*parts[len(parts) - missing :]) if missing else Path()
     return {(prefix / path).as_posix(): directory for path, directory in zip(below, directories, strict=True)}
-
-
-def _read_run(name: str, directory: Path) -> Run | str:
-    """A run, or why it cannot be read."""
-    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-    from tensorboard.context import RequestContext
-
-    from keras_lrplateau.history import event_reader
-
-    try:
-        # One run at a time: whatever is wrong with one does no harm to the others.
-        multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=SIZES)
-        multiplexer.AddRun(str(directory), name)
-        multiplexer.GetAccumulator(name).Reload()
-        provider = data_provider.MultiplexerDataProvider(multiplexer, str(directory))
-        run = event_reader.read_runs(provider, RequestContext(), "", [name]).get(name)
-    except Exception as error:  # TensorBoard's loader has no list of what it raises on a broken file.
-        return f"{DAMAGED} ({type(error).__name__}: {error})"
-    if isinstance(run, Run):
-        return run
-    return DAMAGED if run is None else str(run)
 
 
 def _natural_order(name: str) -> list[list[tuple[str, int]]]:

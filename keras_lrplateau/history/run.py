@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, final
 
@@ -77,6 +77,12 @@ class Curve:
         self.epochs.append(epoch)
         self.values.append(value)
         self.times.append(time)
+
+    def at(self, rows: Sequence[int]) -> Curve:
+        """The part of the curve at these places."""
+        return Curve(
+            [self.epochs[row] for row in rows], [self.values[row] for row in rows], [self.times[row] for row in rows]
+        )
 
 
 @dataclass(slots=True)

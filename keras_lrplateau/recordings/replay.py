@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from keras_lrplateau.history.run import Curve, Observation, Record, Run
-from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
+from keras_lrplateau.recordings.names import RATE
+from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision, Rule, RuleState
 
@@ -88,7 +88,7 @@ def replay(
 
     ```python
     from keras_lrplateau import Config
-    from keras_lrplateau.recordings.curves import read
+    from keras_lrplateau.recordings.reading import read
     from keras_lrplateau.recordings.replay import replay
 
     (recording,) = read("training.csv")
@@ -99,7 +99,7 @@ def replay(
     ```
 
     Args:
-        recording: What `curves.read`, `curves.from_history` or `curves.from_frame` returned.
+        recording: What `read`, `from_history` or `from_frame` returned.
         config: `keras_lrplateau.Config`, or `keras_lrplateau.rule.auto.Config` for auto mode. Its `mode` is taken as it
             is. Where the `observations` of auto mode are None, they are as many as were recorded.
         monitor: The name of the metric to watch.
@@ -186,19 +186,6 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
             Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
         ]
     return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records))
-
-
-_WORDS: dict[Literal["min", "max"], str] = {
-    "min": "loss error err mae mse rmse mape nll perplexity ppl wer cer fid",
-    "max": "acc accuracy auc f1 precision recall iou miou map dice bleu r2 score top1 top5",
-}
-
-
-def direction(monitor: str) -> Literal["min", "max"] | None:
-    """Whether a metric should fall or rise, by the words in its name; None if they do not say, or disagree."""
-    words = set(re.findall(r"[a-z]+\d?", monitor.lower()))
-    found = [mode for mode, telling in _WORDS.items() if not words.isdisjoint(telling.split())]
-    return found[0] if len(found) == 1 else None
 
 
 def _training_loss(recording: Recording, run: Run) -> dict[int, float]:

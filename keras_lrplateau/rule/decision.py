@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from keras_lrplateau.rule.words import change
+from keras_lrplateau.settings import RuleName
 
 Kind = Literal[
     "hold",
@@ -59,10 +60,6 @@ Status = Literal["searching", "holding", "in excursion", "in restart", "annealin
 """What the rule is doing between decisions; "searching" and "annealing" are auto mode's."""
 
 
-RuleName = Literal["default", "auto"]
-"""Which rule it is: the plateau rule, or auto mode."""
-
-
 class RuleState(Protocol):
     """What the state of every rule has. It is a frozen dataclass."""
 
@@ -95,6 +92,10 @@ class RuleState(Protocol):
     @property
     def loss_before(self) -> float | None:
         """The training loss before the first update; None when it is not known."""
+
+    @property
+    def way_back(self) -> Snapshot | None:
+        """The snapshot to which an open excursion goes back if it fails; None if none is open."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, the name of the rule and a version, as plain values that JSON can hold."""
@@ -186,6 +187,19 @@ class Rule(abc.ABC, Generic[StateT]):
     mode: Literal["min", "max"]
     min_lr: float
     max_lr: float | None
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the rule answers a training that breaks."""
+        return True
+
+    @property
+    def patience_to_judge(self) -> int | None:
+        """So many observations in a row without a new best come before the last one that judges a raise.
+
+        Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
+        """
+        return None
 
     @abc.abstractmethod
     def start(self, rate: float) -> StateT:

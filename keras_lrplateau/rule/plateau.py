@@ -62,32 +62,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
-from keras_lrplateau.rule.checks import (
-    as_floats,
-    check_integer,
-    check_number,
-    refuse,
-    stored_fields,
-    stored_values,
-    too_many,
-)
-from keras_lrplateau.rule.decision import Kind, Rule, RuleName, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule import checks
+from keras_lrplateau.rule.checks import check_settings, check_start
+from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.soundness import MAX_RECOVERIES, divergence, exceeds
+from keras_lrplateau.settings import RuleName, check_flag, check_number
 
 HARD_CUT = 0.03
 """A divergence cuts by this, or by `factor` where that is smaller.
 
 A rate that broke training is rarely only a little too high, and one that barely does not break it is no better. Chosen
 from 0.3, 0.1, 0.03 and 0.01 on the tuning tasks of examples/benchmarks/raise_defaults.py (with --constants).
-"""
-
-MAX_RECOVERIES = 6
-"""Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
-
-FAR_WORSE = 10.0
-"""A training loss above this multiple of the loss before training has diverged.
-
-On the tuning tasks of examples/benchmarks/raise_defaults.py (with --constants) no run that trained well came near 3
-times the loss of the first batch, while two in three of the ruined ones went above 10.
 """
 
 DAMAGED = ((3.0, 0.5), (1.1, 0.9))
@@ -99,7 +84,7 @@ learning. A rate far too low gives no such rise, and is left to the raises.
 """
 
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,34 +137,17 @@ class Config(Rule["State"]):
     rollback_on_cut: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("mode", ("min", "max")), ("threshold_mode", ("abs", "rel"))):
-            value = getattr(self, name)
-            # An array, too, can be asked whether it is among them, but does not answer with True or False.
-            if not isinstance(value, str) or value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
-        check_number("factor", self.factor, "a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
-        check_integer("patience", self.patience, minimum=0)
-        check_number("min_delta", self.min_delta, "a finite number >= 0", lambda x: x >= 0)
-        check_integer("cooldown", self.cooldown, minimum=0)
-        check_number("min_lr", self.min_lr, "a finite number >= 0", lambda x: x >= 0)
-        if self.max_lr is not None:
-            check_number("max_lr", self.max_lr, "None or a finite number > 0", lambda x: x > 0)
-            if self.max_lr < self.min_lr:
-                raise ValueError(
-                    f"max_lr must not be below min_lr. Received: max_lr={self.max_lr!r}, min_lr={self.min_lr!r}"
-                )
-        check_number("raise_factor", self.raise_factor, "a finite number > 1", lambda x: x > 1)
-        check_integer("raise_after", self.raise_after, minimum=1)
-        check_integer("max_raises", self.max_raises, minimum=0)
-        for name in ("recover", "rollback", "rollback_on_cut"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False. Received: {name}={getattr(self, name)!r}")
+        check_settings(self)
+        check_flag("rollback", self.rollback)
         if self.rollback_on_cut and not self.rollback:
             raise ValueError(
                 "rollback_on_cut=True needs snapshots. Received: rollback=False; set rollback=True or leave "
                 "rollback_on_cut off"
             )
-        as_floats(self, ("factor", "min_delta", "min_lr", "max_lr", "raise_factor"))
+
+    @property
+    def recovers(self) -> bool:
+        return self.recover
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -191,13 +159,7 @@ class Config(Rule["State"]):
             TypeError: `rate` is not a number.
             ValueError: `rate` is negative, not finite, or above `max_lr`.
         """
-        check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-        if self.max_lr is not None and rate > self.max_lr:
-            raise ValueError(
-                f"max_lr must not be below the learning rate that training starts with. Received: "
-                f"max_lr={self.max_lr!r} and a learning rate of {rate!r}; raise max_lr or start lower"
-            )
-        rate = float(rate)
+        rate = check_start(self, rate)
         return State(rate=rate, rate_at_best=rate, start_rate=rate)
 
     def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
@@ -347,6 +309,11 @@ class State:
         return self.rate_before_raise is not None
 
     @property
+    def way_back(self) -> Snapshot | None:
+        """The snapshot to which an open excursion goes back if it fails; None if none is open."""
+        return "raise" if self.in_excursion else None
+
+    @property
     def status(self) -> Status:
         """What the rule is doing."""
         if self.exhausted:
@@ -366,14 +333,15 @@ class State:
         Raises:
             ValueError: Another version, a missing or unknown field, or a value that no state can have.
         """
-        fields = stored_fields(cls, data, Config.name, STATE_VERSION)
-        aside = fields.pop("aside")
+        fields = checks.stored_fields(data, Config.name, STATE_VERSION)
+        aside = fields.get("aside")
         if aside is not None:
             if not isinstance(aside, Mapping) or aside.get("aside") is not None:
-                raise ValueError("state field aside must be null or a state that has put none aside itself")
-            aside = cls.from_dict({"rule": Config.name, "version": STATE_VERSION, **aside})
-        state = cls(**stored_values(cls, fields, _MAY_BE_NEGATIVE), aside=aside)
-        refuse(_contradictions(state))
+                raise ValueError("state.aside must be null or a state that has put none aside itself")
+            aside = _READ("state.aside", aside)
+            checks.refuse(_contradictions(aside))
+        state = replace(_READ("state", {**fields, "aside": None}), aside=aside)
+        checks.refuse(_contradictions(state))
         return state
 
 
@@ -402,32 +370,6 @@ def _improves(config: Config, best: float | None, value: float) -> bool:
     # abs(best): relative to a negative best, a fraction of it would ask for less than nothing.
     delta = config.min_delta * abs(best) if config.threshold_mode == "rel" else config.min_delta
     return value + delta < best if config.mode == "min" else value - delta > best
-
-
-def divergence(value: float, loss: float | None, loss_before: float | None, vouched: bool) -> str:
-    """Why this observation means that training broke; empty if it does not.
-
-    Args:
-        value: The metric.
-        loss: The training loss over the same time; None when it is not known.
-        loss_before: The training loss before the first update; None when it is not known.
-        vouched: Whether the metric is better than ever. That vouches for the weights, whatever one batch did to the
-            mean of the training loss. The first observation cannot vouch: it is better than nothing.
-    """
-    if not math.isfinite(value):
-        return f"the metric is {value}"
-    if loss is None or vouched:
-        return ""
-    if not math.isfinite(loss):
-        return f"the training loss is {loss}"
-    if exceeds(loss, loss_before, FAR_WORSE):
-        return f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
-    return ""
-
-
-def exceeds(loss: float | None, loss_before: float | None, multiple: float) -> bool:
-    """Whether a training loss is above a multiple of that before training. A loss that may be negative has none."""
-    return loss is not None and loss_before is not None and 0 < multiple * loss_before < loss
 
 
 def _was_damaged(state: State) -> bool:
@@ -618,11 +560,36 @@ def _hard_cut(config: Config, rate: float) -> float:
 
 # --- stored states ---------------------------------------------------------------------------------------------------
 
-_MAY_BE_NEGATIVE = ("best", "loss_before", "far_worse", "highest_loss", "lowest_loss")
+_RATE = checks.at_least_0
+_READ = checks.record(
+    State,
+    rate=_RATE,
+    rate_at_best=_RATE,
+    start_rate=_RATE,
+    best=checks.optional(checks.real),
+    observations=checks.count,
+    wait=checks.count,
+    cooldown=checks.count,
+    cuts=checks.count,
+    raises=checks.count,
+    failed_raises=checks.count,
+    rate_before_raise=checks.optional(_RATE),
+    rate_too_high=checks.optional(_RATE),
+    recoveries=checks.count,
+    rate_before_recoveries=checks.optional(_RATE),
+    loss_before=checks.optional(checks.real),
+    far_worse=checks.optional(checks.real),
+    highest_loss=checks.optional(checks.real),
+    lowest_loss=checks.optional(checks.real),
+    aside=checks.nothing,
+    exhausted=checks.flag,
+)
+"""Reads a stored state, but for the one that it has put aside."""
 
 
 def _contradictions(state: State) -> Iterator[str]:
-    yield from too_many(state, ("wait", "cuts", "raises", "failed_raises", "recoveries"))
+    names = ("wait", "cuts", "raises", "failed_raises", "recoveries")
+    yield from checks.too_many(state, {name: getattr(state, name) for name in names})
     if state.failed_raises + state.in_excursion > state.raises:
         yield f"more excursions than its {state.raises} raises"
     if state.aside is not None and (state.raises or state.aside.raises or state.aside.best is None):

@@ -19,7 +19,8 @@ import numpy as np
 from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_reader import Settings
 from keras_lrplateau.history.run import Curve, Run, rate_used, told
-from keras_lrplateau.recordings.curves import RATE, CurveError, Recording
+from keras_lrplateau.recordings.names import RATE
+from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.replay import Replay, replay
 from keras_lrplateau.rule import auto, plateau
 

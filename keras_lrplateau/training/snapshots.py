@@ -19,7 +19,7 @@ import numpy as np
 from keras_lrplateau.resume.state_file import replace_file
 from keras_lrplateau.rule.decision import Snapshot
 from keras_lrplateau.training import processes
-from keras_lrplateau.training.rates import all_leaves, to_float
+from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float
 
 SUFFIX = ".snapshot"
 
@@ -270,25 +270,13 @@ def _variables(model: Any, optimizer: Any) -> list[Any]:
     """
     rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
     found = [*model.trainable_variables, *model.non_trainable_variables]
-    found += [variable for each in _optimizers(model, optimizer) for variable in each.variables]
+    found += [variable for each in optimizers_of(model, optimizer) for variable in each.variables]
     unique = {id(variable): variable for variable in found}
     return [variable for key, variable in unique.items() if key not in set(map(id, rates))]
 
 
-def _optimizers(model: Any, optimizer: Any) -> list[Any]:
-    """All of a model: that of `compile`, those that a class of the user keeps as attributes, and the one given."""
-    found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
-    unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
-    return list(unique.values())
-
-
-def optimizers_of(model: Any) -> list[Any]:
-    """That of `compile`, and those that a class of the user keeps as attributes."""
-    return _optimizers(model, None)
-
-
 def _leaves(model: Any, optimizer: Any) -> list[Any]:
-    return [leaf for each in _optimizers(model, optimizer) for leaf in all_leaves(each)]
+    return [leaf for each in optimizers_of(model, optimizer) for leaf in all_leaves(each)]
 
 
 def _averages(leaf: Any) -> list[tuple[Any, Any]]:

@@ -14,7 +14,7 @@ from test_report import in_a_process, write_run
 from keras_lrplateau import Config
 from keras_lrplateau.cli import commands
 from keras_lrplateau.history import codec
-from keras_lrplateau.recordings.curves import read
+from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.replay import replay
 
 VALUES = [1.0, 0.9, 0.95, 0.93, 0.94, 0.96, 0.97, 0.5, 0.6, 0.7]

@@ -1,4 +1,4 @@
-"""The benchmarks of big models, of the GPU and of plateau detectors run, at a tiny size."""
+"""The benchmarks of big models, of the GPU, of plateau detectors and of recovery run, at a tiny size."""
 
 import importlib.util
 import os
@@ -32,6 +32,7 @@ def cells(output: str, start: str) -> list[list[str]]:
     return [line for line in lines if line and line[0] == start]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_big_models_tells_costs_and_counts(tmp_path: Path) -> None:
     done = run("snapshots.py", "--parameters", "1M", "--ways", "disk", "--repeats", "1", "--folder", str(tmp_path))
 
@@ -55,6 +56,7 @@ def test_a_model_too_big_for_this_machine_is_left_out_with_the_reason() -> None:
     assert "1e+03B with sgd, rollback=True, is left out: it needs 8" in done.stdout
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_gpu_runs_on_the_cpu() -> None:
     done = run("gpu.py", "--cpu")
 
@@ -113,3 +115,44 @@ def test_the_benchmark_of_long_replays_runs() -> None:
         r"read 2,000 rows: \d+\.\d\d s\nreplay, default rule: \d+\.\d\d s\nreplay, auto mode: \d+\.\d\d s\n",
         done.stdout,
     )
+
+
+def in_table(output: str, row: str, title: str) -> list[str]:
+    """The cells after the first one, in the row of that name of the table with that title."""
+    found = re.search(rf"^{re.escape(row)} .*", output.partition(f"\n{title}")[2], re.MULTILINE)
+    assert found, output
+    return re.split("  +", found[0])[1:]
+
+
+def test_the_benchmark_of_recovery_counts_harm_and_rescue_and_measures_nothing_twice(tmp_path: Path) -> None:
+    few = ("--only", "linear", "--monitors", "val_loss", "--rates", "0.1", "100", "--seeds", "1")
+    done = run("recovery.py", *few, "--epochs", "20", "--folder", str(tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    assert "tuning tasks, 20 epochs, patience 3, factor 0.1\n" in done.stdout
+    # At 0.1 all is well; at 100 training breaks, with Keras' callback, too.
+    harmed_sound, harmed, share, _, rescued = in_table(done.stdout, "all", "ours: ")
+    assert [harmed_sound, harmed, share, rescued] == ["0 of 1", "0 of 2", "0.0%", "1 of 1"]
+    assert in_table(done.stdout, "all", "no recovery: ")[-1] == "0 of 1"
+    written = {path: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(len(text.splitlines()) for text in written.values()) == [4, 4], "without our callback, and with it"
+
+    again = run("recovery.py", *few, "--epochs", "20", "--folder", str(tmp_path))
+
+    assert again.stdout.partition("tuning tasks")[2] == done.stdout.partition("tuning tasks")[2]
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_the_benchmark_of_recovery_names_the_tasks_that_there_are(tmp_path: Path) -> None:
+    done = run("recovery.py", "--only", "nothing", "--folder", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "--only must name tuning tasks: linear, dense, deep, conv, shifted, imbalanced, float16" in done.stdout
+
+
+def test_the_benchmark_of_recovery_repeats_keras_own_fits() -> None:
+    done = run("recovery.py", "--keras-fits", "2")
+
+    assert done.returncode == 0, done.stdout
+    for fit, epochs in (("model fit", "2"), ("min_lr", "4"), ("cooldown", "4")):
+        assert in_table(done.stdout, fit, "Keras' own fits, on jax") == [epochs, "2", "0", "0"]

@@ -17,8 +17,11 @@ from keras.optimizers import SGD
 
 from keras_lrplateau import AdaptLROnPlateau, Config
 from keras_lrplateau.history.run import Curve, Record
-from keras_lrplateau.recordings.curves import CurveError, Recording, from_history, read
-from keras_lrplateau.recordings.replay import Replay, direction, replay
+from keras_lrplateau.recordings.names import direction
+from keras_lrplateau.recordings.objects import from_history
+from keras_lrplateau.recordings.reading import read
+from keras_lrplateau.recordings.recording import CurveError, Recording
+from keras_lrplateau.recordings.replay import Replay, replay
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import draw

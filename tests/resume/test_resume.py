@@ -366,7 +366,7 @@ def test_an_accuracy_whose_direction_shows_in_the_first_epoch_only(first: bool, 
         return Attempt(None, None, folder)
 
     expected = train(tmp_path / "whole")
-    assert expected.adapt._config.mode == "max"
+    assert expected.adapt.run.mode == "max"
     assert {"cut", "raise"} <= set(kinds(expected.adapt))
     for epoch in (0, 1, 4, 5, 9):
         train(tmp_path / "crashes", epoch)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_lrplateau.rule import decision, plateau
+from keras_lrplateau.rule import decision, plateau, soundness
 from keras_lrplateau.rule.plateau import Config, State
 
 NAN, INF = math.nan, math.inf
@@ -253,7 +253,7 @@ def test_a_loss_before_training_that_is_no_yardstick_is_not_used(loss_before):
 
 
 def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
-    count = plateau.MAX_RECOVERIES
+    count = soundness.MAX_RECOVERIES
     state, line, decisions = run(FULL, [5] + [NAN] * (count + 3))
     assert [text.split()[0] for text in line[1:]] == ["diverged"] * count + ["exhausted"] + ["diverged"] * 2
     assert len(set(line[count + 1 :])) <= 2  # the rate is not cut any further
@@ -357,7 +357,7 @@ def test_a_restart_below_the_rate_that_diverged_is_cut_from_that_rate():
 
 def test_giving_up_brings_back_what_was_put_aside():
     state, *_ = plateau_after_an_unstable_start()
-    for _ in range(plateau.MAX_RECOVERIES):
+    for _ in range(soundness.MAX_RECOVERIES):
         state, decision = FULL.step(state, NAN)
     assert (decision.kind, decision.restore, state.best) == ("rollback", "best", 2.3)
 
@@ -493,7 +493,7 @@ def test_a_restart_tells_the_plateau_before_it_and_its_rollback_the_one_after_it
 def test_exhaustion_at_a_stall_tells_its_plateau_and_after_many_recoveries_there_was_none():
     _, _, decisions = run(replace(KERAS, min_lr=0.5, patience=1), [5, 5, 5])
     assert plateaus(decisions) == [("cut", 2, 2), ("exhausted", 3, 3)]
-    _, line, decisions = run(FULL, [5] + [NAN] * (plateau.MAX_RECOVERIES + 1))
+    _, line, decisions = run(FULL, [5] + [NAN] * (soundness.MAX_RECOVERIES + 1))
     assert line[-1].startswith("exhausted")
     assert plateaus(decisions) == []
 
@@ -602,7 +602,7 @@ def test_a_state_survives_json():
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
         {"version": None},
         {"rate": "fast"},
         {"rate": NAN},
@@ -653,7 +653,7 @@ def test_a_state_that_contradicts_itself_is_refused(change):
 def test_only_a_state_that_a_restart_put_aside_is_taken_for_one():
     data = plateau_after_an_unstable_start()[0].to_dict()
     assert State.from_dict(data).status == "in restart"
-    damages = ({"best": None}, {"raises": 1}, {"rate": NAN}, {"version": 2}, {"aside": data["aside"]})
+    damages = ({"best": None}, {"raises": 1}, {"rate": NAN}, {"version": 1}, {"aside": data["aside"]})
     for damage in damages:
         with pytest.raises(ValueError, match=r"state|must be"):
             State.from_dict(data | {"aside": data["aside"] | damage})

@@ -22,7 +22,7 @@ from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Record
-from keras_lrplateau.recordings.curves import Recording
+from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision
