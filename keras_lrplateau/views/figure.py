@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import html
 import importlib.resources
+import importlib.util
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from keras_lrplateau.history.axes import Axis
@@ -26,6 +28,8 @@ LOSS_DOMAIN, RATE_DOMAIN = (0.36, 1.0), (0.0, 0.29)
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
 """The colors of runs, in turn; after Okabe and Ito, whose colors people with any color vision can tell apart."""
+
+PNG_SIZE = {"width": 1100, "height": 640, "scale": 2}
 
 MOST_TOLD = 8
 """A point of a line lists no more decisions than that."""
@@ -178,6 +182,25 @@ def plotly_js() -> bytes:
         return (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     except (ImportError, OSError) as error:
         raise ImportError("the figure needs plotly: pip install plotly") from error
+
+
+def write_pngs(figures: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
+    """Write each of some figures that `draw` returned as a PNG.
+
+    Raises:
+        ImportError: kaleido or plotly is not installed, or too old.
+        Exception: Kaleido or its browser fails; neither says how it may.
+    """
+    try:
+        if importlib.util.find_spec("kaleido") is None:
+            raise ImportError
+        from plotly.io import write_images
+    except ImportError:
+        raise ImportError(
+            "that takes kaleido and plotly 6.1 or newer: pip install 'kaleido>=1' 'plotly>=6.1.1'"
+        ) from None
+    # As plain data: an object of plotly's would bring a style of its own.
+    write_images(list(figures), list(paths), **PNG_SIZE, validate=False)
 
 
 # --- lines and marks -------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def _contents(groups: Sequence[tuple[str, list[Run]]], ids: Mapping[int, str]) -
             cells = (
                 f"<a href='#{ids[id(run)]}'>{escape(label)}</a>",
                 escape(about["status"]),
-                escape(_length(about)),
+                escape(words.length(about)),
                 "none" if about["best"] is None else escape(f"{run.monitor} {words.best(about)}"),
                 escape(about["rate"] or ""),
                 _counts(run),
@@ -191,11 +191,6 @@ def _decisions(run: Run, axis: Axis) -> str:
 <tbody>{"".join(rows)}</tbody>
 </table></div>
 <button type="button" class="all">Show all of the training</button>"""
-
-
-def _length(about: Mapping[str, Any]) -> str:
-    """How long a training is, in epochs where these are known."""
-    return words.counted(about[f"{about['unit']}s"], about["unit"])
 
 
 def _counts(run: Run) -> str:

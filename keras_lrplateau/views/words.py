@@ -11,7 +11,7 @@ from keras_lrplateau.rule import words as plain
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.rule.words import change
 
-__all__ = ["Words", "best", "change", "count", "counted", "number", "printable", "utc", "words_of"]
+__all__ = ["Words", "best", "change", "count", "counted", "length", "number", "printable", "utc", "words_of"]
 
 
 def number(value: float | None) -> str:
@@ -47,6 +47,11 @@ def best(about: Mapping[str, Any]) -> str:
     if about["best"] is None:
         return "none"
     return f"{about['best']} {'in epoch' if about['unit'] == 'epoch' else 'at step'} {count(about['best_at'])}"
+
+
+def length(about: Mapping[str, Any]) -> str:
+    """How long the training of a summary is: in epochs, where these are known."""
+    return counted(about[f"{about['unit']}s"], about["unit"])
 
 
 class Words(NamedTuple):

@@ -21,7 +21,7 @@ from keras_lrplateau.recordings.names import direction
 from keras_lrplateau.recordings.objects import from_history
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.recordings.replay import Replay, replay
+from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import draw
@@ -238,16 +238,6 @@ def test_a_recording_that_is_replayed_stays_as_it_is() -> None:
 )
 def test_the_name_of_a_metric_tells_its_direction_or_does_not(name: str, expected: str | None) -> None:
     assert direction(name) == expected
-
-
-def test_the_picture_shows_from_where_on_it_would_have_been_different() -> None:
-    recording = recorded([1, 2, 2, 0.5, 0.4], [0.1] * 5)
-    found: Replay = replay(recording, Config(patience=2, factor=0.5))
-    figure = found.figure().to_plotly_json()
-    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in figure["data"]}
-    (band,) = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "would have been different"]
-    assert (band["x0"], band["x1"]) == (3, 5)
-    assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
 
 
 def test_the_records_of_a_run_of_ours_are_what_was_decided_in_it() -> None:
