@@ -36,6 +36,7 @@ from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.run import Record
 from keras_lrplateau.history.tags import PREFIX
 from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.words import change, number
 
 TEXT_TAG = PREFIX + "decision"
 """The tag of the decisions in the Text tab."""
@@ -236,15 +237,14 @@ def _as_utf8(name: str) -> str:
 
 
 def _markdown(decision: Decision, quantity: str) -> str:
-    before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
     parts = [
         f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"{quantity} {before}{decision.rate:.6g}",
+        f"{quantity} {change(decision.rate_before, decision.rate, '→')}",
     ]
     if decision.value is not None:
-        parts.append(f"metric {decision.value:.6g}")
+        parts.append(f"metric {number(decision.value)}")
     if decision.best is not None:
-        parts.append(f"best {decision.best:.6g}")
+        parts.append(f"best {number(decision.best)}")
     return " · ".join(parts)
 
 
