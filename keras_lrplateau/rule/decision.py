@@ -193,6 +193,14 @@ class Rule(abc.ABC, Generic[StateT]):
         """Whether the rule answers a training that breaks."""
         return True
 
+    @property
+    def patience_to_judge(self) -> int | None:
+        """So many observations in a row without a new best come before the last one that judges a raise.
+
+        Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
+        """
+        return None
+
     @abc.abstractmethod
     def start(self, rate: float) -> StateT:
         """The state before the first observation.
