@@ -166,7 +166,7 @@ def train_all(tasks: Sequence[Task], methods: list[Method], seeds: int, epochs: 
 def regrets(result: Result) -> np.ndarray:
     """The regret of every lane. Axes: method, starting rate, seed."""
     tolerance = 0.005 * result.test_before
-    rivals = [i for i, method in enumerate(result.methods) if method.config is None or method.name == PLAIN]
+    rivals = [i for i, method in enumerate(result.methods) if method.rule is None or method.name == PLAIN]
     medians = np.median(np.nan_to_num(result.test[rivals], nan=np.inf), axis=-1)
     regret = (result.test + tolerance) / (medians.min() + tolerance)
     bounded: np.ndarray = np.nan_to_num(regret, nan=100.0).clip(max=100.0)
@@ -185,7 +185,7 @@ def pick(results: list[Result], name: str, setting: dict[str, Any] | None = None
     """The regrets of the methods of that name, one array for each cell. Axes: setting, starting rate, seed."""
 
     def wanted(method: Method) -> bool:
-        config = method.config
+        config = method.rule
         return method.name == name and (
             setting is None or config is None or all(getattr(config, k) == v for k, v in setting.items())
         )
