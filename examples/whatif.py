@@ -21,7 +21,8 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 
 from keras_lrplateau import Config
-from keras_lrplateau.recordings.curves import Recording, read
+from keras_lrplateau.recordings.reading import read
+from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 
 RECORD = Path(__file__).resolve().parents[1] / "logs" / "whatif" / "training.csv"

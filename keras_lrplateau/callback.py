@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
 
+from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
-from keras_lrplateau.history.run import Axis, Run
+from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision, RuleState
 from keras_lrplateau.training import resuming
+from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import Options, make_options
 from keras_lrplateau.training.schedules import scale_schedules
@@ -208,6 +211,22 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return None if self._session is None else self._session.state
 
     @property
+    def best(self) -> float:
+        """The best observation, as `ReduceLROnPlateau` has it; infinite before the first one."""
+        worst = -math.inf if self._session is not None and self._session.rule.mode == "max" else math.inf
+        return worst if self.state is None or self.state.best is None else self.state.best
+
+    @property
+    def wait(self) -> int:
+        """Observations since the last improvement, change of rate or cooldown; see `ReduceLROnPlateau`."""
+        return getattr(self.state, "wait", 0)
+
+    @property
+    def cooldown_counter(self) -> int:
+        """Observations of the cooldown still to come."""
+        return getattr(self.state, "cooldown", 0)
+
+    @property
     def run(self) -> Run | None:
         """The training as data: its curves and its records; None before training."""
         return None if self._session is None else self._session.recorder.run
@@ -244,6 +263,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return self._session
 
     def set_model(self, model: Any) -> None:
+        if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
+            raise TypeError(
+                "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "
+                f"{type(model).__module__}.{type(model).__name__}; make the model with `import keras`, or with "
+                "`tensorflow.keras` without TF_USE_LEGACY_KERAS"
+            )
         super().set_model(model)
         optimizer, rule = chosen_optimizer(model, self._options.optimizer), self._options.rule
         # Here, since Keras makes the training step between this hook and on_train_begin.
@@ -256,7 +281,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
                 self._session.close()
             self._session = Session(self, self._options)
         self._ignore_batches()
-        self._session.begin_fit()
+        self._session.begin_fit(look_around(self))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # Not in on_train_begin: a callback behind ours in the list may load a checkpoint there.

@@ -62,7 +62,9 @@ from pathlib import Path
 import numpy as np
 from tables import table
 
-from keras_lrplateau.recordings import curves
+from keras_lrplateau.recordings.names import RATE
+from keras_lrplateau.recordings.reading import read
+from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.trend import trend
 
@@ -103,20 +105,20 @@ def read_stretches(folder: Path) -> tuple[list[Stretch], int]:
     """The stretches of all readable files in a folder, and how many files had a loss."""
     stretches: list[Stretch] = []
     sources = _sources(folder)
-    read = 0
+    usable = 0
     for path in sorted(folder.iterdir()):
         if not path.is_file():
             continue
         try:
-            recordings = curves.read(path)
-        except curves.CurveError:
+            recordings = read(path)
+        except CurveError:
             continue
         source = sources.get(path.name) or re.split(r"[-_.]", path.name)[0]
         found = [_stretches_of(recording, source) for recording in recordings]
-        read += any(each is not None for each in found)
+        usable += any(each is not None for each in found)
         for each in found:
             stretches += each or []
-    return stretches, read
+    return stretches, usable
 
 
 def _sources(folder: Path) -> dict[str, str]:
@@ -127,17 +129,17 @@ def _sources(folder: Path) -> dict[str, str]:
         return {row.get("file", ""): row.get("source_repo", "") for row in csv.DictReader(file)}
 
 
-def _stretches_of(recording: curves.Recording, source: str) -> list[Stretch] | None:
+def _stretches_of(recording: Recording, source: str) -> list[Stretch] | None:
     """The stretches of a recording; None if it has no loss."""
     for monitor in ("val_loss", "loss"):
         try:
             curve = recording.curve(monitor)
             break
-        except curves.CurveError:
+        except CurveError:
             continue
     else:
         return None
-    rates = [rate for name, rate in recording.curves.items() if name.startswith(curves.RATE)]
+    rates = [rate for name, rate in recording.curves.items() if name.startswith(RATE)]
     in_force = []
     for epoch in curve.epochs:
         before = [int(np.searchsorted(rate.epochs, epoch, side="right")) - 1 for rate in rates]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_lrplateau import Config
-from keras_lrplateau.recordings.curves import read
+from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 LONGEST_TAIL = 50
-"""So many characters of a name are part of the temporary one. File systems allow 255 bytes, and one takes 4 at most."""
+"""So much of a name is part of the temporary one. File systems allow 255 bytes, and a character takes up to four."""
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -1,27 +1,45 @@
-"""Reads the trainings back out of TensorBoard: for the tab, from its data server, and for the report, from its loader.
+"""Makes runs of the events that TensorBoard's writers and ours have logged: the only reader of events there is.
 
-Only through TensorBoard's `DataProvider`, which is all that there is in every mode of TensorBoard.
+Events come from one of two sources. Files on disk serve the command and recordings: they hold everything, and reading
+them takes neither TensorBoard's loader nor TensorFlow. TensorBoard's `DataProvider` serves the tab: every mode of
+TensorBoard has it, and nothing else. Either source gives `Logged`, and from there on there is one way.
+
+Event files may come from anywhere. A run that makes no sense is an `UnreadableError` with its reason, and never keeps
+others from being read.
 """
 
 from __future__ import annotations
 
 import bisect
-import math
-from collections.abc import Collection, Mapping
+import mmap
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # It ships no annotations.
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.tensorflow_stub import errors, pywrap_tensorflow
 from tensorboard.data.provider import RunTagFilter
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams.error import HParamsError
 from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.util import tensor_util
 
 from keras_lrplateau.history import codec, tags
+from keras_lrplateau.history.event_files import event_files
 from keras_lrplateau.history.run import Curve, Record, Run
 
 ALL = 10**9
 """Data providers ask how many values are wanted."""
+
+LATEST = 253_402_300_800.0
+"""The year 10000, in seconds since 1970. No clock shows it."""
+
+MALFORMED = (ValueError, TypeError, OverflowError, MemoryError)
+"""What TensorBoard raises when it decodes a malformed tensor."""
 
 Settings = Mapping[str, bool | float | str]
 """Arguments of the callback, by name. TensorBoard knows no integers."""
@@ -31,13 +49,236 @@ class UnreadableError(ValueError):
     """What a run holds cannot be read; the text says why, for the user."""
 
 
+@dataclass(slots=True)
+class Logged:
+    """What was logged in a run, in the order of writing.
+
+    Attributes:
+        scalars: The values by tag. The steps of a curve may go back here.
+        payloads: Our records: step, wall time and content, which is None if it is no text.
+        content: The plugin content of the tag of our records.
+        notes: What was wrong with the files, a sentence each.
+    """
+
+    scalars: dict[str, Curve] = field(default_factory=dict)
+    payloads: list[tuple[int, float, bytes | None]] = field(default_factory=list)
+    content: bytes = b""
+    notes: list[str] = field(default_factory=list)
+
+
+# --- from events to a run --------------------------------------------------------------------------------------------
+
+
+def run_of(name: str, logged: Logged) -> Run:
+    """The run of ours that was logged.
+
+    Args:
+        name: The name of the run.
+        logged: What a source has found in it.
+
+    Raises:
+        UnreadableError: The run was not written by a callback of this release, or not by ours at all.
+    """
+    try:
+        tags.check_plugin_content(logged.content)
+        records = _records(logged.payloads)
+        curves = {
+            tag.removeprefix(tags.PREFIX): _in_order(tag, curve)
+            for tag, curve in logged.scalars.items()
+            if tag.startswith(tags.PREFIX)
+        }
+    except ValueError as error:
+        raise UnreadableError(f"the run {name!r} cannot be read: {error}") from None
+    return Run(name, curves, records)
+
+
+def _records(payloads: Sequence[tuple[int, float, bytes | None]]) -> list[Record]:
+    """The last record of each epoch, without those from before a resume that are later than it."""
+    records: list[Record] = []
+    times = known_times([time for _, time, _ in payloads])
+    for (_, _, content), time in zip(payloads, times, strict=True):
+        if content is None:
+            raise ValueError("a record is not a text")
+        record = codec.decode(content, time)
+        while records and records[-1].epoch >= record.epoch:
+            records.pop()
+        records.append(record)
+    if not records:
+        raise ValueError("there is no record in it")
+    return records
+
+
+def _in_order(tag: str, logged: Curve) -> Curve:
+    """The curve in the order of its steps; of a step that was written twice, the last value counts."""
+    curve = Curve()
+    for step, value, time in zip(logged.epochs, logged.values, known_times(logged.times), strict=True):
+        if not 0 <= step <= codec.MOST:
+            raise ValueError(f"{tag!r} has a value at step {step}; steps must be from 0 to {codec.MOST}")
+        if curve.epochs and step <= curve.epochs[-1]:
+            at = bisect.bisect_left(curve.epochs, step)
+            del curve.epochs[at:], curve.values[at:], curve.times[at:]
+        curve.append(step, value, time)
+    return curve
+
+
+def known_times(times: Sequence[float]) -> list[float]:
+    """Wall times, with the nearest earlier one in place of each that is impossible; 0.0 throughout if none is known."""
+    last = next(filter(_is_time, times), 0.0)
+    found = []
+    for time in times:
+        last = time if _is_time(time) else last
+        found.append(last)
+    return found
+
+
+def _is_time(time: float) -> bool:
+    return 0 < time < LATEST
+
+
+# --- files on disk ---------------------------------------------------------------------------------------------------
+
+
+def find_runs(root: Path) -> dict[Path, list[Path]]:
+    """The event files of the runs of ours in a directory and below, by the directory of the run.
+
+    Whole files of others are not read for it: they may hold gigabytes of histograms.
+    """
+    found = event_files(root)
+    return {
+        directory: files
+        for directory, files in found.items()
+        if any(_may_hold(file, tags.TAG.encode()) for file in files)
+    }
+
+
+def _may_hold(path: Path, text: bytes) -> bool:
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(text) >= 0
+    except ValueError:  # It is empty.
+        return False
+    except OSError:  # To read it will fail, too, and that is reported.
+        return True
+
+
+def read_run(name: str, files: Sequence[Path]) -> Run:
+    """The run of ours in event files.
+
+    Args:
+        name: The name of the run.
+        files: Its event files, in the order in which they were written.
+
+    Raises:
+        UnreadableError: The files are damaged, or it is no run of ours.
+    """
+    logged = read_files(files)
+    if not logged.payloads:
+        why = logged.notes[0] if logged.notes else "There is no record of ours in it."
+        raise UnreadableError(
+            f"its event file cannot be read and may be damaged; move it elsewhere to go without it ({why})"
+        )
+    return run_of(name, logged)
+
+
+def read_files(files: Sequence[Path]) -> Logged:
+    """What was logged in event files of one run: scalars, and our records.
+
+    Args:
+        files: In the order in which they were written.
+
+    Returns:
+        As much as can be read; the notes say what cannot.
+    """
+    logged = Logged()
+    plugins: dict[str, str] = {}
+    skipped: dict[str, int] = {}
+    is_restart = False
+    for path in files:
+        # Of TensorBoard's two readers, the one for machines without TensorFlow: the other one imports TensorFlow
+        # wherever that is installed, and says nothing of a file that breaks off.
+        at = 0
+        try:
+            reader = pywrap_tensorflow.PyRecordReader_New(str(path), 0, "", None)
+            while True:
+                reader.GetNext()
+                event = Event.FromString(reader.record())
+                at += len(reader.record()) + 16
+                if event.HasField("session_log") and event.session_log.status == SessionLog.START:
+                    # From the second on, TensorBoard takes back what was logged of this step and later ones.
+                    if is_restart:
+                        _take_back(logged, event.step)
+                    is_restart = True
+                for value in event.summary.value:
+                    if not _take(logged, plugins, value, event.step, event.wall_time):
+                        skipped[value.tag] = skipped.get(value.tag, 0) + 1
+        except errors.OutOfRangeError:
+            continue
+        except Exception as error:  # A DataLossError, a file that is gone, or one of the two errors of protobuf.
+            logged.notes.append(_broken(path, at, error))
+    for tag, count in skipped.items():
+        values = "a value is malformed and was" if count == 1 else f"{count} values are malformed and were"
+        logged.notes.append(f"{tag!r}: {values} left out.")
+    return logged
+
+
+def _broken(path: Path, at: int, error: Exception) -> str:
+    if isinstance(error, (OSError, errors.NotFoundError, errors.PermissionDeniedError)):
+        return f"The event file {path.name} cannot be opened."
+    how = "cut off" if "truncated" in str(error) else "damaged"
+    return f"The event file {path.name} is {how} after {at} bytes; what comes before was read."
+
+
+def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: float) -> bool:
+    """Take a value of a summary if it is a scalar or a record of ours; False if it is a malformed scalar."""
+    tag = value.tag
+    if value.HasField("metadata"):
+        plugins.setdefault(tag, value.metadata.plugin_data.plugin_name)
+        if tag == tags.TAG and not logged.content:
+            logged.content = value.metadata.plugin_data.content
+    kind, plugin = value.WhichOneof("value"), plugins.get(tag)
+    if kind == "simple_value":
+        logged.scalars.setdefault(tag, Curve()).append(step, value.simple_value, time)
+    elif kind == "tensor" and plugin == scalar_metadata.PLUGIN_NAME:
+        if not _is_single(value.tensor):
+            return True
+        try:
+            number = float(tensor_util.make_ndarray(value.tensor).item())
+        except MALFORMED:
+            return False
+        logged.scalars.setdefault(tag, Curve()).append(step, number, time)
+    elif kind == "tensor" and plugin == tags.PLUGIN_NAME and tag == tags.TAG:
+        tensor = value.tensor
+        is_text = tensor.dtype == DT_STRING and len(tensor.string_val) == 1 and _is_single(tensor)
+        logged.payloads.append((step, time, tensor.string_val[0] if is_text else None))
+    return True
+
+
+def _is_single(tensor: Any) -> bool:
+    """Whether a tensor says that it holds one value; others may say that they hold more than there is memory."""
+    return all(dim.size == 1 for dim in tensor.tensor_shape.dim)
+
+
+def _take_back(logged: Logged, step: int) -> None:
+    """Forget what was logged of this step and later ones."""
+    logged.payloads = [each for each in logged.payloads if each[0] < step]
+    for tag, curve in list(logged.scalars.items()):
+        rows = [row for row, each in enumerate(curve.epochs) if each < step]
+        if rows:
+            logged.scalars[tag] = curve.at(rows)
+        else:
+            del logged.scalars[tag]
+
+
+# --- TensorBoard's data provider -------------------------------------------------------------------------------------
+
+
 def list_runs(provider: Any, context: Any, experiment_id: str) -> list[str]:
     """The names of the runs that hold data of ours, readable or not, in order.
 
     Args:
         provider: A TensorBoard `DataProvider`.
         context: The `tensorboard.context.RequestContext` of a request.
-        experiment_id: That of the request.
+        experiment_id: The experiment of the request.
     """
     found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=tags.PLUGIN_NAME)
     return sorted(run for run, by_tag in found.items() if tags.TAG in by_tag)
@@ -46,34 +287,97 @@ def list_runs(provider: Any, context: Any, experiment_id: str) -> list[str]:
 def read_runs(
     provider: Any, context: Any, experiment_id: str, names: Collection[str], *, only_last: bool = False
 ) -> dict[str, Run | UnreadableError]:
-    """Read runs.
+    """Read runs from TensorBoard.
 
     Args:
         provider, context, experiment_id: As in `list_runs`.
-        names: Those of the runs. What holds no data of ours is left out of the result.
+        names: The names of the runs. One that holds no data of ours is left out of the result.
         only_last: Whether the last record of a run and the last value of each curve will do, which takes a hundredth of
             the time.
 
     Returns:
         By name, the run or why it cannot be read.
     """
+    runs: dict[str, Run | UnreadableError] = {}
+    for name, logged in sorted(_ask(provider, context, experiment_id, sorted(names), only_last).items()):
+        try:
+            runs[name] = logged if isinstance(logged, UnreadableError) else run_of(name, logged)
+        except UnreadableError as error:
+            runs[name] = error
+    return runs
+
+
+def _ask(
+    provider: Any, context: Any, experiment_id: str, names: Sequence[str], only_last: bool
+) -> dict[str, Logged | UnreadableError]:
+    """What was logged in runs.
+
+    TensorBoard decodes all runs in one call, which raises if one of them is malformed. So that one is looked for by
+    halves.
+    """
     if not names:
         return {}
+    try:
+        return dict(_logged(provider, context, experiment_id, names, only_last))
+    except MALFORMED as error:
+        if len(names) == 1:
+            (name,) = names
+            return {name: UnreadableError(f"the run {name!r} cannot be read: TensorBoard cannot decode it ({error})")}
+    half = len(names) // 2
+    return {
+        name: logged
+        for part in (names[:half], names[half:])
+        for name, logged in _ask(provider, context, experiment_id, part, only_last).items()
+    }
+
+
+def _logged(
+    provider: Any, context: Any, experiment_id: str, names: Sequence[str], only_last: bool
+) -> dict[str, Logged]:
     where = {"experiment_id": experiment_id, "plugin_name": tags.PLUGIN_NAME}
     chosen = RunTagFilter(runs=set(names), tags={tags.TAG})
     listed = provider.list_tensors(context, **where, run_tag_filter=chosen)
     # Data providers always include the last value.
     events = provider.read_tensors(context, **where, downsample=1 if only_last else ALL, run_tag_filter=chosen)
-    scalars = _read_scalars(provider, context, experiment_id, set(events), only_last)
-    runs: dict[str, Run | UnreadableError] = {}
     # A run may have come between the two questions.
-    for name in sorted(events.keys() & listed.keys()):
-        try:
-            tags.check_plugin_content(listed[name][tags.TAG].plugin_content)
-            runs[name] = Run(name, scalars.get(name, {}), _records(events[name][tags.TAG]))
-        except ValueError as error:
-            runs[name] = UnreadableError(f"the run {name!r} cannot be read: {error}")
-    return runs
+    found = events.keys() & listed.keys()
+    scalars = _read_scalars(provider, context, experiment_id, found, only_last)
+    return {
+        name: Logged(
+            scalars={
+                tag: Curve(
+                    [each.step for each in data], [each.value for each in data], [each.wall_time for each in data]
+                )
+                for tag, data in scalars.get(name, {}).items()
+                if data
+            },
+            payloads=[(each.step, each.wall_time, _text_of(each.numpy)) for each in events[name][tags.TAG]],
+            content=listed[name][tags.TAG].plugin_content,
+        )
+        for name in found
+    }
+
+
+def _read_scalars(
+    provider: Any, context: Any, experiment_id: str, names: Collection[str], only_last: bool
+) -> Mapping[str, Mapping[str, Sequence[Any]]]:
+    where = {
+        "experiment_id": experiment_id,
+        "plugin_name": scalar_metadata.PLUGIN_NAME,
+        "run_tag_filter": RunTagFilter(runs=set(names)),
+    }
+    if not only_last:
+        found: Mapping[str, Mapping[str, Sequence[Any]]] = provider.read_scalars(context, **where, downsample=ALL)
+        return found
+    last = provider.read_last_scalars(context, **where)
+    return {run: {tag: [datum] for tag, datum in by_tag.items()} for run, by_tag in last.items()}
+
+
+def _text_of(value: Any) -> bytes | None:
+    content = np.asarray(value).item() if np.size(value) == 1 else None
+    if isinstance(content, str):
+        return content.encode()
+    return content if isinstance(content, bytes) else None
 
 
 def read_settings(provider: Any, context: Any, experiment_id: str, name: str) -> Settings:
@@ -81,11 +385,11 @@ def read_settings(provider: Any, context: Any, experiment_id: str, name: str) ->
 
     Args:
         provider, context, experiment_id: As in `list_runs`.
-        name: That of the run.
+        name: The name of the run.
 
     Returns:
-        Those that are truth values, numbers or texts; so one that is None is left out. Empty if there are none, or
-        another release of TensorBoard has written them.
+        The arguments that are truth values, numbers or texts; one that is None is left out. Empty if there are none, or
+        if another release of TensorBoard has written them.
     """
     tag, plugin = hparams_metadata.SESSION_START_INFO_TAG, hparams_metadata.PLUGIN_NAME
     chosen = RunTagFilter(runs={name}, tags={tag})
@@ -99,63 +403,3 @@ def read_settings(provider: Any, context: Any, experiment_id: str, name: str) ->
     kinds = {key: value.WhichOneof("kind") for key, value in stored.items()}
     plain = ("bool_value", "number_value", "string_value")
     return {key: getattr(stored[key], kind) for key, kind in kinds.items() if kind in plain}
-
-
-def _records(events: Any) -> list[Record]:
-    """The last record of each epoch, without those from before a resume that are later than it."""
-    records: list[Record] = []
-    for event in events:
-        record = codec.decode(_payload(event.numpy), _time(event))
-        while records and records[-1].epoch >= record.epoch:
-            records.pop()
-        records.append(record)
-    if not records:
-        raise ValueError("there is no record in it")
-    return records
-
-
-def _time(event: Any) -> float:
-    """The wall time; of a file that has none, the start of 1970."""
-    return float(event.wall_time) if math.isfinite(event.wall_time) else 0.0
-
-
-def _payload(value: Any) -> bytes:
-    content = np.asarray(value).item() if np.size(value) == 1 else None
-    if not isinstance(content, (bytes, str)):
-        raise ValueError("a record is not a text")
-    return content if isinstance(content, bytes) else content.encode()
-
-
-def _read_scalars(
-    provider: Any, context: Any, experiment_id: str, runs: Collection[str], only_last: bool
-) -> Mapping[str, dict[str, Curve]]:
-    """The curves of the runs, by run and by name, in the order of their steps."""
-    where = {
-        "experiment_id": experiment_id,
-        "plugin_name": scalar_metadata.PLUGIN_NAME,
-        "run_tag_filter": RunTagFilter(runs=set(runs)),
-    }
-    if only_last:
-        last = provider.read_last_scalars(context, **where)
-        found = {run: {tag: [datum] for tag, datum in by_tag.items()} for run, by_tag in last.items()}
-    else:
-        found = provider.read_scalars(context, **where, downsample=ALL)
-    return {
-        run: {
-            tag.removeprefix(tags.PREFIX): _curve(data)
-            for tag, data in by_tag.items()
-            if tag.startswith(tags.PREFIX) and data
-        }
-        for run, by_tag in found.items()
-    }
-
-
-def _curve(data: Any) -> Curve:
-    """In the order of their steps; of a step that was written twice, the last value counts."""
-    curve = Curve()
-    for datum in data:
-        if curve.epochs and datum.step <= curve.epochs[-1]:
-            at = bisect.bisect_left(curve.epochs, datum.step)
-            del curve.epochs[at:], curve.values[at:], curve.times[at:]
-        curve.append(datum.step, datum.value, _time(datum))
-    return curve

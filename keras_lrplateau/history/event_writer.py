@@ -36,6 +36,7 @@ from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.run import Record
 from keras_lrplateau.history.tags import PREFIX
 from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.words import change, number
 
 TEXT_TAG = PREFIX + "decision"
 """The tag of the decisions in the Text tab."""
@@ -45,7 +46,7 @@ _counter = itertools.count()
 
 @final
 class EventWriter:
-    """One event file, in a run directory that nobody else writes to.
+    """One event file, in a run directory of its own.
 
     Every method hands its data to the operating system before it returns, so a killed process loses nothing of it.
 
@@ -70,7 +71,7 @@ class EventWriter:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        earlier = event_files(self._run_dir)
+        earlier = names_of_event_files(self._run_dir)
         self.resumes = bool(earlier)
         self.path = self._run_dir / _new_name(earlier)
         # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
@@ -191,7 +192,7 @@ class EventWriter:
             raise
 
 
-def event_files(directory: Path) -> list[str]:
+def names_of_event_files(directory: Path) -> list[str]:
     """The names of the event files in a directory, which need not exist.
 
     Raises:
@@ -236,15 +237,14 @@ def _as_utf8(name: str) -> str:
 
 
 def _markdown(decision: Decision, quantity: str) -> str:
-    before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
     parts = [
         f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"{quantity} {before}{decision.rate:.6g}",
+        f"{quantity} {change(decision.rate_before, decision.rate, '→')}",
     ]
     if decision.value is not None:
-        parts.append(f"metric {decision.value:.6g}")
+        parts.append(f"metric {number(decision.value)}")
     if decision.best is not None:
-        parts.append(f"best {decision.best:.6g}")
+        parts.append(f"best {number(decision.best)}")
     return " · ".join(parts)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from keras_lrplateau.rule.words import change
 from keras_lrplateau.settings import RuleName
 
 Kind = Literal[
@@ -152,17 +153,16 @@ class Decision:
         Args:
             quantity: What `rate` is: the rate, or the multiplier of a schedule.
         """
-        if self.rate != self.rate_before:
-            what = f"{quantity} {self.rate_before:.6g} -> {self.rate:.6g}"
-        else:
-            what = f"{quantity} stays {self.rate:.6g}"
+        stays = "stays " if self.rate == self.rate_before else ""
         back = {
             None: "",
             "start": ", weights back to before training",
             "best": ", weights back to the best",
             "raise": ", weights back to before the raise",
         }
-        return f"{self.kind}: {what}{back[self.restore]} ({self.reason})"
+        return (
+            f"{self.kind}: {quantity} {stays}{change(self.rate_before, self.rate)}{back[self.restore]} ({self.reason})"
+        )
 
 
 class Step(NamedTuple, Generic[StateT]):
@@ -192,6 +192,14 @@ class Rule(abc.ABC, Generic[StateT]):
     def recovers(self) -> bool:
         """Whether the rule answers a training that breaks."""
         return True
+
+    @property
+    def patience_to_judge(self) -> int | None:
+        """So many observations in a row without a new best come before the last one that judges a raise.
+
+        Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
+        """
+        return None
 
     @abc.abstractmethod
     def start(self, rate: float) -> StateT:

@@ -24,9 +24,11 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from keras_lrplateau.history import event_reader, tags
-from keras_lrplateau.history.run import Axis, Run
+from keras_lrplateau.history.axes import Axis
+from keras_lrplateau.history.run import Run
 from keras_lrplateau.tensorboard import whatif
-from keras_lrplateau.views.figure import COLORS, Scale, draw, plotly_js
+from keras_lrplateau.views.figure import COLORS, draw, plotly_js
+from keras_lrplateau.views.picture import Scale
 from keras_lrplateau.views.tables import counts, rows, summary
 
 STATIC = {
@@ -149,8 +151,8 @@ class Plugin(base_plugin.TBPlugin):
         Returns:
             JSON: "figure", of the training and the replayed one together, see `figure.draw`; "runs", these two, with
             "name", "color", "counts" and "rows", see `table`; "quantity", what their rates are; "departs", the number
-            of the epoch, from 1, after which they differ, or null; and "rule", "own", "settings", "call" and "caveat",
-            see `whatif.Answer`.
+            of the epoch, from 1, after which they differ, or null; and "rule", "fields", "own", "settings", "call" and
+            "caveat", see `whatif.Answer`.
         """
         repeated = [name for name, values in request.args.lists() if len(values) > 1]
         if repeated or "run" not in request.args:
@@ -179,7 +181,7 @@ class Plugin(base_plugin.TBPlugin):
             {"name": each.name, "color": color, **_told(each, view["axis"])}
             for each, color in zip(found.runs, COLORS, strict=False)
         ]
-        told = {about: getattr(found, about) for about in ("rule", "own", "settings", "call", "caveat")}
+        told = {about: getattr(found, about) for about in ("rule", "fields", "own", "settings", "call", "caveat")}
         departs = None if found.departs is None else found.departs + 1
         content = {"figure": picture, "runs": shown, "quantity": run.quantity, "departs": departs, **told}
         return _json(request, content)

@@ -60,6 +60,17 @@ def metrics_named(model: Any, name: str) -> Iterator[Any]:
             yield metric
 
 
+def no_number(monitor: str, value: Any) -> str:
+    """An error for a monitored metric that is no number, with what makes it one."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and len(shape):
+        return (
+            f"the metric '{monitor}' must be a number. Received: an array of shape {tuple(shape)}, one value for each "
+            'class or output; give the metric an average, such as average="macro", or watch another one'
+        )
+    return f"the metric '{monitor}' must be a number. Received: {value!r}"
+
+
 def missing(monitor: str, logs: Collection[str]) -> str:
     """A warning for a monitored metric that is not in the logs, with the nearest name if one is near."""
     names = sorted(name for name in logs if not name.startswith("learning_rate"))

@@ -24,6 +24,7 @@ from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Rule, RuleState, Snapshot, Step
 from keras_lrplateau.training import metrics, processes
+from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.optimizers import (
@@ -35,11 +36,12 @@ from keras_lrplateau.training.optimizers import (
 )
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
+from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.sinks import Console, KerasLogs
-from keras_lrplateau.training.snapshots import Snapshots
+from keras_lrplateau.training.snapshots import Snapshots, is_built
 
 EPOCHS_WITHOUT_VALIDATION = 3
-"""So many epochs without any validation metric are a mistake rather than a `validation_freq`."""
+"""So many epochs without any validation metric are a mistake, where there is no validation data."""
 
 
 class Host(Protocol):
@@ -114,6 +116,7 @@ class Session:
         self._epoch = 0
         self._is_in_epoch = False
         self._epoch_offset = 0
+        self._around = Surroundings()
         self._epochs_without_validation = 0
         self._first_loss: float | None = None
         self._training_logs: dict[str, float] = {}
@@ -146,16 +149,19 @@ class Session:
 
     @property
     def _epochs(self) -> int | None:
-        """How many epochs the present `fit` has; None where nobody says so."""
+        """How many epochs the present `fit` has; None where it is not known."""
         return (self.host.params or {}).get("epochs")
 
     # --- the life of a training --------------------------------------------------------------------------------------
 
-    def begin_fit(self) -> None:
+    def begin_fit(self, around: Surroundings) -> None:
         """A `fit` begins. What other callbacks may still load is not looked at before the first epoch."""
+        self._around = around
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
+        for message in advice(self.options, self.model, self.rates.rate, around.others):
+            self.warn_once(message, message)
         self.direction_known = self.options.mode != "auto"
         self._find_direction(required=False)
         if self.state is None:
@@ -166,6 +172,7 @@ class Session:
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins, from 0."""
         self._epoch = epoch + self._epoch_offset
+        self._follow_optimizer(self._epoch)
         self._is_in_epoch = True
         if self.options.decides_in_epoch:
             self.cadence.restart()
@@ -325,11 +332,13 @@ class Session:
             self._find_direction(required=True)
             value = metrics.as_number(logs[monitor])
             if value is None:
-                raise TypeError(f"the metric '{monitor}' must be a number. Received: {logs[monitor]!r}")
+                raise TypeError(metrics.no_number(monitor, logs[monitor]))
             return value
         if monitor.startswith("val_") and not any(name.startswith("val_") for name in logs):
             self._epochs_without_validation += 1
-            if self._epochs_without_validation == EPOCHS_WITHOUT_VALIDATION and self.known_state.observations == 0:
+            is_late = self._epochs_without_validation == EPOCHS_WITHOUT_VALIDATION
+            # Where there is validation data, there may be a long validation_freq.
+            if is_late and self.known_state.observations == 0 and not self._around.has_validation:
                 self._warn_of_no_validation()
             return None
         self.warn_once("missing metric", metrics.missing(monitor, logs))
@@ -369,6 +378,29 @@ class Session:
             self.state = replace(self.known_state, loss_before=first_loss)
         return value, loss
 
+    def _follow_optimizer(self, epoch: int) -> dict[str, float] | None:
+        """Go on with another optimizer, if the model was compiled again since; returns the rates used until then."""
+        optimizer = self.optimizer
+        if optimizer is self.rates.optimizer:
+            return None
+        used = self.rates.in_force() if self.rates.is_scheduled else self.rates.last_written()
+        scale_schedules(self.model, optimizer, self.rule.min_lr, self.rule.max_lr)
+        if self.model.train_function is None:
+            self.model.make_train_function(force=True)  # It must know the multiplier of the schedule.
+        self.rates = RateControl(optimizer, self.rule.min_lr, self.rule.max_lr)
+        self.iterations = iterations_of(optimizer)
+        self.snapshots.keep(())
+        if self.options.decides_in_epoch:
+            self._begin_cadence()
+        step = self.rule_now().override(self.known_state, self.rates.rate)
+        reason = f"the model has another optimizer since, whose rate is {self.rates.rate:.6g}"
+        self.carry_out(epoch, step._replace(decision=replace(step.decision, reason=reason)))
+        # The copies were of the other optimizer. From here on the present weights stand for them.
+        if is_built(self.model, optimizer):
+            for name in sorted(self.rule_now().needed_snapshots(self.known_state)):
+                self.snapshots.take(name, self.model, optimizer, self.steps)
+        return used
+
     def notice_override(self, epoch: int, is_known: bool = False) -> None:
         """Go on from the rate that something else has set, if so; warn of it, unless it `is_known`."""
         held, state = self.rates.held, self.known_state
@@ -397,11 +429,11 @@ class Session:
     # --- decide ------------------------------------------------------------------------------------------------------
 
     def decide_on_epoch(self, epoch: int, logs: dict[str, Any], first_loss: float | None) -> None:
-        """Decide about an epoch that is over, and tell of it."""
+        """Decide about an epoch that is over, and report it."""
         is_last = epoch + 1 == self._epochs
         epoch += self._epoch_offset
         self.next_epoch = epoch + 1
-        done = iterations_of(self.optimizer)
+        done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
         self._count_steps(done)
@@ -410,9 +442,10 @@ class Session:
         value, loss = self._come_to_agree(value, loss, first_loss)
         self._forget_first_loss()
 
+        used = self._follow_optimizer(epoch)
         self.notice_override(epoch)
         before = done, self.rates.written
-        numbers = {**metrics.numbers_in(logs), **self.rates.in_force()}
+        numbers = {**metrics.numbers_in(logs), **(used or self.rates.in_force())}
         if value is not None and not self.options.decides_in_epoch:
             numbers[self.options.monitor] = value
         self.recorder.epoch(epoch, numbers, time.time(), KerasLogs(logs))
@@ -451,10 +484,10 @@ class Session:
     # --- carry out ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, epoch: int, step: Step[Any], found: Observation | None = None) -> None:
-        """Do to the model what was decided, and tell of it.
+        """Do to the model what was decided, and report it.
 
         Args:
-            epoch: The epoch, from 0, in which or at the end of which it was decided.
+            epoch: The epoch of the decision, from 0.
             step: The rule's answer.
             found: The observation that it is about, if it is about one.
         """
@@ -481,7 +514,7 @@ class Session:
             self.recorder.decision(decision, self.rates.quantity)
 
     def _dated(self, step: Step[Any], epoch: int) -> Decision:
-        """A decision with its epochs and its step, of which the rule knows nothing."""
+        """A decision with its epochs and its step, which the rule does not know."""
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this session has not.
         missed = step.state.observations - len(self.observed)
@@ -541,7 +574,7 @@ class Session:
                 self._decide_in_epoch(batch, value, loss)
 
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
-        """Decide on the batches before this one, and tell of it."""
+        """Decide on the batches before this one, and report it."""
         epoch = self._epoch
         done = (self._batches_before_epoch + batch) // self._accumulation
         self._count_steps(done)
@@ -706,13 +739,15 @@ class Session:
 
     def _warn_of_no_validation(self) -> None:
         monitor = self.options.monitor
-        if monitor.startswith("val_") and self._epochs_without_validation:
-            self.warn_once(
-                "missing metric",
-                f"AdaptLROnPlateau watches the metric '{monitor}', but there has been no validation so far, so the "
-                "learning rate has not changed. Pass validation_data or validation_split to model.fit, a smaller "
-                f"validation_freq, or watch the training with monitor='{monitor.removeprefix('val_')}'.",
-            )
+        if not monitor.startswith("val_") or not self._epochs_without_validation:
+            return
+        data = "" if self._around.has_validation else "validation_data or validation_split to model.fit, "
+        self.warn_once(
+            "missing metric",
+            f"AdaptLROnPlateau watches the metric '{monitor}', but there has been no validation so far, so the "
+            f"learning rate has not changed. Pass {data}a smaller validation_freq, or watch the training with "
+            f"monitor='{monitor.removeprefix('val_')}'.",
+        )
 
     def _warn_of_idle_optimizer(self) -> None:
         """The user has more than one optimizer, and ours is the wrong one: that of `compile`, or a copy."""

@@ -14,10 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
+from keras_lrplateau import Config
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, told
+from keras_lrplateau.recordings.recording import Recording
+from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
-from keras_lrplateau.views import figure as figure_module
-from keras_lrplateau.views.figure import COLORS, MARKS, MOST_POINTS, draw, plotly_js, thinned, to_plotly
+from keras_lrplateau.views import picture
+from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
+from keras_lrplateau.views.picture import MOST_POINTS, thinned
 
 NAN, INF = math.nan, math.inf
 
@@ -257,6 +262,7 @@ def runs(draw_from):
 @settings(max_examples=150)
 @given(st.lists(runs(), max_size=3), st.sampled_from(AXES), st.sampled_from(SCALES), st.booleans())
 def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark):
+    drawn = [run for run in drawn if not Timeline(run).lacks(axis)]
     figure = draw(drawn, axis, scale=scale, dark=dark)
     json.dumps(figure, allow_nan=False)
     for trace in figure["data"]:
@@ -266,7 +272,7 @@ def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark
 @settings(max_examples=60)
 @given(st.lists(runs(), max_size=2), st.sampled_from(AXES))
 def test_whatever_a_run_holds_plotly_takes_the_figure(drawn, axis):
-    Figure(draw(drawn, axis))
+    Figure(draw([run for run in drawn if not Timeline(run).lacks(axis)], axis))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -607,7 +613,7 @@ def test_plateaus_and_bands_are_where_their_epochs_are(axis):
     run = eventful()
     spans = [each[1:] for each in shapes(draw([run]), "")]
     unit = 1000 if axis == "time" else 1
-    expected = [[unit * x for x in run.positions(axis, span)] for span in spans]
+    expected = [[unit * x for x in Timeline(run).positions(axis, span)] for span in spans]
     assert [list(each[1:]) for each in shapes(draw([run], axis), "")] == expected
 
 
@@ -946,4 +952,46 @@ def test_nothing_of_a_run_is_changed_by_drawing_it():
     for axis in AXES:
         draw([run], axis)
     assert repr(run) == before
-    assert figure_module.MOST_POINTS == MOST_POINTS
+    assert picture.MOST_POINTS == MOST_POINTS
+
+
+# --- replays ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_is_drawn_beside_the_training_with_what_would_have_been_different():
+    values = make_run({"val_loss": [1.0, 2.0, 2.0, 0.5, 0.4], "learning_rate": [0.1] * 5}).curves
+    found = replay(Recording("x", "epoch", values), Config(patience=2, factor=0.5))
+    figure = drawn(found)
+    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in figure["data"]}
+    (band,) = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "would have been different"]
+    assert (band["x0"], band["x1"]) == (3, 5)
+    assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
+
+
+def test_a_run_and_a_replay_make_an_object_for_notebooks_alike():
+    run = make_run({"val_loss": [1.0, 2.0, 2.0], "learning_rate": [0.1] * 3})
+    found = replay(Recording("x", "epoch", run.curves), Config(patience=2, factor=0.5))
+    assert figure(run, "step", dark=True) == to_plotly(draw([run], "step", dark=True))
+    assert figure(found) == to_plotly(drawn(found))
+
+
+# --- what was not recorded -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("axis", "missing"), [("step", "optimizer steps"), ("time", "wall times")])
+def test_an_axis_that_was_not_recorded_is_refused_with_another(axis, missing):
+    recording = Recording("x", "epoch", {"val_loss": Curve([0, 1, 2], [1.0, 2.0, 2.0], [0.0] * 3)})
+    found = replay(recording, Config(patience=2, factor=0.5))
+    with pytest.raises(ValueError, match=f"no {missing} are known of 'as trained'; use the axis 'epoch'"):
+        drawn(found, axis)
+    assert drawn(found)["data"]
+
+
+def test_a_training_recorded_by_its_steps_has_steps_on_the_axis_and_no_epochs():
+    curve = Curve([100, 200, 300], [1.0, 2.0, 2.0], [0.0] * 3)
+    found = replay(Recording("x", "step", {"val_loss": curve}), Config(patience=2, factor=0.5))
+    for axis, title in (("epoch", "step"), ("step", "optimizer steps")):
+        picture = drawn(found, axis)
+        assert picture["layout"]["xaxis"]["title"]["text"] == title
+        assert lines(picture)["as trained · val_loss"]["x"] == [100, 200, 300]
+        assert "epoch" not in json.dumps(picture["data"])

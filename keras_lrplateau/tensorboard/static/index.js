@@ -486,9 +486,9 @@ function showSummaries(errors) {
 
 /** What there is to say of one run. */
 function card({ name, summary, counts }) {
-  const { monitor, best, best_epoch, last, quantity, rate, epochs, steps } = summary;
+  const { monitor, best, best_at, last, quantity, rate, epochs, steps } = summary;
   const facts = [
-    [`Best ${monitor}`, best ?? "–", best === null ? "" : `epoch ${best_epoch}`],
+    [`Best ${monitor}`, best ?? "–", best === null ? "" : `epoch ${best_at}`],
     [`Last ${monitor}`, last ?? "–", ""],
     ["Learning rate", rate ?? "–", quantity === "learning rate" ? "" : `decisions: ${quantity}`],
     ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer steps`],
@@ -517,8 +517,8 @@ function comparison(runs) {
   return table(
     heads,
     runs.map(({ name, summary, counts }) => {
-      const { monitor, best, best_epoch, last, rate, epochs } = summary;
-      const texts = [monitor, best ?? "–", best_epoch ?? "–", last ?? "–", rate ?? "–", epochs.toLocaleString()];
+      const { monitor, best, best_at, last, rate, epochs } = summary;
+      const texts = [monitor, best ?? "–", best_at ?? "–", last ?? "–", rate ?? "–", epochs.toLocaleString()];
       return make(
         "tr",
         { className: "summary", data: { run: name } },

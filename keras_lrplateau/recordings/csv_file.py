@@ -1,0 +1,266 @@
+"""Tables of texts: CSV with any separator, from CSVLogger, timm, Lightning, Ultralytics, pandas and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
+from keras_lrplateau.recordings.names import EPOCH, STEP, plain
+from keras_lrplateau.recordings.recording import CurveError
+from keras_lrplateau.recordings.table import Table, no_number
+
+_SEPARATORS = (",", "\t", ";", "|", " ")
+_LOOKED_AT = 100
+"""Lines among which the names of the columns must be."""
+
+_CHUNK = 2_000
+"""So many rows are held as texts at a time."""
+
+
+class _Layout(NamedTuple):
+    """How to read a CSV file: what separates its cells, and the line of the names, from 1."""
+
+    separator: str
+    line: int
+
+
+def _layout(path: str, text: str) -> _Layout | None:
+    """Find the line of names; None if there is nothing like a table.
+
+    No cell of this line is a number, and after it come rows with as many cells, and numbers in them. Of several such
+    lines, the first one that names a counter is taken, or else the one that explains most cells. Of the separators,
+    one with a counter is taken, or else the one that explains most cells.
+
+    Raises:
+        CurveError: There is a table, but no row of it.
+    """
+    lines = text[:200_000].split("\n")[:_LOOKED_AT]
+    found: list[tuple[bool, int, _Layout]] = []
+    for separator in _SEPARATORS:
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        rows = [(reader.line_num, cells) for cells in reader if any(cells)]
+        # Shares in percent are rather of a preamble: "Best accuracy: 0.87 %".
+        has_number = [any(is_number(cell) and not cell.rstrip().endswith("%") for cell in cells) for _, cells in rows]
+        candidates: list[tuple[bool, int, _Layout]] = []
+        for place, (line, cells) in enumerate(rows):
+            names = _uncommented(cells)
+            if not _may_be_names(names):
+                continue
+            has_counter = any(plain(name) in EPOCH or plain(name) in STEP for name in names)
+            explained = 0
+            for (_, row), known in zip(rows[place + 1 : place + 21], has_number[place + 1 : place + 21], strict=True):
+                if not known or (len(row) < len(names) and not has_counter) or any(map(str.strip, row[len(names) :])):
+                    break
+                explained += min(len(row), len(names))
+            if explained:
+                candidates.append((has_counter, explained, _Layout(separator, line)))
+        named = [candidate for candidate in candidates if candidate[0]]
+        found += named[:1] or candidates
+    if not found:
+        _check_for_table(path, lines)
+        return None
+    return max(found, key=lambda candidate: candidate[:2])[2]
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+
+
+def _uncommented(names: Sequence[str]) -> list[str]:
+    """The names of columns, without the mark of a comment before them."""
+    first = names[0].lstrip("#% ") if names else ""
+    return list(names[1:]) if names and names[0] and not first else [first, *names[1:]]
+
+
+def _may_be_names(cells: Sequence[str]) -> bool:
+    return any(char.isalpha() for cell in cells for char in cell) and not any(map(is_number, cells))
+
+
+def _check_for_table(path: str, lines: Sequence[str]) -> None:
+    """Raise the `CurveError` that says what is missing from a table; return if there is none."""
+    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not filled:
+        return
+    number, line = filled[-1]
+    if not line.strip("\" ,;\t'"):
+        raise CurveError(f"{path}:{number}: an empty table: no columns and no rows; the training recorded nothing")
+    for number, line in filled[:-3:-1]:  # After the names, there may be a row that is incomplete.
+        cells = max((_cells(line, separator) for separator in _SEPARATORS[:-1]), key=len)
+        if len(cells) < 2 or not _may_be_names(cells) or any(cell[:1].isdigit() for cell in cells):
+            continue
+        raise CurveError(
+            f"{path}:{number}: the names of {len(cells)} columns ({', '.join(cell.strip() for cell in cells[:6])}) and "
+            "no row of numbers after them; the training ended before its first epoch did, or the file is cut off"
+        )
+    first, line = filled[0]
+    cells = max((_cells(line, separator) for separator in _SEPARATORS), key=len)
+    if all(map(is_number, filter(None, cells))):
+        raise CurveError(
+            f"{path}:{first}: numbers without the names of their columns; put a line of names before them, "
+            "such as epoch,loss,val_loss"
+        )
+
+
+def read(path: str, name: str, text: str) -> list[Table] | None:
+    """The table in a text; None if there is none. See `reading.Format`.
+
+    Raises:
+        CurveError: There is a table, and it is broken.
+    """
+    try:
+        layout = _layout(path, text)
+    except csv.Error:  # Cells of a hundred thousand characters.
+        return None
+    if layout is None:
+        return None
+    stream = io.StringIO(text)
+    for _ in range(layout.line - 1):
+        stream.readline()
+    reader = csv.reader(stream, delimiter=layout.separator, skipinitialspace=True)
+    header = next(reader)
+    table = Table(path, name)
+    names = _column_names(_uncommented(header), table)
+    if layout.line > 1:
+        table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
+    columns = _Columns(table, names, layout.separator, cut=not text.endswith("\n"))
+    lines, offset = array("Q"), layout.line - 1
+    table.lines = lines
+    waiting: list[list[str]] = []  # Until it is known whether they are the last ones.
+    line = offset + reader.line_num
+    try:
+        while rows := list(itertools.islice(reader, _CHUNK)):
+            places: Sequence[int] = range(line + 1, offset + reader.line_num + 1)
+            if len(places) > len(rows):  # There are line breaks in cells.
+                places = list(itertools.accumulate((1 + "".join(row).count("\n") for row in rows), initial=line))[1:]
+            line = offset + reader.line_num
+            if header in rows or not all(map(any, rows)):
+                kept: list[tuple[int, list[str]]] = []
+                for place, row in zip(places, rows, strict=True):
+                    if row == header:
+                        table.starts.append(len(lines) + len(kept))
+                    elif any(row):
+                        kept.append((place, row))
+                places, rows = [place for place, _ in kept], [row for _, row in kept]
+            lines.extend(places)
+            if rows:
+                columns.take(waiting)
+                waiting = rows
+    except csv.Error as error:
+        where = offset + reader.line_num
+        raise CurveError(f"{path}:{where}: not CSV: {error}; correct the quotes in this line") from None
+    if waiting and any("\n" in cell for cell in waiting[-1]) and text.count('"') % 2 and len(waiting[-1]) >= len(names):
+        begun = lines[-1] - "".join(waiting[-1]).count("\n")
+        raise CurveError(f"{path}:{begun}: a quote is opened in this line and never closed; correct the line")
+    columns.take(waiting, last=True)
+    columns.finish()
+    return [table]
+
+
+def _column_names(header: Sequence[str], table: Table) -> list[str]:
+    """The names in the file without quotes and spaces around them; "" only for the first column, an index."""
+    names: list[str] = []
+    for place, cell in enumerate(header):
+        name = cell.strip().strip("\"'").strip()
+        if not name and place > 0:
+            name = f"column {place + 1}"
+        if name in names:
+            table.notes.append(f"{name!r} is the name of two columns: the later one is {name!r} with its number.")
+            name = f"{name} ({place + 1})"
+        names.append(name)
+    return names
+
+
+class _Columns:
+    """Makes columns of numbers of rows of texts, chunk by chunk.
+
+    Args:
+        table: Gets the columns at the end.
+        names: The names of the columns.
+        separator: What separates the cells.
+        cut: Whether the last line has no end, so that its last number may be cut short.
+    """
+
+    def __init__(self, table: Table, names: list[str], separator: str, cut: bool) -> None:
+        self.table = table
+        self.names = names
+        self.cut = cut
+        self.values: list[Cells] = [[] for _ in names]
+        self.others: list[tuple[int, str] | None] = [None for _ in names]
+        """For each column, the row of its first cell that is no number, and the cell."""
+        read_number = number if separator == "," else number_with_comma
+        self.converters = [converter(name, read_number) for name in names]
+
+    def take(self, rows: list[list[str]], last: bool = False) -> None:
+        """Take rows; `last` if there are no more."""
+        size, before = len(self.names), len(self.values[0])
+        if set(map(len, rows)) - {size}:
+            rows = [
+                self._fitted(row, before + place, last and place == len(rows) - 1) for place, row in enumerate(rows)
+            ]
+            if rows and not rows[-1]:
+                self._drop_last(rows)
+        for place, cells in enumerate(zip(*rows, strict=True)):
+            found, others = numbers(cells, self.converters[place])
+            self.values[place] += found
+            if others and self.others[place] is None:
+                self.others[place] = (before + others[0], cells[others[0]])
+
+    def _fitted(self, row: list[str], place: int, last: bool) -> list[str]:
+        """The row with as many cells as there are names; empty if it is the last one and incomplete."""
+        size = len(self.names)
+        if len(row) >= size:
+            if any(cell.strip() for cell in row[size:]):
+                raise self.table.error(
+                    place,
+                    f"{len(row)} cells where there are {size} names of columns; if the training went on from here with "
+                    "other metrics, give these rows a file and names of their own",
+                )
+            return row[:size]
+        if last:
+            return []
+        raise self.table.error(place, f"only {len(row)} of {size} cells; complete the line, or remove it")
+
+    def _drop_last(self, rows: list[Any]) -> None:
+        lines: Any = self.table.lines
+        rows.pop()
+        self.cut = False
+        self.table.notes.append(f"Line {lines.pop()}, the last one, is incomplete and was left out.")
+
+    def finish(self) -> None:
+        """Give the table its columns but for those that hold no numbers."""
+        table, last = self.table, len(self.values[0]) - 1
+        texts = [
+            place
+            for place, other in enumerate(self.others)
+            if other is not None and all(value is None for value in self.values[place])
+        ]
+        wrong = [(other, place) for place, other in enumerate(self.others) if other is not None and place not in texts]
+        if wrong:
+            (row, cell), place = min(wrong)
+            if row == last and self.cut:
+                for values in self.values:
+                    values.pop()
+                self._drop_last([None])
+            elif self._is_header(row):
+                raise table.error(row, "names of columns again, and other ones; split the file here")
+            else:
+                raise table.error(row, no_number(self.names[place], cell))
+        elif self.cut and last > 0:
+            table.notes.append(
+                "The last line has no end: if the writer was killed there, its last number may be cut short."
+            )
+        if last < 0 or not self.values[0]:
+            raise CurveError(f"{table.path}: no complete row; the training ended before its first epoch did")
+        for place, (name, values) in enumerate(zip(self.names, self.values, strict=True)):
+            if place in texts:
+                table.texts.append(name)
+            elif name != f"column {place + 1}" or any(value is not None for value in values):
+                table.columns[name] = values
+
+    def _is_header(self, row: int) -> bool:
+        return all(values[row] is None for values in self.values)

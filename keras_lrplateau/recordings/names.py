@@ -1,0 +1,93 @@
+"""What the name of a column means: a metric, the data it was measured on, a learning rate, or a counter.
+
+Frameworks name the same thing in many ways. Everything that is known about their names is here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+RATE = "learning_rate"
+"""The name of the learning rate in every recording; the names of several rates begin with it."""
+
+EPOCH = ("epoch", "epochs", "current epoch", "epoch number", "epoch num", "epoch idx", "epoch index", "ep")
+STEP = ("step", "steps", "global step", "trainer global step", "train global step", "iteration", "iterations", "iter")
+TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
+INDEX = ("", "unnamed 0", "index")
+"""Names of counters, the most telling first; in the form that `plain` returns."""
+
+HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout"}
+_SYNONYMS = {"valid": "val", "validation": "val", "eval": "val", "evaluation": "val", "dev": "val", "acc": "accuracy"}
+_UNSAID = {"train", "training", "epoch"}
+"""Words that some writers add to the name of a metric of the training data."""
+
+_NO_RATE = {"loss", "acc", "accuracy", "error", "score", "mult", "multiplier", "scale", "decay", "factor", "min", "max"}
+"""A name with one of these words is not a learning rate, even if it has a rate's name in it: lr_mult, lr_loss."""
+
+_TELLING: dict[Literal["min", "max"], str] = {
+    "min": "loss error err mae mse rmse mape nll perplexity ppl wer cer fid",
+    "max": "acc accuracy auc f1 precision recall iou miou map dice bleu r2 score top1 top5",
+}
+"""Words that say which way a metric should go."""
+
+
+def plain(name: str) -> str:
+    """The name in lower case, its words with single spaces between them."""
+    return " ".join(re.findall(r"\w+", name.replace("_", " "))).lower()
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name in lower case; camel case is taken apart."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+
+
+def is_held_out(name: str) -> bool:
+    """Whether the metric was measured on other data than the training data."""
+    return not HELD_OUT.isdisjoint(words_of(name))
+
+
+def is_rate(name: str) -> bool:
+    """Whether it is a learning rate."""
+    words = words_of(name)
+    named = "lr" in words or "learningrate" in words or ("learning", "rate") in itertools.pairwise(words)
+    return named and _NO_RATE.isdisjoint(words)
+
+
+def meaning(name: str) -> list[str]:
+    """What two names of the same metric have in common."""
+    if is_rate(name) and not _group(name):
+        return [RATE]
+    return sorted({_SYNONYMS.get(word, word) for word in words_of(name)} - _UNSAID)
+
+
+def direction(monitor: str) -> Literal["min", "max"] | None:
+    """Whether a metric should fall or rise, by the words in its name; None if they do not say, or disagree."""
+    words = set(re.findall(r"[a-z]+\d?", monitor.lower()))
+    found = [mode for mode, telling in _TELLING.items() if not words.isdisjoint(telling.split())]
+    return found[0] if len(found) == 1 else None
+
+
+def rate_names(rates: Sequence[str]) -> dict[str, str]:
+    """The names that several learning rates have in a recording, by their names in the file."""
+    names: dict[str, str] = {}
+    for name in rates:
+        wanted = f"{RATE}_{_group(name)}" if _group(name) else RATE
+        names[name] = f"{RATE}_{name}" if wanted in names.values() else wanted
+    return names
+
+
+def _group(name: str) -> str:
+    """Which of several rates it is: "Adam" of "lr-Adam", "pg0" of "lr/pg0", "x/0" of "x/lr0"; "" if it does not say."""
+    rest = re.sub(r"(?i)learning[ _-]?rate|lr", "", name, count=1)
+    return "/".join(part for part in re.split(r"[/_]+", rest.strip(" _-/.:")) if part)
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: 'a', 'b' and 'c'."""
+    shown = [repr(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
