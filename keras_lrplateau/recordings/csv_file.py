@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
-from keras_lrplateau.recordings.names import EPOCH, STEP, plain
+from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, plain
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, no_number
 
@@ -190,6 +190,9 @@ class _Columns:
         self.names = names
         self.cut = cut
         self.values: list[Cells] = [[] for _ in names]
+        self.texts: list[list[str] | None] = [[] for _ in names]
+        """Of each column, its cells until there is a number among them; if it tells trainings apart, all."""
+        self.is_group = [plain(name) in GROUPS for name in names]
         self.others: list[tuple[int, str] | None] = [None for _ in names]
         """For each column, the row of its first cell that is no number, and the cell."""
         read_number = number if separator == "," else number_with_comma
@@ -207,6 +210,12 @@ class _Columns:
         for place, cells in enumerate(zip(*rows, strict=True)):
             found, others = numbers(cells, self.converters[place])
             self.values[place] += found
+            texts = self.texts[place]
+            if texts is not None:
+                if self.is_group[place] or all(value is None for value in found):
+                    texts += cells
+                else:
+                    self.texts[place] = None
             if others and self.others[place] is None:
                 self.others[place] = (before + others[0], cells[others[0]])
 
@@ -237,7 +246,7 @@ class _Columns:
         texts = [
             place
             for place, other in enumerate(self.others)
-            if other is not None and all(value is None for value in self.values[place])
+            if other is not None and (self.is_group[place] or all(value is None for value in self.values[place]))
         ]
         wrong = [(other, place) for place, other in enumerate(self.others) if other is not None and place not in texts]
         if wrong:
@@ -258,7 +267,7 @@ class _Columns:
             raise CurveError(f"{table.path}: no complete row; the training ended before its first epoch did")
         for place, (name, values) in enumerate(zip(self.names, self.values, strict=True)):
             if place in texts:
-                table.texts.append(name)
+                table.texts[name] = (self.texts[place] or [])[: len(values)]
             elif name != f"column {place + 1}" or any(value is not None for value in values):
                 table.columns[name] = values
 

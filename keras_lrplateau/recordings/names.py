@@ -19,6 +19,42 @@ TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
 INDEX = ("", "unnamed 0", "index")
 """Names of counters, the most telling first; in the form that `plain` returns."""
 
+GROUPS = {
+    *(
+        "fold",
+        "folds",
+        "kfold",
+        "k fold",
+        "cv",
+        "cv fold",
+        "fold id",
+        "fold number",
+        "repeat",
+        "repetition",
+        "replicate",
+    ),
+    *("run", "runs", "run id", "run name", "run number", "run uuid", "trial", "trials", "trial id", "trial name"),
+    *("trial number", "seed", "seeds", "random seed", "random state", "experiment", "experiment id", "experiment name"),
+    *("exp", "exp id", "exp name", "model", "models", "model name", "model id", "member", "training", "training id"),
+}
+"""Names of columns that tell several trainings apart; as `plain` returns them."""
+
+METRIC_NAMES = ("metric", "metric name", "metrics", "tag", "name", "key", "variable", "measure", "series", "scalar")
+"""Names of columns that hold the name of a metric, the most telling first; as `plain` returns them."""
+
+VALUES = ("value", "metric value", "val", "values", "score", "y")
+"""Names of columns that hold the value of such a metric."""
+
+SPLITS = {
+    **dict.fromkeys(("train", "training", "tr", "trn", "fit"), ""),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "evaluate", "vali"), "val_"
+    ),
+    **dict.fromkeys(("holdout", "held out", "heldout"), "val_"),
+    **dict.fromkeys(("test", "testing", "tst"), "test_"),
+}
+"""What rows of one kind of data are called, and what the names of their metrics begin with."""
+
 HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout"}
 _SYNONYMS = {"valid": "val", "validation": "val", "eval": "val", "evaluation": "val", "dev": "val", "acc": "accuracy"}
 _UNSAID = {"train", "training", "epoch"}

@@ -48,7 +48,7 @@ def test_json_lines(write):
     found = only(write("\n".join(lines) + "\n"))
     assert drawn(found)["val_loss"] == [(0, 1.0), (1, 2.0)]
     assert drawn(found)["loss"] == [(0, 15.0), (1, 7.5)]
-    assert set(found.curves) == {"iter", "learning_rate", "loss", "val_loss"}
+    assert set(found.curves) == {"learning_rate", "loss", "val_loss"}, "the iterations begin again in each epoch"
 
 
 def test_json_that_is_not_strict(write):
