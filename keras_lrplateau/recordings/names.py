@@ -39,10 +39,22 @@ GROUPS = {
 }
 """Names of columns that tell several trainings apart; as `plain` returns them."""
 
-METRIC_NAMES = ("metric", "metric name", "metrics", "tag", "name", "key", "variable", "measure", "series", "scalar")
+METRIC_NAMES = (
+    "metric",
+    "metric name",
+    "metricname",
+    "metrics",
+    "tag",
+    "name",
+    "key",
+    "variable",
+    "measure",
+    "series",
+    "scalar",
+)
 """Names of columns that hold the name of a metric, the most telling first; as `plain` returns them."""
 
-VALUES = ("value", "metric value", "val", "values", "score", "y")
+VALUES = ("value", "metric value", "metricvalue", "val", "values", "score", "y")
 """Names of columns that hold the value of such a metric."""
 
 SPLITS = {
@@ -55,8 +67,16 @@ SPLITS = {
 }
 """What rows of one kind of data are called, and what the names of their metrics begin with."""
 
-HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout"}
-_SYNONYMS = {"valid": "val", "validation": "val", "eval": "val", "evaluation": "val", "dev": "val", "acc": "accuracy"}
+HELD_OUT = {"val", "valid", "validate", "validation", "eval", "evaluation", "test", "dev", "holdout"}
+_SYNONYMS = {
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "dev": "val",
+    "acc": "accuracy",
+}
 _UNSAID = {"train", "training", "epoch"}
 """Words that some writers add to the name of a metric of the training data."""
 
@@ -97,6 +117,17 @@ def meaning(name: str) -> list[str]:
     if is_rate(name) and not _group(name):
         return [RATE]
     return sorted({_SYNONYMS.get(word, word) for word in words_of(name)} - _UNSAID)
+
+
+def tensorboard_name(file: str) -> str:
+    """The metric in the name of a file that TensorBoard gave out, run-NAME-tag-NAME.csv; "" if it is no such name."""
+    found = re.match(r"run-(.*?)-?tag-(.+?)(?:\.csv|\.json)?$", file)
+    if found is None:
+        return ""
+    run = words_of(found[1])
+    prefix = SPLITS.get(run[-1], "") if run else ""
+    metric = found[2].removeprefix("epoch_")
+    return metric if is_held_out(metric) or is_rate(metric) else f"{prefix}{metric}"
 
 
 def direction(monitor: str) -> Literal["min", "max"] | None:
