@@ -38,7 +38,7 @@ def decode(path: str, content: bytes, known: str) -> tuple[str, list[str]]:
     if any(char < " " and char not in "\t\n\r\x08\x0c\x1b" for char in text[:1000]):
         raise CurveError(f"{path}: a binary file; known are {known}")
     if "\x1b" in text or "\x08" in text:  # Colours, and a progress bar that goes back.
-        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x08", "", text)
+        text = re.sub(r"\x08+", " ", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", text))
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():

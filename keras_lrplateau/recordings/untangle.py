@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -200,13 +201,17 @@ def _metric_columns(table: Table, split: str | None) -> tuple[str | None, str | 
     if len(numbers) != 1 and plain(values[0] if values else "") not in VALUES:
         return None, None
     named = [name for wanted in METRIC_NAMES for name in table.texts if plain(name) == wanted]
-    telling = [
-        name
-        for name, cells in table.texts.items()
-        if name != split and all(direction(cell) is not None for cell in _shown(cells))
-    ]
+    telling = [name for name, cells in table.texts.items() if name != split and _are_metrics(_shown(cells))]
     found = [name for name in (*named, *telling) if "" not in _shown(table.texts[name])]
     return (found[0], values[0]) if found else (None, None)
+
+
+def _are_metrics(cells: Sequence[str]) -> bool:
+    """Whether cells are names of a few metrics, by what the names say."""
+    kinds = set(cells)
+    return len(kinds) <= len(cells) / 2 and all(
+        direction(each) is not None and re.fullmatch(r"[\w/ .@-]{1,60}", each) for each in kinds
+    )
 
 
 def _keys(table: Table, lanes: Sequence[Any]) -> list[tuple[int, float]]:
