@@ -24,10 +24,11 @@ def named(kind):
     return kind.name
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", fuzz.KINDS, ids=named)
-def test_bad_input_is_refused_with_the_documented_error_and_good_input_keeps_all_promises(kind):
-    tally = fuzz.run(kind, CASES.get(kind.name, 500), seed=1)
-    assert not tally.failed, fuzz.report([tally], seed=1)
+def test_bad_input_is_refused_with_the_documented_error_and_good_input_keeps_all_promises(kind, times):
+    tally = fuzz.run(kind, times * CASES.get(kind.name, 500), seed=times)
+    assert not tally.failed, fuzz.report([tally], seed=times)
     assert tally.refused < tally.cases, "some of it is good"
     assert tally.refused > 0 or kind.name.startswith("streams"), "some of it is bad"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn, get_args
 
 from keras_lrplateau.history.run import Observation, Record
@@ -141,11 +141,22 @@ _NON_FINITE = ("nan", "inf", "-inf")
 def parse(what: str, content: str | bytes) -> dict[str, Any]:
     """A JSON object from its text or UTF-8 bytes."""
 
+    return as_object(what, _parsed(content))
+
+
+def parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """A JSON object from each line of UTF-8; at once, which is faster."""
+    found = _parsed(b"[%s]" % b",".join(lines))
+    require(isinstance(found, list) and len(found) == len(lines), "lines", "JSON objects, one in each", len(found))
+    return [as_object("a line", each) for each in found]
+
+
+def _parsed(content: str | bytes) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"strict JSON has no {constant}")
 
     try:
-        return as_object(what, json.loads(content, parse_constant=refuse))
+        return json.loads(content, parse_constant=refuse)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 

@@ -11,7 +11,6 @@ others from being read.
 from __future__ import annotations
 
 import bisect
-import math
 import mmap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -240,8 +239,7 @@ def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: 
     if kind == "simple_value":
         logged.scalars.setdefault(tag, Curve()).append(step, value.simple_value, time)
     elif kind == "tensor" and plugin == scalar_metadata.PLUGIN_NAME:
-        shape = [dim.size for dim in value.tensor.tensor_shape.dim]
-        if math.prod(shape) != 1:  # No scalar; a malformed one may claim more than there is memory.
+        if not _is_single(value.tensor):
             return True
         try:
             number = float(tensor_util.make_ndarray(value.tensor).item())
@@ -250,9 +248,14 @@ def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: 
         logged.scalars.setdefault(tag, Curve()).append(step, number, time)
     elif kind == "tensor" and plugin == tags.PLUGIN_NAME and tag == tags.TAG:
         tensor = value.tensor
-        is_text = tensor.dtype == DT_STRING and len(tensor.string_val) == 1
+        is_text = tensor.dtype == DT_STRING and len(tensor.string_val) == 1 and _is_single(tensor)
         logged.payloads.append((step, time, tensor.string_val[0] if is_text else None))
     return True
+
+
+def _is_single(tensor: Any) -> bool:
+    """Whether a tensor says that it holds one value; others may say that they hold more than there is memory."""
+    return all(dim.size == 1 for dim in tensor.tensor_shape.dim)
 
 
 def _take_back(logged: Logged, step: int) -> None:

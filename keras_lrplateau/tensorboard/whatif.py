@@ -7,18 +7,13 @@ what a good value is, `keras_lrplateau.settings` says, to this module and to the
 
 from __future__ import annotations
 
-import bisect
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
-import numpy as np
-
 from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_reader import Settings
-from keras_lrplateau.history.run import Curve, Run, rate_used, told
-from keras_lrplateau.recordings.names import RATE
+from keras_lrplateau.history.run import Curve, Run, told
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.replay import Replay, replay
 from keras_lrplateau.rule import auto, plateau
@@ -98,7 +93,7 @@ def answer(run: Run, known: Settings, asked: Mapping[str, str]) -> Answer:
         [field_of(setting) for setting in choosable.values()],
         own,
         settings,
-        (replace(run, name=NAMES[0]), replace(_as_recorded(run, found), name=NAMES[1])),
+        (replace(run, name=NAMES[0]), replace(found.run, name=NAMES[1])),
         found.departs,
         _call(run.monitor, rule, settings, known),
         " ".join(_caveats(run, known, config, found, is_own)),
@@ -178,61 +173,7 @@ def _replayed(run: Run, config: plateau.Config | auto.Config) -> Replay:
             f"this run has {counted(observed, 'observation')}; the tab replays at most {count(MOST_OBSERVATIONS)}. Use "
             "keras-lrplateau replay instead"
         )
-    if run.is_scaled:
-        # They bound the learning rate, and so the multiplier only by what the schedule is at the moment.
-        config = replace(config, min_lr=0.0, max_lr=None)
-    recording = Recording(run.name, run.unit, run.curves, tuple(run.records))
-    return replay(recording, config, run.monitor, rate=_first_rate(run))
-
-
-def _first_rate(run: Run) -> float | None:
-    """The rule's rate before its first decision; None if nothing tells it."""
-    decision = next(run.decisions, None)
-    if decision is not None:
-        # Of curves, TensorBoard holds rounded values, and perhaps not the first one.
-        return decision.rate_before
-    if run.is_scaled:
-        return 1.0
-    rates = [next(filter(math.isfinite, curve.values), math.nan) for curve in run.rates.values()]
-    known = [rate for rate in rates if math.isfinite(rate)]
-    # The shortest text of the rounded value is the number that was rounded: `max_lr=0.1` is not below it.
-    return float(str(np.float32(max(known)))) if known else None
-
-
-def _as_recorded(run: Run, found: Replay) -> Run:
-    """The replayed run, with the steps, the schedule and the optimizers that the training had."""
-    ends = [record.epoch + 1 for record in found.run.records]
-    steps_taken = Timeline(run).positions("step", ends)
-    records = [
-        replace(record, steps=round(steps), quantity=run.quantity)
-        for record, steps in zip(found.run.records, steps_taken, strict=True)
-    ]
-    curves = found.run.curves
-    if run.is_scaled or len(run.rates) > 1:
-        rates = dict(zip(curves[RATE].epochs, curves[RATE].values, strict=True))
-        curves = {name: curve for name, curve in curves.items() if name != RATE}
-        for name, curve in run.rates.items():
-            used = _rates_used(run, curve.epochs)
-            scaled = Curve()
-            for epoch, value, time, before in zip(curve.epochs, curve.values, curve.times, used, strict=True):
-                if epoch in rates and before:
-                    scaled.append(epoch, value * (rates[epoch] / before), time)
-            curves[name] = scaled
-    return replace(found.run, curves=curves, records=records, knows_steps=run.knows_steps)
-
-
-def _rates_used(run: Run, epochs: Iterable[int]) -> Iterator[float]:
-    """The rule's rate in each of these epochs of the training; as `Run.rate_used`, but for all of them at once."""
-    eventful = [record for record in run.records if record.decisions]
-    starts = [record.epoch for record in eventful]
-    first = _first_rate(run) or 0.0
-    for epoch in epochs:
-        at = bisect.bisect_right(starts, epoch)
-        if at == 0:
-            yield first
-        else:
-            record = eventful[at - 1]
-            yield rate_used(record) if record.epoch == epoch else record.decisions[-1].rate
+    return replay(Recording(run.name, run.unit, run.curves, tuple(run.records)), config, run.monitor)
 
 
 # --- caveats ---------------------------------------------------------------------------------------------------------
@@ -257,8 +198,6 @@ def _caveats(
         )
     if known.get("frequency", "epoch") != "epoch" or any(map(Timeline(run).is_within, run.decisions)):
         yield "The training decided within epochs; here the rule is asked at their ends, so its settings count epochs."
-    if run.is_scaled and (config.min_lr > 0 or config.max_lr is not None):
-        yield "Under a schedule, min_lr and max_lr are not replayed."
     if found.is_relative:
         yield "No learning rate was recorded: rates are multiples of the first one."
     if isinstance(config, auto.Config):

@@ -20,7 +20,8 @@ import keras
 from keras_lrplateau.history.event_log import EventLog
 from keras_lrplateau.history.recorder import Recorder, Sink
 from keras_lrplateau.history.run import Observation, Record, best_of
-from keras_lrplateau.resume.state_file import Entry, Pending
+from keras_lrplateau.resume.entries import Entry
+from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Rule, RuleState, Snapshot, Step
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice

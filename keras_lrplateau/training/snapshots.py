@@ -16,7 +16,7 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from keras_lrplateau.resume.state_file import replace_file
+from keras_lrplateau.files.atomic import replace_file
 from keras_lrplateau.rule.decision import Snapshot
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float

@@ -93,30 +93,6 @@ YAXES = {"main": "y", "side": "y3", "rate": "y2"}
 """The vertical axes, as plotly names them."""
 
 
-def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
-    """A training or a replay as a plotly figure, which a notebook shows.
-
-    Args:
-        shown: A training, or what `keras_lrplateau.replay` returned. A replay is drawn beside the training as it was.
-        axis: What is to the right: "epoch"; "step" or "time", where that was recorded.
-        dark: Whether the background is dark.
-
-    Returns:
-        A `plotly.graph_objects.Figure`.
-
-    Raises:
-        ValueError: `axis` is none of these, or was not recorded.
-        ImportError: plotly is not installed.
-    """
-    return to_plotly(drawn(shown, axis, dark=dark) if isinstance(shown, Replay) else draw([shown], axis, dark=dark))
-
-
-def drawn(replay: Replay, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
-    """A replay beside the training as it was, as plain data; see `draw`."""
-    both = [replace(replay.recorded, name="as trained"), replace(replay.run, name="what if")]
-    return draw(both, axis, dark=dark, departs=replay.departs)
-
-
 def draw(
     runs: Sequence[Run],
     axis: Axis = "epoch",
@@ -157,6 +133,30 @@ def draw(
     if not is_alone:
         data += _known_again("", _legend_of_kinds(picture, theme))
     return {"data": data, "layout": _layout(picture, theme)}
+
+
+def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+    """A training, or a replay beside the training as it was, as a plotly figure, which a notebook shows.
+
+    Args:
+        shown: A run, or what `replay` returned.
+        axis: What is to the right: "epoch"; "step" and "time", where they were recorded.
+        dark: Whether the background is dark.
+
+    Returns:
+        A `plotly.graph_objects.Figure`.
+
+    Raises:
+        ValueError: `axis` is none of these.
+        ImportError: plotly is not installed.
+    """
+    return to_plotly(draw([shown], axis, dark=dark) if isinstance(shown, Run) else drawn(shown, axis, dark=dark))
+
+
+def drawn(replay: Replay, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
+    """A replay beside the training as it was, as plain data; see `draw`."""
+    both = [replace(replay.recorded, name="as trained"), replace(replay.run, name="what if")]
+    return draw(both, axis, dark=dark, departs=replay.departs)
 
 
 def to_plotly(figure: dict[str, Any]) -> Any:

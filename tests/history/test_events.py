@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +19,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from conftest import read_values
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard import context
@@ -430,7 +432,8 @@ def test_no_reason_has_markup(reason: str) -> None:
 
     if not reason or reason.isspace() or not any(char.isprintable() and char != " " for char in reason):
         reason = "x" + reason
-    text = writer_module._markdown(dataclasses.replace(CUT, reason=reason), "learning rate")
+    with tempfile.TemporaryDirectory() as folder:
+        text = written_text(Path(folder), dataclasses.replace(CUT, reason=reason))
     assert_shows_literally(plugin_util.markdown_to_safe_html(text), reason)
     # With markdown switched off, the tab shows the asterisks of the bold word, and the reason as it is.
     unmarked = Shown(plugin_util.safe_html(text))
@@ -769,6 +772,15 @@ def test_the_trial_id_is_that_of_the_directory(tmp_path: Path) -> None:
     assert trial(tmp_path / "a" / "lr_plateau") == first
 
 
+def written_text(run_dir: Path, decision: Decision) -> str:
+    """What a writer makes of a decision for the Text tab."""
+    writer = EventWriter(run_dir, 0)
+    writer.record(record_of(6, decision))
+    writer.close()
+    ((_, value),) = read_values(run_dir, "text")
+    return str(value.tensor.string_val[0].decode())
+
+
 def texts(run_dir: Path) -> dict[int, str]:
     """What the Text tab tells of each epoch, by the Python loader."""
     accumulator = event_accumulator.EventAccumulator(str(run_dir), size_guidance={event_accumulator.TENSORS: 0})
@@ -796,7 +808,7 @@ def test_only_the_first_epoch_after_a_resume_is_marked_as_such_each_time_it_is_w
     for record in (record_of(5), record_of(5, CUT), record_of(6, CUT)):
         writer.record(record)
     writer.close()
-    cut = writer_module._markdown(CUT, "learning rate")
+    cut = written_text(tmp_path / "not resumed", CUT)
     assert texts(tmp_path) == {5: f"**resumed** at epoch 5\n\n{cut}", 6: cut}
 
 
