@@ -20,7 +20,7 @@ MOST_POINTS = 2000
 """A line with more points is thinned out to about so many; a screen has no more columns."""
 
 MOST_MARKS = 10_000
-"""Of more decisions only the latest are marked; neither a browser nor an eye can take more."""
+"""Of more decisions only the latest are marked; neither a browser nor an eye can take more. Several runs share them."""
 
 FAR_OFF = 100.0
 """Losses beyond this multiple of the first are off the chart at first: one divergence would flatten all the rest."""
@@ -152,7 +152,7 @@ def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto",
     for name, value, choices in (("axis", axis, get_args(Axis)), ("scale", scale, get_args(Scale))):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
-    views = [_View(run, axis) for run in runs]
+    views = [_View(run, axis, max(MOST_MARKS // len(runs), 1)) for run in runs]
     roles = [_roles(run) if len(runs) == 1 else _only_monitor(run) for run in runs]
     losses = [
         [run.curves[name] for name in names if is_loss(name) and name in run.curves]
@@ -194,7 +194,7 @@ def is_loss(name: str) -> bool:
 class _View:
     """A training with what is asked of it again and again."""
 
-    def __init__(self, run: Run, axis: Axis) -> None:
+    def __init__(self, run: Run, axis: Axis, most_marks: int) -> None:
         self.run = run
         self.axis: Axis = axis
         self.timeline = Timeline(run)
@@ -203,7 +203,7 @@ class _View:
             raise ValueError(f"no {missing} are known of {run.name!r}; use the axis 'epoch'")
         decisions = [decision for decision in told(run.decisions) if decision.epoch is not None]
         self.all_told = len(decisions)
-        self.told = [self._told(decision) for decision in decisions[-MOST_MARKS:]]
+        self.told = [self._told(decision) for decision in decisions[-most_marks:]]
         # Before the end of the first epoch nothing is known but the decisions. Under a schedule, or with several
         # optimizers, the drawn rates are made of the rule's.
         self.is_rate_of_rule = len(run.rates) <= 1 and not run.is_scaled
