@@ -154,7 +154,7 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     assert {label_and_url.partition(",")[0] for label_and_url in metadata.get_all("Project-URL", [])} >= {"Repository"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
-    assert base == {"keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"
+    assert base == {"filelock", "keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"
 
 
 def test_the_entry_points_name_what_is_there(wheel: zipfile.ZipFile) -> None:
