@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import keras
 
+from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
-from keras_lrplateau.history.run import Axis, Run
+from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision, RuleState
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around

@@ -69,11 +69,13 @@ class Design:
         epochs: The length of the training.
         factor, patience: As in Keras.
         after: Fruitless cuts in a row that make a stall.
+        depth: A stall is one only where these have brought the rate to this share of the one at the best value.
         times: How many excursions one training may make; 0 for none.
         height: The rate goes to this multiple of the one at the best value.
         grows: Whether the multiple is squared after one failure, cubed after two, and so on.
         shape: The raised rate is held, or comes back to the rate before it by a cosine.
-        length: How long an excursion lasts, in plateaus (`patience` values); None for all the epochs left.
+        length: How long an excursion lasts at most, in plateaus (`patience` values); None for all the epochs left.
+        least: None is opened with fewer plateaus left than this.
         checks_epochs: Whether none is opened that the epochs left cannot judge.
         origin: It starts from the weights that are there, or from the best ones.
         judge: It has succeeded if it brought a new best value ("best"); if the mean of its later half is below the mean
@@ -92,11 +94,13 @@ class Design:
     factor: float = 0.1
     patience: int = 10
     after: int = 3
+    depth: float = 1.0
     times: int = 3
     height: float = 3.0
     grows: bool = False
     shape: Literal["held", "cosine"] = "cosine"
     length: float | None = 2.0
+    least: float = 2.0
     checks_epochs: bool = True
     origin: Literal["here", "best"] = "here"
     judge: Literal["best", "level", "both"] = "level"
@@ -125,11 +129,12 @@ class Design:
         if state.wait < self.patience:
             return _decide(state, state, "hold")
         is_past = self.skips is not None and self._is_worse_than_best(state, self.skips)
-        if state.cuts >= self.after and state.raises < self.times and not is_past:
+        is_stalled = state.cuts >= self.after and state.rate <= state.rate_at_best * self.depth * (1 + 1e-9)
+        if is_stalled and state.raises < self.times and not is_past:
             left = self.epochs - state.observations
-            length = left if self.length is None else round(self.length * self.patience)
-            if left >= length >= (2 if self.length is not None else self.patience) or not self.checks_epochs:
-                return self._open(state, length)
+            wanted = math.inf if self.length is None else self.length * self.patience
+            if left >= min(self.least * self.patience, wanted) or not self.checks_epochs:
+                return self._open(state, int(min(wanted, max(left, 2)) if self.checks_epochs else wanted))
         return _decide(state, replace(state, rate=state.rate * self.factor, wait=0, cuts=state.cuts + 1), "cut")
 
     def finish(self, state: State) -> Step[State]:

@@ -114,10 +114,21 @@ def compared() -> list[Method]:
     ]
 
 
-CHOSEN: dict[str, Any] = {}
-"""The design that did best on the tuning tasks."""
+CHOSEN: dict[str, Any] = {"height": 10.0, "length": 6.0, "depth": 0.01, "judge": "both", "noise": 2.0}
+"""The design that did best on the tuning tasks: see `excursions.Design`."""
 
-VARIANTS: dict[str, dict[str, Any]] = {}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "3x": {"height": 3.0},
+    "30x": {"height": 30.0},
+    "2 plateaus long": {"length": 2.0},
+    "all the epochs left": {"length": None},
+    "3x, 2 plateaus, held": {"height": 3.0, "length": 2.0, "shape": "held"},
+    "after 3 cuts of any depth": {"depth": 1.0},
+    "judged by one value": {"judge": "best"},
+    "from the best weights": {"origin": "best", "back": "best"},
+    "ends on the best": {"end": "best"},
+    "no raise, ends on the best": {"end": "best", "height": 0.0},
+}
 """What was tried besides: in what each differs from the chosen one."""
 
 
@@ -151,7 +162,7 @@ def train_all(tasks: Sequence[Task], methods: list[Method], seeds: int, epochs: 
 def regrets(result: Result) -> np.ndarray:
     """The regret of every lane. Axes: method, starting rate, seed."""
     tolerance = 0.005 * result.test_before
-    rivals = [i for i, method in enumerate(result.methods) if method.config is None or method.name == PLAIN]
+    rivals = [i for i, method in enumerate(result.methods) if method.rule is None or method.name == PLAIN]
     medians = np.median(np.nan_to_num(result.test[rivals], nan=np.inf), axis=-1)
     regret = (result.test + tolerance) / (medians.min() + tolerance)
     bounded: np.ndarray = np.nan_to_num(regret, nan=100.0).clip(max=100.0)
@@ -170,7 +181,7 @@ def pick(results: list[Result], name: str, setting: dict[str, Any] | None = None
     """The regrets of the methods of that name, one array for each cell. Axes: setting, starting rate, seed."""
 
     def wanted(method: Method) -> bool:
-        config = method.config
+        config = method.rule
         return method.name == name and (
             setting is None or config is None or all(getattr(config, k) == v for k, v in setting.items())
         )

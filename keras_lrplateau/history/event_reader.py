@@ -11,9 +11,8 @@ others from being read.
 from __future__ import annotations
 
 import bisect
-import math
 import mmap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,8 +239,7 @@ def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: 
     if kind == "simple_value":
         logged.scalars.setdefault(tag, Curve()).append(step, value.simple_value, time)
     elif kind == "tensor" and plugin == scalar_metadata.PLUGIN_NAME:
-        shape = [dim.size for dim in value.tensor.tensor_shape.dim]
-        if math.prod(shape) != 1:  # No scalar; a malformed one may claim more than there is memory.
+        if not _is_single(value.tensor):
             return True
         try:
             number = float(tensor_util.make_ndarray(value.tensor).item())
@@ -250,9 +248,14 @@ def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: 
         logged.scalars.setdefault(tag, Curve()).append(step, number, time)
     elif kind == "tensor" and plugin == tags.PLUGIN_NAME and tag == tags.TAG:
         tensor = value.tensor
-        is_text = tensor.dtype == DT_STRING and len(tensor.string_val) == 1
+        is_text = tensor.dtype == DT_STRING and len(tensor.string_val) == 1 and _is_single(tensor)
         logged.payloads.append((step, time, tensor.string_val[0] if is_text else None))
     return True
+
+
+def _is_single(tensor: Any) -> bool:
+    """Whether a tensor says that it holds one value; others may say that they hold more than there is memory."""
+    return all(dim.size == 1 for dim in tensor.tensor_shape.dim)
 
 
 def _take_back(logged: Logged, step: int) -> None:
@@ -269,16 +272,28 @@ def _take_back(logged: Logged, step: int) -> None:
 # --- TensorBoard's data provider -------------------------------------------------------------------------------------
 
 
-def list_runs(provider: Any, context: Any, experiment_id: str) -> list[str]:
-    """The names of the runs that hold data of ours, readable or not, in order.
+def list_runs(provider: Any, context: Any, experiment_id: str) -> dict[str, Hashable]:
+    """The runs that hold data of ours, readable or not.
 
     Args:
         provider: A TensorBoard `DataProvider`.
         context: The `tensorboard.context.RequestContext` of a request.
         experiment_id: The experiment of the request.
+
+    Returns:
+        By name, in order, something that is equal as long as the run has not changed. It costs no reading of the run.
     """
-    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=tags.PLUGIN_NAME)
-    return sorted(run for run, by_tag in found.items() if tags.TAG in by_tag)
+    where = {"experiment_id": experiment_id}
+    found = provider.list_tensors(context, **where, plugin_name=tags.PLUGIN_NAME)
+    names = sorted(name for name, by_tag in found.items() if tags.TAG in by_tag)
+    chosen = RunTagFilter(runs=set(names))
+    scalars = provider.list_scalars(context, **where, plugin_name=scalar_metadata.PLUGIN_NAME, run_tag_filter=chosen)
+    return {name: (_last(found[name]), _last(scalars.get(name, {}))) for name in names}
+
+
+def _last(series: Mapping[str, Any]) -> frozenset[tuple[str, int, str]]:
+    """The last step and wall time of each tag; as texts, since NaN is not equal to itself."""
+    return frozenset((tag, each.max_step, str(each.max_wall_time)) for tag, each in series.items())
 
 
 def read_runs(

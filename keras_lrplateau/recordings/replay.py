@@ -1,39 +1,41 @@
-"""What if: the decisions that a rule would have taken on a training that was recorded, without training again.
+"""What if: the decisions that a rule would have taken on a recorded training, without training again.
 
-The rule is asked about each observation in turn, as the callback asks it, so the decisions are those of a training that
-sees these very observations. What nobody can know is how the training would have gone on after the first decision that
+A replay asks the rule about each observation in turn, as the callback does, so its decisions are those of a training
+that sees these very observations. Nobody can know how the training would have gone on after the first decision that
 it did not take itself: see `Replay.departs`.
 
-One thing that the callback knows is only in the recordings that it makes itself: the training loss of the first batch.
-In others a divergence is told by values that are not finite alone, and there is no restart.
+The tab, the command and Python all replay here. A run of ours knows more than other recordings: the exact rate that
+it began with, the multiplier of its schedule, its optimizer steps and the training loss of the first batch. Without
+that loss, only values that are not finite show that training diverged, and there is no restart.
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from keras_lrplateau.history.run import Axis, Curve, Observation, Record, Run
+from keras_lrplateau.history.axes import Timeline
+from keras_lrplateau.history.run import Curve, Observation, Record, Run, rate_used
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision, Rule, RuleState
-from keras_lrplateau.views.figure import draw, to_plotly
 
 SAME = 1e-5
-"""Rates that differ by this share of them are the same: what is recorded is rounded to float32, or to six digits."""
+"""Rates that differ by less than this share are the same: files round to float32, or to six digits."""
 
 SCHEDULED = 0.8
 """A recorded rate that changes after this share of the epochs, or more of them, follows a schedule, not a plateau."""
 
 SHORTEST_SCHEDULE = 8
-"""Over fewer epochs that may be anything."""
+"""Over fewer epochs, a rate that always changes may be anything."""
 
 PROGRESS = 10_000
-"""So many observations lie between two calls that tell of the progress."""
+"""So many observations lie between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,15 @@ class Replay:
     """The decisions on a recorded training.
 
     Attributes:
-        config: That of the rule.
-        run: The training as it would have been recorded: the curves of the recording, with the replayed learning rate
-            in place of the recorded one, and the decisions. Its name is that of the recording.
+        config: The rule that was asked.
+        run: The training as it would have been recorded: the curves of the recording, with the replayed learning rates
+            in place of the recorded ones, and the decisions. It has the name of the recording.
         recorded: The training as it was.
         state: The rule's state at the end.
         departs: The first epoch, from 0, at whose end the replayed rule did something else than the training did; what
-            was observed after it would have been different. None if it did all the same. Of a training that was
-            recorded by steps, the step, likewise from 0.
-        is_relative: Whether no rate was recorded or given: then rates begin at 1, and are multiples of the first one.
+            was observed after it would have been different. None if it did all the same. If the training was recorded
+            by steps, it is a step, likewise from 0.
+        is_relative: Whether no rate was recorded or given. Then rates begin at 1, and are multiples of the first one.
     """
 
     config: Rule[Any]
@@ -61,7 +63,7 @@ class Replay:
 
     @property
     def decisions(self) -> list[Decision]:
-        """Those that changed something, in order, with their epochs."""
+        """The decisions that changed something, in order, with their epochs."""
         return list(self.run.decisions)
 
     @property
@@ -73,27 +75,6 @@ class Replay:
             f"After {self.run.unit} {self.departs + 1} the training would have gone another way: what is shown from "
             "there on was observed in the training as it was."
         )
-
-    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
-        """The decisions beside the training as it was, as a plotly figure, which a notebook shows.
-
-        Args:
-            axis: What is to the right: "epoch"; "step" and "time", where they were recorded.
-            dark: Whether the background is dark.
-
-        Returns:
-            A `plotly.graph_objects.Figure`.
-
-        Raises:
-            ValueError: `axis` is none of these.
-            ImportError: plotly is not installed.
-        """
-        return to_plotly(self.drawn(axis, dark=dark))
-
-    def drawn(self, axis: Axis = "epoch", *, dark: bool = False) -> dict[str, Any]:
-        """The same as plain data; see `figure.draw`."""
-        both = [replace(self.recorded, name="as trained"), replace(self.run, name="what if")]
-        return draw(both, axis, dark=dark, departs=self.departs)
 
 
 def replay(
@@ -122,12 +103,11 @@ def replay(
 
     Args:
         recording: What `read`, `from_history` or `from_frame` returned.
-        config: `keras_lrplateau.Config`, or `keras_lrplateau.rule.auto.Config` for auto mode. Its `mode` is taken as it
-            is. Where the `observations` of auto mode are None, they are as many as were recorded.
+        config: `keras_lrplateau.Config`, or `keras_lrplateau.auto.Config` for auto mode. Its `mode` is taken as it is.
+            If the `observations` of auto mode are None, they are as many as were recorded.
         monitor: The name of the metric to watch.
-        rate: The rate to start from, > 0. None for the first one that was recorded; where there is none, 1. Where the
-            recorded one followed a schedule, that is scaled, as the callback does it, and `min_lr` and `max_lr` have no
-            part in it.
+        rate: The rate to start from, > 0. None for the first one that was recorded, the largest of several; if none
+            was, 1. If the recorded rate followed a schedule, the rule decides its multiplier, as in a training.
         progress: Called now and then with the number of observations so far.
 
     Returns:
@@ -140,46 +120,48 @@ def replay(
     monitor = recording.resolve(monitor)
     recorded = _as_run(recording, monitor, config.mode)
     observed = recorded.curves[monitor]
-    if isinstance(config, auto.Config) and config.observations is None:
-        config = replace(config, observations=max(len(observed.values), 1))
-    followed = recorded.curves.get(RATE, Curve())
-    known = next(filter(math.isfinite, followed.values), None) if rate is None else rate
-    is_scaled = rate is None and (recorded.is_scaled or _is_schedule(followed))
-    if is_scaled:
-        # As in a training: the rule's rate is a multiplier, and the bounds are for what comes of it.
-        known = 1.0
-        config = replace(config, min_lr=0.0, max_lr=None)
-    # Only our own runs tell.
+    if recording.records and observed.epochs and observed.epochs[0] < 0:
+        raise CurveError(
+            f"{recording.name}: {monitor!r} has a value in epoch {observed.epochs[0]}, and epochs count from 0; "
+            "AdaptLROnPlateau has not written this run"
+        )
+    if getattr(config, "observations", 0) is None:
+        config = config.for_length(max(len(observed.values), 1))
+    rates = _Rates(recorded, rate)
+    first = 1.0 if rates.first is None else rates.first
+    # Only our own runs know the loss before training.
     before = (record.loss_before for record in recording.records if record.loss_before is not None)
-    state = replace(config.start(1.0 if known is None else known), loss_before=next(before, None))
+    state = replace(rates.starting(config).start(first), loss_before=next(before, None))
 
     losses = _training_loss(recording, recorded)
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
-    rates = Curve(epochs=observed.epochs, times=observed.times)
+    replayed = Curve(epochs=observed.epochs, times=observed.times)
     records: list[Record] = []
     last = len(observed.values) - 1
-    quantity = "multiplier of the schedule" if is_scaled else "learning rate"
-    moments = zip(observed.epochs, observed.values, observed.times, strict=True)
-    for count, (epoch, value, time) in enumerate(moments):
-        rates.values.append(state.rate)
+    rules = rates.rules(config, observed.epochs)
+    moments = zip(observed.epochs, observed.values, observed.times, rules, strict=True)
+    for count, (epoch, value, time, rule) in enumerate(moments):
+        replayed.values.append(state.rate)
         if sign * value < lowest and math.isfinite(value):
             lowest, best = sign * value, Observation(epoch, value)
-        state, decision = config.step(state, value, losses.get(epoch))
+        state, decision = rule.step(state, value, losses.get(epoch))
         if decision.is_action or count in (0, last):
             decisions = [decision]
             if count == last:
-                state, decision = config.finish(state)
+                state, decision = rule.finish(state)
                 decisions.append(decision)
             dated = tuple(_dated(each, epoch, observed.epochs) for each in decisions if each.is_action)
+            quantity = rates.quantity
             records.append(Record(epoch, dated, state.status, epoch + 1, monitor, config.mode, quantity, best, time))
         if progress is not None and count % PROGRESS == 0:
             progress(count)
-    if is_scaled:
-        rates = _product(rates, followed)
+    if recording.records:
+        ends = Timeline(recorded).positions("step", [record.epoch + 1 for record in records])
+        records = [replace(record, steps=round(steps)) for record, steps in zip(records, ends, strict=True)]
     others = {name: curve for name, curve in recorded.curves.items() if name not in recorded.rates}
-    run = replace(recorded, curves={**others, RATE: rates}, records=records)
-    return Replay(config, run, recorded, state, _departure(recording, recorded, run), known is None)
+    run = replace(recorded, curves={**others, **rates.replayed(config, replayed, state.rate)}, records=records)
+    return Replay(config, run, recorded, state, _departure(recording, rates, run), rates.first is None)
 
 
 def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:
@@ -191,7 +173,7 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
         mode: "min" if a smaller metric is better, "max" if a larger one is.
 
     Returns:
-        The training. With our own decisions, if it is a run of ours; else a change of the rate is all that is known.
+        The training, with its decisions if it is a run of ours. Of others, only changes of the rate are known.
     """
     # Whatever shows a run counts from 1, and so do files that count steps.
     first = 0 if recording.unit == "epoch" else 1
@@ -203,18 +185,190 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
     if not records:
         observed = curves[monitor]
         ends = zip(observed.epochs[-1:], observed.times[-1:], strict=True)
-        # The best one the curve tells.
+        # The curve says which value was the best.
         records = [
             Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
         ]
-    return Run(recording.name, curves, records, recording.unit)
+    return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records))
+
+
+# --- the rates of a recorded training --------------------------------------------------------------------------------
+
+
+class _Rates:
+    """The learning rates of a recorded training, in the number that the rule decides about.
+
+    That number is the rate itself. Of several optimizers it is the largest rate, and the others keep their share of it.
+    Under a schedule it is a multiplier of the schedule, and `min_lr` and `max_lr` bound what comes of it.
+
+    Attributes:
+        first: The number before the first decision; None if nothing says it.
+        is_scaled: Whether it is a multiplier.
+        quantity: What the number is, in words.
+        recorded: The training as it was.
+        leading: The curve of the rate, or of the largest one; an empty one if no rate was recorded.
+    """
+
+    def __init__(self, recorded: Run, given: float | None) -> None:
+        self.recorded = recorded
+        curves = [curve for curve in recorded.rates.values() if any(map(math.isfinite, curve.values))]
+        self.leading = max(curves, key=_first, default=Curve())
+        is_foreign_schedule = not recorded.is_scaled and is_schedule(self.leading)
+        self.is_scaled = given is None and (recorded.is_scaled or is_foreign_schedule)
+        decision = next(recorded.decisions, None)
+        if given is not None:
+            self.first: float | None = given
+        elif decision is not None:
+            # Curves hold rounded values, and perhaps not the first one.
+            self.first = decision.rate_before
+        elif self.is_scaled:
+            self.first = 1.0
+        else:
+            self.first = unrounded(_first(self.leading)) if curves else None
+        if not self.is_scaled:
+            self.quantity = "learning rate"
+        else:
+            self.quantity = recorded.quantity if recorded.is_scaled else "multiplier of the schedule"
+
+    def starting(self, config: Rule[Any]) -> Rule[Any]:
+        """The rule before the first observation. Bounds limit what is decided about a schedule, not the schedule."""
+        return replace(config, min_lr=0.0, max_lr=None) if self.is_scaled else config
+
+    def rules(self, config: Rule[Any], epochs: Sequence[int]) -> Iterator[Rule[Any]]:
+        """The rule at the end of each of these epochs, with its bounds in the number that it decides about."""
+        if not self.is_scaled or (config.min_lr == 0 and config.max_lr is None):
+            yield from itertools.repeat(config, len(epochs))
+            return
+        unscaled = self._unscaled(config, epochs)
+        bounded: dict[float, Rule[Any]] = {}
+        for rate in unscaled:
+            if rate not in bounded:
+                bounded = {rate: _bounded(config, rate)}
+            yield bounded[rate]
+
+    def _unscaled(self, config: Rule[Any], epochs: Sequence[int]) -> Iterator[float]:
+        """The schedule's rate at the end of each of these epochs; between known ones it changes by equal factors."""
+        bounds = [bound for bound in (config.min_lr, config.max_lr) if bound]
+        highest = config.max_lr or math.inf
+        known: dict[int, float] = {}
+        for curve in self.recorded.rates.values():
+            for epoch, value, used in zip(curve.epochs, curve.values, self._used(curve.epochs), strict=True):
+                # A rate that was held at a bound says nothing of the schedule. Beyond one, the schedule holds it there.
+                if used and math.isfinite(value) and all(_differ(value, bound) for bound in bounds):
+                    is_beyond = (value < config.min_lr and used < 1) or (value > highest and used > 1)
+                    known[epoch] = max(value if is_beyond else value / used, known.get(epoch, 0.0))
+        points = sorted(known.items()) or [(0, 0.0)]
+        for epoch in epochs:
+            right = bisect.bisect_left(points, (epoch, -math.inf))
+            (x0, y0), (x1, y1) = points[max(right - 1, 0)], points[min(right, len(points) - 1)]
+            if epoch >= x1 or x0 == x1 or y0 <= 0 or y1 <= 0:
+                yield y1 if epoch >= x1 else y0
+            else:
+                yield math.exp(math.log(y0) + (epoch - x0) / (x1 - x0) * math.log(y1 / y0))
+
+    def _used(self, epochs: Sequence[int]) -> Iterator[float]:
+        """The number in force in each of these epochs of the training as it was."""
+        eventful = [record for record in self.recorded.records if record.decisions]
+        if not eventful and not self.is_scaled:
+            yield from _last_known(self.leading, epochs)
+            return
+        # As `Run.rate_used`, for all epochs at once.
+        in_force = eventful[0].decisions[0].rate_before if eventful else 1.0
+        at = 0
+        for epoch in epochs:
+            while at < len(eventful) and eventful[at].epoch < epoch:
+                in_force = eventful[at].decisions[-1].rate
+                at += 1
+            is_now = at < len(eventful) and eventful[at].epoch == epoch
+            yield rate_used(eventful[at]) if is_now else in_force
+
+    def replayed(self, config: Rule[Any], numbers: Curve, final: float) -> dict[str, Curve]:
+        """The learning rates that the decided numbers lead to, by name.
+
+        Args:
+            config: The rule; its bounds are those of the learning rates.
+            numbers: What the rule had decided when each observation was made.
+            final: What it had decided in the end.
+        """
+        if not self.is_scaled and len(self.recorded.rates) < 2:
+            return {RATE: numbers}
+        # Of ours, each rate keeps its share, from which only the bounds hold it off. Those of others may vary.
+        keeps_share = not self.is_scaled and any(self.recorded.decisions)
+        found = {}
+        for name, curve in self.recorded.rates.items():
+            made = found[name] = Curve()
+            start, share = _first(curve), None
+            used = self._used(curve.epochs)
+            decided = _in_force(numbers, final, curve.epochs)
+            for epoch, value, time, before, now in zip(
+                curve.epochs, curve.values, curve.times, used, decided, strict=True
+            ):
+                if before and (share is None or not keeps_share):
+                    share = value / before
+                if _differ(before, now) and share is not None:
+                    base = share if self.is_scaled else start
+                    low, high = min(config.min_lr, base), max(config.max_lr or math.inf, base)
+                    value = min(max(share * now, low), high)
+                made.append(epoch, value, time)
+        return found
+
+
+def _bounded(config: Rule[Any], unscaled: float) -> Rule[Any]:
+    """The rule with bounds for the multiplier of a schedule whose rate is `unscaled`."""
+    if unscaled <= 0 or not math.isfinite(config.min_lr / unscaled):
+        return replace(config, min_lr=0.0, max_lr=None)  # A schedule at zero stays there, whatever the multiplier.
+    max_lr = None if config.max_lr is None else config.max_lr / unscaled
+    return replace(
+        config,
+        min_lr=config.min_lr / unscaled,
+        max_lr=max_lr if max_lr is None or math.isfinite(max_lr) else None,
+    )
+
+
+def _last_known(curve: Curve, epochs: Sequence[int]) -> Iterator[float]:
+    """The value of a curve at each of these epochs, or before it."""
+    at = 0
+    for epoch in epochs:
+        while at + 1 < len(curve.epochs) and curve.epochs[at + 1] <= epoch:
+            at += 1
+        yield curve.values[at]
+
+
+def _in_force(numbers: Curve, final: float, epochs: Sequence[int]) -> Iterator[float]:
+    """The decided number in each of these epochs; a decision takes effect in the next epoch."""
+    at = 0
+    for epoch in epochs:
+        while at < len(numbers.epochs) and numbers.epochs[at] < epoch:
+            at += 1
+        yield numbers.values[at] if at < len(numbers.epochs) else final
+
+
+def _first(curve: Curve) -> float:
+    return next(filter(math.isfinite, curve.values), 0.0)
+
+
+def unrounded(rate: float) -> float:
+    """The number of fewest digits that float32 rounds to this one; the number itself if it is no float32.
+
+    A rate of 0.1 is recorded as 0.10000000149011612, and must not be above a `max_lr` of 0.1.
+    """
+    try:
+        if struct.unpack("f", struct.pack("f", rate))[0] != rate:
+            return rate
+    except OverflowError:
+        return rate
+    shorter = (float(f"{rate:.{digits}g}") for digits in range(1, 9))
+    return next((each for each in shorter if struct.pack("f", each) == struct.pack("f", rate)), rate)
+
+
+# --- where the two part ----------------------------------------------------------------------------------------------
 
 
 def _training_loss(recording: Recording, run: Run) -> dict[int, float]:
-    """By epoch, as far as it was recorded."""
+    """The training loss by epoch, as far as it was recorded."""
     try:
         curve = run.curves[recording.resolve("loss")]
-    except CurveError:  # There is none, or nobody can say which of them it is.
+    except CurveError:  # There is none, or several may be meant.
         return {}
     return dict(zip(curve.epochs, curve.values, strict=True))
 
@@ -224,18 +378,18 @@ def _dated(decision: Decision, epoch: int, epochs: Sequence[int]) -> Decision:
     return replace(decision, epoch=epoch, since_epoch=since)
 
 
-def _departure(recording: Recording, recorded: Run, run: Run) -> int | None:
+def _departure(recording: Recording, rates: _Rates, run: Run) -> int | None:
     """The first epoch at whose end the two did not do the same; None if there is none."""
     if recording.records:
-        mine, theirs = _done(run), _done(recorded)
+        mine, theirs = _done(run), _done(rates.recorded)
     else:
-        # What else a decision does than to change the rate, the training has not done.
+        # The training has done nothing but to change the rate.
         mine = [
             _Deed(deed.epoch, "", math.nan if "restore" in deed.what else deed.ratio)
             for deed in _done(run)
             if deed.ratio != 1 or "restore" in deed.what
         ]
-        theirs = _changes(recorded.curves.get(RATE, Curve()))
+        theirs = _changes(rates.leading)
     for one, other in itertools.zip_longest(mine, theirs):
         if one is None or other is None:
             return int((one or other).epoch)
@@ -264,8 +418,8 @@ def _done(run: Run) -> list[_Deed]:
 
 
 def _changes(curve: Curve) -> list[_Deed]:
-    """The epochs at whose end the recorded rate changed, and by what factor; none of a schedule's."""
-    if _is_schedule(curve):
+    """The epochs at whose end the recorded rate changed, and by what factor; changes of a schedule do not count."""
+    if is_schedule(curve):
         return []
     return [
         _Deed(epoch, "", after / before if before else math.inf)
@@ -274,22 +428,13 @@ def _changes(curve: Curve) -> list[_Deed]:
     ]
 
 
-def _is_schedule(curve: Curve) -> bool:
+def is_schedule(curve: Curve) -> bool:
+    """Whether a recorded rate followed a schedule."""
     pairs = len(curve.values) - 1
     changes = sum(itertools.starmap(_differ, itertools.pairwise(curve.values)))
     return pairs >= SHORTEST_SCHEDULE and changes >= SCHEDULED * pairs
 
 
 def _differ(before: float, after: float) -> bool:
-    # Equal ones, nearly all, without a further call.
+    # Nearly all are equal, and need no further call.
     return before != after and not math.isclose(before, after, rel_tol=SAME)
-
-
-def _product(multipliers: Curve, schedule: Curve) -> Curve:
-    """The rate where both are known."""
-    scheduled = dict(zip(schedule.epochs, schedule.values, strict=True))
-    product = Curve()
-    for epoch, multiplier, time in zip(multipliers.epochs, multipliers.values, multipliers.times, strict=True):
-        if epoch in scheduled:
-            product.append(epoch, multiplier * scheduled[epoch], time)
-    return product

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from keras_lrplateau.rule.words import change
 from keras_lrplateau.settings import RuleName
 
 Kind = Literal[
@@ -180,10 +181,7 @@ class Decision:
         Args:
             quantity: What `rate` is: the rate, or the multiplier of a schedule.
         """
-        if self.rate != self.rate_before:
-            what = f"{quantity} {self.rate_before:.6g} -> {self.rate:.6g}"
-        else:
-            what = f"{quantity} stays {self.rate:.6g}"
+        stays = "stays " if self.rate == self.rate_before else ""
         back = {
             None: "",
             "candidate": "",  # Nothing goes back to one.
@@ -191,7 +189,9 @@ class Decision:
             "best": ", weights back to the best",
             "raise": ", weights back to before the raise",
         }
-        return f"{self.kind}: {what}{back[self.restore]} ({self.reason})"
+        return (
+            f"{self.kind}: {quantity} {stays}{change(self.rate_before, self.rate)}{back[self.restore]} ({self.reason})"
+        )
 
 
 class Step(NamedTuple, Generic[StateT]):

@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
-from keras_lrplateau.resume import state_file
-from keras_lrplateau.resume.run_dirs import Files, open_files
-from keras_lrplateau.resume.state_file import Entry, Pending, StateFile
+from keras_lrplateau.files import locks
+from keras_lrplateau.files.locks import Claim
+from keras_lrplateau.resume import claim, state_file
+from keras_lrplateau.resume.claim import Files, open_files
+from keras_lrplateau.resume.entries import Entries, Entry
+from keras_lrplateau.resume.state_file import Pending, StateFile
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.snapshots import Snapshots
 
@@ -34,7 +37,7 @@ class Found:
 
     run_dir: Path | None
     own_folder: Path | None
-    entries: Sequence[Entry]
+    entries: Entries
     pending: Pending | None
     messages: Sequence[str]
     failure: OSError | None
@@ -52,7 +55,7 @@ class Memory:
     def __init__(self) -> None:
         self.file: StateFile | None = None
         self.folder: Path | None = None
-        self._locks: list[Path] = []
+        self._claims: list[Claim] = []
 
     def open(
         self,
@@ -80,50 +83,46 @@ class Memory:
         rank, files, refusal = processes.rank(), Files(), None
         if rank == 0:
             try:
-                files = open_files(
-                    log_dir, state_path, "raise", settings, epoch, iterations, takes_over=takes_over, owner=owner
-                )
+                files = open_files(log_dir, state_path, settings, epoch, iterations, takes_over=takes_over, owner=owner)
             except (OSError, RuntimeError, ValueError) as error:
                 if processes.count() == 1:
                     raise
                 refusal = f"{type(error).__name__}: {error}"
-        self._claim(files.locks)
+        self._claim(files.claims)
         self.file = files.state
-        entries = [] if files.state is None else files.state.entries
+        entries = Entries() if files.state is None else files.state.entries
         self.folder = own = None if files.state is None else state_file.snapshot_folder(files.state.path)
         if processes.count() > 1:
             folder = None if own is None else os.fspath(own)
-            mine = {"refusal": refusal, "folder": folder, "entries": state_file.entries_to_json(entries)}
+            mine = {"refusal": refusal, "folder": folder, "entries": entries.texts}
             known = processes.gather(mine)[0]
             if known["refusal"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
             if rank > 0 and known["folder"] is not None:
-                entries = state_file.entries_from_json(known["entries"])
+                entries = Entries(known["entries"])
                 self.folder = Path(known["folder"])
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
         return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure)
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """A new run directory, for the copy of a callback in the middle of a training."""
-        files = open_files(log_dir, False, "raise", {}, 0, 0, takes_over=False, owner=owner)
-        self._claim(files.locks)
+        files = open_files(log_dir, False, {}, 0, 0, takes_over=False, owner=owner)
+        self._claim(files.claims)
         return files.run_dir
 
     def release(self) -> None:
         """Give up what is claimed. Doing it twice is fine."""
-        state_file.release(self._locks)
+        locks.release(self._claims)
 
     def add(self, entry: Entry) -> None:
         """Take an entry for the state file, which `write` writes."""
         assert self.file is not None
-        self.file.entries.append(entry)
-        self.file.pending = None
-        self.file.is_finished = False  # There may be a fit after `finish`.
+        self.file.add(entry)
 
     def end(self, entry: Entry) -> None:
         """Training has ended: what was decided since the last entry belongs to its epoch."""
         assert self.file is not None
-        last = self.file.entries.pop()
+        last = self.file.entries[-1]
         whole = replace(
             entry,
             epoch=last.epoch,
@@ -133,26 +132,28 @@ class Memory:
             rates_before=last.rates_before,
             decisions=last.decisions + entry.decisions,
         )
-        self.add(whole)
+        self.file.keep(len(self.file.entries) - 1)
+        self.file.add(whole)
         self.file.is_finished = True
 
     def forget(self, epoch: int, iterations: int) -> None:
         """Training begins again with this epoch: what is known of it and of later ones is void."""
         if self.file is not None:
-            del self.file.entries[self.file.until(epoch, iterations) :]
+            self.file.keep(self.file.entries.until(epoch, iterations))
 
     def write(self, snapshots: Snapshots) -> None:
-        """Write the file, and remove the copies that nobody can need any more.
+        """Write the file, and remove the copies that no resumed training needs.
 
         Raises:
             OSError: Something could not be written; the next call tries again.
         """
         assert self.file is not None
+        claim.renew(self._claims)
         self.file.write()
         snapshots.clean(self.file.recent_snapshots)
         if snapshots.failure is not None:
             raise snapshots.failure
 
-    def _claim(self, locks: list[Path]) -> None:
-        self._locks = locks
-        weakref.finalize(self, state_file.release, locks)  # An interrupted fit ends without `release`.
+    def _claim(self, claims: list[Claim]) -> None:
+        self._claims = claims
+        weakref.finalize(self, locks.release, claims)  # An interrupted fit ends without `release`.

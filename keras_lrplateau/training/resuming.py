@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_lrplateau.resume.state_file import Entry, Pending
+from keras_lrplateau.resume.entries import Entries, Entry
+from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Snapshot
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.memory import Found
@@ -105,9 +105,7 @@ def settings_of(session: Session) -> dict[str, Any]:
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
-def _resume(
-    session: Session, epoch: int, entries: Sequence[Entry], pending: Pending | None, is_training_over: bool
-) -> None:
+def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | None, is_training_over: bool) -> None:
     """Be as the session was that wrote these entries, and do to the model what its weights have not seen yet.
 
     Args:
@@ -118,7 +116,7 @@ def _resume(
         is_training_over: Whether no epoch is left.
     """
     last, first = entries[-1], entries[0]
-    _adopt_entries(session, entries)
+    _adopt_entries(session, entries, last)
     rates = session.rates
     # What is found is of the backup or as compiled; anything else was set since, which is for the end of the epoch to
     # notice.
@@ -131,7 +129,7 @@ def _resume(
     if restored is not None and is_at_once and session.iterations == last.iterations_before:
         # The weights are from before the decision; or, where the count is the same afterwards, perhaps from after it,
         # and then it does no harm.
-        was = entries[-2].snapshots if len(entries) > 1 else {}
+        was = entries.snapshots_at(-2) if len(entries) > 1 else {}
         is_there = _adopt(session, restored, was.get(restored, last.snapshots.get(restored)))
         if is_there or session.iterations != last.iterations:
             session.restore(restored)
@@ -139,7 +137,7 @@ def _resume(
     if is_ours:
         rates.write(session.known_state.rate)
     elif last.epoch + last.is_over < epoch:
-        # It was decided after the file's last entry, of which the user has heard.
+        # It was decided after the file's last entry, and the user was told so.
         session.notice_override(last.epoch, is_known=True)
     if missing and not is_training_over:
         _make_up_for(session, missing, last)
@@ -150,11 +148,10 @@ def _resume(
     session.iterations = iterations_of(session.optimizer)
 
 
-def _adopt_entries(session: Session, entries: Sequence[Entry]) -> None:
-    last = entries[-1]
-    session.first_epoch = entries[0].epoch
-    session.observed = [entry.epoch for entry in entries if entry.has_observation]
-    session.decisions = [decision for entry in entries for decision in entry.decisions]
+def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
+    session.first_epoch = entries.first_epoch
+    session.observed = entries.observed
+    session.decisions = entries.decisions
     session.remembered = len(session.decisions)
     session.best, session.steps = last.best, last.steps
     if last.window:

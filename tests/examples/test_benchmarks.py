@@ -1,13 +1,21 @@
-"""The benchmarks of big models, of the GPU, of plateau detectors and of recovery run, at a tiny size."""
+"""The benchmarks of big models, of the GPU, of plateau detectors, of recovery and of excursions run, at a tiny size."""
 
+import importlib
 import importlib.util
+import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+
+import keras_lrplateau
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
 
@@ -156,3 +164,64 @@ def test_the_benchmark_of_recovery_repeats_keras_own_fits() -> None:
     assert done.returncode == 0, done.stdout
     for fit, epochs in (("model fit", "2"), ("min_lr", "4"), ("cooldown", "4")):
         assert in_table(done.stdout, fit, "Keras' own fits, on jax") == [epochs, "2", "0", "0"]
+
+
+@pytest.fixture(scope="module")
+def excursions() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module("excursions")
+    sys.path.remove(str(BENCHMARKS))
+
+
+def rates(rule: Any, values: Iterable[float], start: float) -> list[float]:
+    """The rate after each value."""
+    state, followed = rule.start(start), []
+    for value in values:
+        state, decision = rule.step(state, value)
+        followed.append(decision.rate)
+    return followed
+
+
+def test_a_design_without_excursions_is_the_plain_plateau_rule(excursions: ModuleType) -> None:
+    random = np.random.default_rng(0)
+    cuts = 0
+    for factor, patience in ((0.1, 10), (0.5, 2)):
+        plain = keras_lrplateau.Config(factor=factor, patience=patience, max_raises=0, recover=False)
+        design = excursions.Design(name="none", epochs=60, times=0, factor=factor, patience=patience)
+        for _ in range(20):
+            values = np.cumsum(random.normal(-0.1, 1, 60)).tolist()
+            assert rates(design, values, 0.1) == rates(plain, values, 0.1)
+            cuts += rates(design, values, 0.1)[-1] < 0.1
+    assert cuts > 20
+
+
+@pytest.mark.parametrize(("level", "kind"), [(0.5, "success"), (1.0, "rollback")])
+def test_a_design_raises_a_stalled_rate_comes_back_by_a_cosine_and_judges_at_the_end(
+    excursions: ModuleType, level: float, kind: str
+) -> None:
+    design = excursions.Design(
+        name="", epochs=14, factor=0.1, patience=2, after=2, depth=0.01, height=10.0, length=None, judge="both"
+    )
+    stalled = [1.0] * 7  # The best; then two cuts and a stall, of two values each.
+    state, decisions = design.start(1.0), []
+    for value in stalled + [level] * 7:
+        state, decision = design.step(state, value)
+        decisions.append(decision)
+
+    assert [decision.kind for decision in decisions[:7]] == ["best", "hold", "cut", "hold", "cut", "hold", "raise"]
+    assert decisions[6].save == "raise"
+    cosine = [0.01 + 9.99 * (1 + math.cos(math.pi * epoch / 7)) / 2 for epoch in range(7)]
+    assert [decision.rate for decision in decisions[6:]] == pytest.approx([*cosine, 0.01])
+    assert decisions[-1].kind == kind
+    assert decisions[-1].restore == (None if kind == "success" else "raise")
+    assert [decision.kind for decision in decisions[7:-1]].count("best") == (kind == "success")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_excursions_compares_them_by_pairs() -> None:
+    done = run("raise_defaults.py", "--tasks", "reporting", "--only", "cancer", "--seeds", "1", "--epochs", "6")
+
+    assert done.returncode == 0, done.stdout
+    # In six epochs nothing stalls.
+    title = "Reporting tasks: designs of an excursion, against the plain plateau"
+    assert in_table(done.stdout, "chosen", title)[0] == "0 of 42"

@@ -21,7 +21,7 @@ from keras_lrplateau.recordings.names import direction
 from keras_lrplateau.recordings.objects import from_history
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.recordings.replay import Replay, replay
+from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import draw
@@ -110,11 +110,96 @@ def test_epochs_without_validation_are_no_observations() -> None:
 def test_a_schedule_is_scaled_as_in_a_training() -> None:
     """The rate of each step is that of the schedule times what was decided."""
     rates = [0.1 * 0.9**i for i in range(12)]
-    found = replay(recorded([1.0] * 12, rates), Config(patience=4, factor=0.5, min_lr=1.0))
+    found = replay(recorded([1.0] * 12, rates), Config(patience=4, factor=0.5))
     assert [(each.epoch, each.rate) for each in found.decisions] == [(4, 0.5), (8, 0.25)]
     assert found.run.is_scaled
     multipliers = [*[1.0] * 5, *[0.5] * 4, *[0.25] * 3]
     assert found.run.curves["learning_rate"].values == pytest.approx(np.multiply(rates, multipliers))
+
+
+SCHEDULE = {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.9}
+
+UNDER_A_SCHEDULE = [
+    {"factor": 0.5, "patience": 1, "max_raises": 0},
+    {"factor": 0.5, "patience": 1, "max_raises": 0, "min_lr": 0.03},
+    {"factor": 0.5, "patience": 1, "max_lr": 0.05, "raise_after": 1, "raise_factor": 4.0},
+]
+
+
+@pytest.mark.parametrize("settings", UNDER_A_SCHEDULE, ids=repr)
+def test_the_bounds_of_a_schedule_are_those_of_the_training(settings: dict[str, Any], tmp_path: Path) -> None:
+    """They bound the learning rate, so where they bound the multiplier depends on where the schedule is."""
+    values = [1.0, *[2.0] * 9, 0.5, *[2.0] * 5]
+    adapt = AdaptLROnPlateau(**settings, log_dir=tmp_path)
+    schedule = keras.optimizers.schedules.ExponentialDecay(**SCHEDULE)
+    history = fit(tiny_model(SGD(schedule)), scripted(*values), adapt, epochs=len(values))
+    kinds = {each.kind for each in adapt.decisions}
+    assert kinds >= ({"cut", "raise", "rollback"} if "max_lr" in settings else {"cut"})
+    if {"min_lr", "max_lr"} & settings.keys():
+        unbounded = AdaptLROnPlateau(**{**settings, "min_lr": 0.0, "max_lr": None})
+        fit(tiny_model(SGD(schedule)), scripted(*values), unbounded, epochs=len(values))
+        assert [each.rate for each in adapt.decisions] != [each.rate for each in unbounded.decisions], "they count"
+
+    (recording,) = read(tmp_path)
+    found = replay(recording, Config(**settings))
+    assert found.departs is None
+    assert [(each.epoch, each.kind) for each in found.decisions] == [
+        (each.epoch, each.kind) for each in adapt.decisions
+    ]
+    assert [each.rate for each in found.decisions] == pytest.approx([each.rate for each in adapt.decisions], rel=1e-5)
+    assert found.run.curves["learning_rate"].values == pytest.approx(history["learning_rate"], rel=1e-5)
+    assert found.run.quantity == found.recorded.quantity == "multiplier of the schedule"
+    assert [record.steps for record in found.run.records] == [record.epoch + 1 for record in found.run.records]
+
+
+@pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer"), reason="a later release of Keras")
+def test_several_optimizers_are_replayed_by_the_largest_rate_and_keep_their_shares(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"patience": 1, "factor": 0.1, "min_lr": 0.002, "max_raises": 0}
+    values = [1.0, *[2.0] * 6]
+    kernels = {".*kernel": keras.optimizers.SGD(0.1, name="large")}
+    both = keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(SGD(0.01, name="small"), kernels))
+    adapt = AdaptLROnPlateau(**settings, log_dir=tmp_path)
+    history = fit(tiny_model(both), scripted(*values), adapt, epochs=len(values))
+    assert [each.rate for each in adapt.decisions if each.kind == "cut"] == pytest.approx([0.01, 0.002])
+    (recording,) = read(tmp_path)
+    found = replay(recording, Config(**settings))
+    assert [(each.epoch, each.rate_before, each.rate) for each in found.decisions] == [
+        (each.epoch, each.rate_before, each.rate) for each in adapt.decisions
+    ]
+    assert (found.departs, found.is_relative) == (None, False)
+    assert "learning_rate" not in found.run.curves
+    for name in ("learning_rate_large", "learning_rate_small"):
+        assert found.run.curves[name].values == pytest.approx(history[name]), name
+    later = replay(recording, Config(**{**settings, "patience": 3}))
+    assert later.run.curves["learning_rate_large"].values == pytest.approx([*[0.1] * 4, *[0.01] * 3])
+    assert later.run.curves["learning_rate_small"].values == pytest.approx([*[0.01] * 4, *[0.002] * 3])
+
+
+def test_parameter_groups_of_others_follow_the_largest_rate() -> None:
+    """The recorded rates fell in epoch 3; the replayed ones fall where the rule decides it."""
+    groups = {"lr_a": [0.1, 0.1, 0.05, 0.05], "lr_b": [0.01, 0.01, 0.005, 0.005]}
+    found = replay(from_history({"val_loss": [1.0, 2.0, 2.0, 2.0], **groups}), Config(patience=2, factor=0.1))
+    assert [(each.epoch, each.rate_before, each.rate) for each in found.decisions] == [(2, 0.1, pytest.approx(0.01))]
+    assert found.run.curves["learning_rate_a"].values == pytest.approx([0.1, 0.1, 0.1, 0.01])
+    assert found.run.curves["learning_rate_b"].values == pytest.approx([0.01, 0.01, 0.01, 0.001])
+    assert (found.departs, found.is_relative) == (1, False)
+    doubled = replay(
+        from_history({"val_loss": [1.0, 0.5], **{"lr_a": [0.1] * 2, "lr_b": [0.01] * 2}}), Config(), rate=0.2
+    )
+    assert doubled.run.curves["learning_rate_b"].values == pytest.approx([0.02, 0.02])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 3e-4, 1e-7])
+def test_a_rate_that_was_recorded_in_float32_is_not_above_its_own_bound(rate: float) -> None:
+    rounded = float(np.float32(rate))
+    found = replay(
+        recorded([1.0, 2.0, 2.0], [rounded] * 3), Config(patience=2, factor=0.5, max_lr=rate, min_lr=rate / 4)
+    )
+    assert [(each.rate_before, each.rate) for each in found.decisions] == [(rate, rate / 2)]
+    exact = math.nextafter(rate, 1.0)
+    assert (
+        replay(recorded([1.0, 2.0, 2.0], [exact] * 3), Config(patience=2, factor=0.5)).decisions[0].rate_before == exact
+    )
 
 
 @given(st.lists(st.floats(), max_size=60), st.integers(0, 4), st.sampled_from(["min", "max"]))
@@ -210,6 +295,13 @@ def test_mistakes_are_named() -> None:
         replay(recorded([1.0]), Config(), rate=-1.0)
 
 
+def test_a_run_of_ours_with_negative_epochs_is_refused() -> None:
+    record = Record(1, (), "holding", 30, "val_loss", "min", "learning rate", None, 0.0)
+    recording = Recording("spoilt", "epoch", {"val_loss": Curve([-3, -2, 1], [1.0] * 3, [0.0] * 3)}, (record,))
+    with pytest.raises(CurveError, match=r"^spoilt: 'val_loss' has a value in epoch -3"):
+        replay(recording, Config())
+
+
 def test_progress_is_told_of_now_and_then() -> None:
     seen: list[int] = []
     replay(recorded([1.0] * 25_000), Config(), progress=seen.append)
@@ -238,16 +330,6 @@ def test_a_recording_that_is_replayed_stays_as_it_is() -> None:
 )
 def test_the_name_of_a_metric_tells_its_direction_or_does_not(name: str, expected: str | None) -> None:
     assert direction(name) == expected
-
-
-def test_the_picture_shows_from_where_on_it_would_have_been_different() -> None:
-    recording = recorded([1, 2, 2, 0.5, 0.4], [0.1] * 5)
-    found: Replay = replay(recording, Config(patience=2, factor=0.5))
-    figure = found.figure().to_plotly_json()
-    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in figure["data"]}
-    (band,) = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "would have been different"]
-    assert (band["x0"], band["x1"]) == (3, 5)
-    assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
 
 
 def test_the_records_of_a_run_of_ours_are_what_was_decided_in_it() -> None:

@@ -40,7 +40,8 @@ from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.history import tags
-from keras_lrplateau.history.run import Axis, Observation
+from keras_lrplateau.history.axes import Axis, Timeline
+from keras_lrplateau.history.run import Observation
 from keras_lrplateau.training import snapshots as snapshots_module
 
 EXCURSION = {"patience": 1, "factor": 0.5, "raise_factor": 2.0, "raise_after": 1, "max_raises": 1, "recover": False}
@@ -1126,7 +1127,7 @@ def test_a_training_that_goes_on_at_a_later_epoch_has_the_steps_of_before(tmp_pa
     fit(model, scripted(1.0, 2.0, 0.5), adapt, initial_epoch=5, epochs=8)
     assert in_short(adapt) == [(5, [], "holding"), (6, ["cut"], "holding"), (7, [], "holding")]
     assert [record.steps for record in adapt.run.records] == [17, 18, 19]
-    assert adapt.run.positions("step", [0, 3, 6, 8]) == pytest.approx([0, 17 / 2, 17, 19])
+    assert Timeline(adapt.run).positions("step", [0, 3, 6, 8]) == pytest.approx([0, 17 / 2, 17, 19])
     assert plateaus(adapt) == [("cut", 6, 6)]
     assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [5, 6, 7], "records": [5, 6, 7]}
     assert adapt.figure().data
