@@ -871,7 +871,11 @@ def _contradictions(state: State) -> Iterator[str]:
     yield from checks.too_many(state, counts)
     if state.excursion is not None and (not state.raises or state.excursion.done >= state.excursion.length):
         yield "an excursion is open that has not begun, or is over"
+    if state.excursion is not None and (state.rate < state.excursion.rate or state.excursion.top < state.rate):
+        yield f"an excursion is open, but not at a rate of {state.rate}"
     if state.best is None and (state.kept is not None or state.candidate is not None) and state.aside is None:
         yield "there is a snapshot of a best, but no best"
+    if state.recovery is not None and state.kept is not None and not state.watch.has_learned and state.aside is None:
+        yield "training went back to the best, and begins"
     if state.aside is not None and (state.raises or state.aside.raises or state.aside.kept is None):
         yield "a state is put aside only after a sound best and before any raise"
