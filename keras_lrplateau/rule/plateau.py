@@ -29,7 +29,7 @@ The rules:
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead after at least one fruitless cut: restart, once. What was reached is put aside with its
+   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with its
       snapshot; if the restart stalls without beating it, it comes back;
    b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
       none after it began with a rise of the loss, and none that the observations left cannot judge;
@@ -642,7 +642,7 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience)
-        if is_dead and (state.cuts or at_floor):
+        if is_dead and (state.rate < state.start_rate or at_floor):
             return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
     if at_floor and state.exhausted:
         return hold(state, value)
@@ -731,6 +731,7 @@ def _end_excursion(
     config: Config, state: State, excursion: Excursion, value: float | None, kind: Kind, reason: str
 ) -> Step[State]:
     after = replace(state, rate=excursion.rate_before, excursion=None, cuts=0, wait=0, cooldown=config.cooldown)
+    after = replace(after, watch=state.watch.elsewhere())
     return decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
@@ -807,7 +808,7 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
     """The restart was no better: back to the best from before, and on from there."""
     # What the watch had to say has been tried.
-    watch = replace(aside.watch, has_learned=True)
+    watch = replace(aside.watch.elsewhere(), has_learned=True)
     after = replace(aside, observations=state.observations, wait=0, watch=watch, rate_too_high=state.rate_too_high)
     return decide(state, after, "rollback", value, reason, restore="best" if config.rollback else None)
 

@@ -17,10 +17,10 @@ The rules:
 2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite. Then suspect.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
    says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
-4. Dead: the mean training loss rose above that before training while training began, came down, and has been flat ever
+4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
-   learning. Where that constant is no better than no training a rise to `ROSE` is enough; where it is (targets that are
-   not centred), the loss must have risen to `ROSE_FAR`. It is confirmed by time, see `dead`.
+   learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
+   targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since. Time confirms it, see `dead`.
 5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
 
 A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
@@ -58,7 +58,7 @@ LEVEL = 0.9
 """A loss above this share of that before training is no better than no training."""
 
 FALL = 0.95
-"""A loss below this share of the one that it came down to shows that the network learns."""
+"""A loss below this share of the one that it came down to, and below `LEVEL`, shows that the network learns."""
 
 LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
@@ -98,6 +98,10 @@ class Watch:
     since: int = 0
     level: float | None = None
     has_learned: bool = False
+
+    def elsewhere(self) -> Watch:
+        """The same after training went back to other weights."""
+        return self if self.far_worse is None else replace(self, far_worse=None)
 
 
 class Finding(NamedTuple):
@@ -214,14 +218,14 @@ def _watched(watch: Watch, loss: float, loss_before: float | None) -> Watch:
     since = watch.since + 1
     if watch.level is None or since <= GRACE:
         return replace(watch, since=since, level=loss if watch.level is None else min(loss, watch.level))
-    return replace(watch, since=since, has_learned=loss < FALL * watch.level)
+    return replace(watch, since=since, has_learned=loss < min(FALL * watch.level, LEVEL * loss_before))
 
 
 def _no_learning(watch: Watch, loss_before: float | None) -> str:
     rose = f"the training loss rose from {loss_before:.6g} to {watch.peak:.6g} as training began"
     if watch.level is None:
         return rose
-    return f"{rose}, came down to {watch.level:.6g}, and is flat since: {watch.since} observations"
+    return f"{rose}, came down to {watch.level:.6g}, and has shown no learning in {watch.since} observations since"
 
 
 READ = checks.record(
