@@ -27,6 +27,7 @@ Kind = Literal[
     "restart",
     "exhausted",
     "override",
+    "phase",
     "search",
     "settle",
     "anneal",
@@ -43,6 +44,7 @@ diverged    training broke: back to earlier weights, far lower rate
 restart     training was damaged from the start: back to the first weights, far lower rate
 exhausted   nothing is left to try, but cuts
 override    the rate was changed by other hands; the rule goes on from what it found
+phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 

@@ -14,7 +14,8 @@ best one.
 The rules:
 
 1. Weights that are not finite are broken, whatever a metric makes of them: an accuracy is finite on NaN.
-2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite. Then suspect.
+2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
+   is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
    says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
@@ -136,13 +137,11 @@ def assess(
     """
     if evidence.is_finite is False:
         return Finding("broken", "the weights are not finite", watch, may_be_kept=False)
-    for name, number in (("metric", value), ("training loss", loss)):
-        if number is not None and not math.isfinite(number):
-            # A loss may overflow on weights that are fine; a metric may be undefined on this epoch's samples.
-            if evidence.is_finite and (evidence.is_validated or number is not value):
-                reason = f"the {name} is {number}, though the weights are finite"
-                return Finding("suspect", reason, watch, may_be_kept=False)
-            return Finding("broken", f"the {name} is {number}", watch, may_be_kept=False)
+    if not math.isfinite(value):
+        is_fine = loss is not None and math.isfinite(loss) and not exceeds(loss, loss_before, FAR_WORSE)
+        return _not_finite("metric", value, watch, bool(evidence.is_finite and evidence.is_validated and is_fine))
+    if loss is not None and not math.isfinite(loss):
+        return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
     if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
@@ -160,6 +159,13 @@ def assess(
         reason = f"{evidence.skipped:.0%} of the optimizer steps were skipped"
         return Finding("suspect", reason, watch, may_be_kept=True)
     return Finding("sound", "", watch, may_be_kept=True)
+
+
+def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+    """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
+    if may_be_fine:
+        return Finding("suspect", f"the {name} is {number}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {number}", watch, may_be_kept=False)
 
 
 def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
