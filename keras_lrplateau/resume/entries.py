@@ -182,13 +182,18 @@ class Entries(Sequence[Entry]):
         except KeyError:
             missing = [name for name in _OF_ONE_ENTRY if name not in changes]
             raise ValueError(f"entry must be complete. Received: an entry without {missing}") from None
-        is_right = type(found.epoch) is int and type(found.iterations_before) is type(found.iterations) is int
-        require(is_right and type(found.is_over) is bool, "entry", "with numbers and flags", changes)
-        require(mark is None or mark.epoch <= found.epoch, "epochs of entries", "in order", found.epoch)
+        # Not `require`: of a hundred thousand entries, calls would take most of the time.
+        if not type(found.epoch) is type(found.iterations_before) is type(found.iterations) is int:
+            raise ValueError(f"entry must have integers for epoch and iterations. Received: {changes!r}")
+        if type(found.is_over) is not bool:
+            raise ValueError(f"is_over must be true or false. Received: {found.is_over!r}")
+        if mark is not None and found.epoch < mark.epoch:
+            raise ValueError(f"epochs of entries must be in order. Received: {found.epoch!r}")
         self.texts.append(text)
         self._marks.append(found)
         self._last = None
-        self._note_files(found)
+        if mark is None or found.epoch != mark.epoch or found.snapshots is not mark.snapshots:
+            self._note_files(found)
 
     def keep(self, count: int) -> None:
         """Forget all but the first ones."""
@@ -202,7 +207,8 @@ class Entries(Sequence[Entry]):
 
     def _note_files(self, mark: _Mark) -> None:
         if mark.epoch not in self._files:
-            self._files = {epoch: files for epoch, files in self._files.items() if epoch >= mark.epoch - 1}
+            before = self._files.get(mark.epoch - 1)
+            self._files = {} if before is None else {mark.epoch - 1: before}
             self._files[mark.epoch] = set()
         self._files[mark.epoch].update(mark.snapshots.values())
 
