@@ -621,7 +621,7 @@ class Torture:
         folder = self.reference(task)
         child = self.start(replace(task, folder=str(folder), log_dir=str(folder / "logs")))
         if (yield from finished(child)) != 0 or child.warnings:
-            raise RuntimeError(f"a training that nobody has touched has failed: {child.warnings} {child.output[-3000:]}")
+            raise RuntimeError(f"an untouched training has failed: {child.warnings} {child.output[-3000:]}")
 
     def scenario(self, task: Task, kills: list[str], at: int | None = None) -> Steps:
         """Kill it as often as that, each time anew, let it end, and compare; in this epoch, or spread over all."""
