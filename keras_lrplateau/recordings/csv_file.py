@@ -135,6 +135,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     if layout.line > 1:
         table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
     columns = _Columns(table, names, layout.separator, cut=not text.endswith("\n"))
+    size = len(names)
     prose: list[int] = []
     lines, offset = array("Q"), layout.line - 1
     table.lines = lines
@@ -146,7 +147,9 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
             if len(places) > len(rows):  # There are line breaks in cells.
                 places = list(itertools.accumulate((1 + "".join(row).count("\n") for row in rows), initial=at))[1:]
             at = offset + reader.line_num
-            if header in rows or not all(map(any, rows)) or any(_may_be_prose(row, names) for row in rows):
+            # Of nearly all chunks, this is the only look at each row.
+            is_clean = {size} == set(map(len, rows)) and _NUMERIC.issuperset({row[0][:1] for row in rows})
+            if header in rows or not is_clean or not all(map(any, rows)):
                 kept: list[tuple[int, list[str]]] = []
                 for place, row in zip(places, rows, strict=True):
                     if row == header:
@@ -179,14 +182,10 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     return [table]
 
 
-def _may_be_prose(row: Sequence[str], names: Sequence[str]) -> bool:
-    return len(row) != len(names) or row[0][:1] not in _NUMERIC
-
-
 def _is_prose(row: Sequence[str], names: Sequence[str]) -> bool:
     """Whether a line is a text between the rows, such as a warning or a traceback; names of columns are none."""
     return (
-        _may_be_prose(row, names)
+        (len(row) != len(names) or row[0][:1] not in _NUMERIC)
         and not any(cell.strip() in names for cell in row)
         and not any(map(is_number, row))
         and (len(row) != len(names) or any(cell.strip() for cell in row[1:]))

@@ -96,6 +96,8 @@ def _metrics(run: Path) -> dict[str, Path]:
 
 def _curve(text: str) -> Curve | None:
     """The values of a metric as they were logged; None if the text is something else. A last line may be cut off."""
+    if _LINE.match(text) is None:
+        return None
     lines = [line.strip() for line in text.split("\n")]
     matches = [_LINE.fullmatch(line) for line in lines if line]
     if (

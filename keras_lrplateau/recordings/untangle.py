@@ -50,8 +50,9 @@ def untangled(table: Table) -> list[Table]:
 
 def _trainings(table: Table) -> list[Table]:
     """The rows of each training, by the columns that tell trainings apart."""
-    cells = {name: _shown(values) for name, values in (*table.columns.items(), *table.texts.items())}
-    names = [name for name in cells if plain(name) in GROUPS and len(set(cells[name])) > 1]
+    every = {**table.columns, **table.texts}
+    cells = {name: _shown(every[name]) for name in every if plain(name) in GROUPS}
+    names = [name for name in cells if len(set(cells[name])) > 1]
     if not names:
         return [table]
     keys = list(zip(*(cells[name] for name in names), strict=True))
