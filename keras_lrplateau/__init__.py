@@ -14,13 +14,51 @@ from keras_lrplateau.rule.plateau import Config, State
 
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau
+    from keras_lrplateau.history.recorder import Sink
+    from keras_lrplateau.history.run import Run
+    from keras_lrplateau.recordings.objects import from_frame, from_history
+    from keras_lrplateau.recordings.reading import read
+    from keras_lrplateau.recordings.recording import Recording
+    from keras_lrplateau.recordings.replay import Replay, replay
     from keras_lrplateau.resume.state_file import StateFileError
+    from keras_lrplateau.views.figure import figure
 
 __version__ = "0.1.0"
 
-__all__ = ["AdaptLROnPlateau", "Config", "Decision", "State", "StateFileError", "Step", "auto", "start", "step"]
+__all__ = [
+    "AdaptLROnPlateau",
+    "Config",
+    "Decision",
+    "Recording",
+    "Replay",
+    "Run",
+    "Sink",
+    "State",
+    "StateFileError",
+    "Step",
+    "auto",
+    "figure",
+    "from_frame",
+    "from_history",
+    "read",
+    "replay",
+    "start",
+    "step",
+]
 
-_LOADED_WHEN_NAMED = {"AdaptLROnPlateau": "callback", "StateFileError": "resume.state_file"}
+_LOADED_WHEN_NAMED = {
+    "AdaptLROnPlateau": "callback",
+    "Recording": "recordings.recording",
+    "Replay": "recordings.replay",
+    "Run": "history.run",
+    "Sink": "history.recorder",
+    "StateFileError": "resume.state_file",
+    "figure": "views.figure",
+    "from_frame": "recordings.objects",
+    "from_history": "recordings.objects",
+    "read": "recordings.reading",
+    "replay": "recordings.replay",
+}
 """By name the module that it is in."""
 
 

@@ -168,7 +168,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "raise_factor",
         "number",
-        2.0,
+        10.0,
         "A raise goes to this multiple of the rate at the last improvement.",
         expected="a finite number > 1",
         accepts=lambda x: x > 1,
@@ -203,6 +203,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("state_path", "path", None, "The file that lets a training go on after a crash.", BOTH, is_of_rule=False),
     Setting("frequency", "object", "epoch", "After how many optimizer steps to decide.", is_of_rule=False),
     Setting("optimizer", "object", None, "Which optimizer to adapt, if there are several.", BOTH, is_of_rule=False),
+    Setting("sinks", "object", None, "Objects that listen to the training.", BOTH, is_of_rule=False),
 )
 """In the order of the constructors' arguments."""
 

@@ -6,10 +6,15 @@ Keras is imported in the functions: tests of the policy and of the event files s
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import pytest
@@ -23,6 +28,13 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+BACKENDS = ("torch", "jax", "tensorflow")
+"""The first one that is installed runs all tests: on PyTorch many tiny fits take half of the time that JAX needs."""
+
+if "KERAS_BACKEND" not in os.environ:  # Whoever names a backend wants no other one.
+    first, *others = [backend for backend in BACKENDS if find_spec(backend)] or BACKENDS[:1]
+    os.environ.update(KERAS_BACKEND=first, OTHER_BACKENDS=" ".join(others))
 
 ROWS = 16
 
@@ -91,6 +103,8 @@ def weight_of(model: Any) -> float:
 def scripted(*values: Any, name: str = "val_loss") -> Any:
     """A callback that makes `values` the metric `name`, epoch by epoch, across fits. None leaves it out.
 
+    A value that is not finite comes with a weight that is not, as it does in life.
+
     Put it in front of the callbacks that shall see it: all of them share one `logs`.
     """
     import keras
@@ -104,6 +118,9 @@ def scripted(*values: Any, name: str = "val_loss") -> Any:
             value = self.left.pop(0)
             if value is not None:
                 logs[name] = value
+                if not np.isfinite(value):
+                    weight = self.model.trainable_variables[0]
+                    weight.assign(np.full(weight.shape, np.nan))
 
     return Scripted()
 
@@ -264,6 +281,12 @@ def make_run(
     return Run(name, drawn, records)
 
 
+def only(few: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """Parameters for all `names`, of which those that are not among the `few` run in the long lane."""
+    kept = set(few)
+    return [pytest.param(name, marks=() if name in kept else pytest.mark.long) for name in names]
+
+
 @pytest.fixture
 def floatx() -> Any:
     """`keras.config.set_floatx`, undone afterwards."""
@@ -300,20 +323,93 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def other_backends(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """What test_backends.py waits for, begun with the session: a process of tests is busy on one core.
+# --- the other backends ----------------------------------------------------------------------------------------------
 
-    Returns:
-        By backend, the future of its `subprocess.CompletedProcess`.
-    """
-    if not any(item.path.name == "test_backends.py" for item in request.session.items):
-        yield {}
-        return
-    import test_backends
 
-    with ThreadPoolExecutor() as executor:
-        yield {backend: executor.submit(test_backends.run_tests, backend) for backend in test_backends.installed()}
+class ElsewhereError(Exception):
+    """A test has failed on another backend; the message is its report."""
+
+
+class Backend(pytest.Collector):
+    """Another backend, and the tests marked `backends`, which run on it in one process of its own."""
+
+    outcomes: dict[str, Element] | None = None
+    output: str = ""
+
+    def collect(self) -> list[pytest.Item]:
+        return []  # Items are added by `pytest_collection_modifyitems`.
+
+    def outcome(self, test: str) -> Element:
+        """What became of a test; the first call runs all of them."""
+        if self.outcomes is None:
+            self.outcomes = self.run([item.name for item in self.session.items if item.parent is self])
+        if place_of(test) not in self.outcomes:
+            raise ElsewhereError(f"The process died before it could report on this test:\n{self.output}")
+        return self.outcomes[place_of(test)]
+
+    def run(self, tests: list[str]) -> dict[str, Element]:
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            options = ["-n0", "-m", "", "-p", "no:cacheprovider", f"--junitxml={report}"]
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", *options, *tests],
+                cwd=self.config.rootpath,
+                env={**os.environ, "KERAS_BACKEND": self.name.split()[-1], "OTHER_BACKENDS": ""},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=1200,
+            )
+            self.output = done.stdout
+            found = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+        return {f"{case.get('classname')}.{case.get('name')}": case for case in found}
+
+
+class Elsewhere(pytest.Item):
+    """One test on another backend, reported by its own name."""
+
+    parent: Backend
+
+    def runtest(self) -> None:
+        outcome = self.parent.outcome(self.name)
+        if (skipped := outcome.find("skipped")) is not None:
+            pytest.skip(skipped.get("message", ""))
+        broken = [*outcome.iter("failure"), *outcome.iter("error")]
+        if broken:
+            raise ElsewhereError("\n".join(each.text or "" for each in broken))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        return str(excinfo.value) if isinstance(excinfo.value, ElsewhereError) else super().repr_failure(excinfo)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.session.path, None, f"{self.parent.name}: {self.name}"
+
+
+def place_of(test: str) -> str:
+    """Class and name in a JUnit report, of a test that pytest knows as `tests/rule/test_plateau.py::test_name[id]`."""
+    name, bracket, parameters = test.partition("[")
+    return name.replace(".py::", ".").replace("::", ".").replace("/", ".") + bracket + parameters
+
+
+@pytest.hookimpl(tryfirst=True)  # Before tests are deselected by -m and -k, which then hold for these, too.
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    everywhere = [item for item in items if item.get_closest_marker("backends")]
+    others = []
+    for backend in os.environ.get("OTHER_BACKENDS", "").split():
+        parent = Backend.from_parent(session, name=f"on {backend}", nodeid=f"on {backend}")
+        for item in everywhere:
+            copy = Elsewhere.from_parent(parent, name=item.nodeid)
+            # No others: whether a test is to be skipped there, the other process finds out.
+            copy.own_markers += [mark for mark in item.iter_markers() if mark.name in ("backends", "long")]
+            others.append(copy)
+    # In front: they take longest, and no process of tests shall wait for another one at the end.
+    items[:0] = others
+
+
+def pytest_report_header() -> str:
+    others = os.environ.get("OTHER_BACKENDS", "").replace(" ", " and ")
+    return f"Keras on {os.environ['KERAS_BACKEND']}" + (f"; tests marked `backends` also on {others}" if others else "")
 
 
 @pytest.fixture

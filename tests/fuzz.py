@@ -36,10 +36,12 @@ import numpy as np
 
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.run import Observation, Record
-from keras_lrplateau.resume.state_file import Entry, Pending, StateFile, StateFileError, entries_to_json, load
+from keras_lrplateau.resume.entries import Entry
+from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError, load
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision, Status
 from keras_lrplateau.rule.decision import Kind as DecisionKind
+from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.stored import RULES, read_state
 
 NAN, INF, MOST, TINY = math.nan, math.inf, sys.float_info.max, 5e-324
@@ -188,7 +190,6 @@ SHARED_BY_CALLBACKS: dict[str, tuple[Any, ...]] = {
     "verbose": (0, 1, 2, True),
     "log_dir": (None, "logs", Path("logs")),
     "state_path": (None, False, "state.json", Path("state.json")),
-    "on_bad_state": ("raise", "fresh"),
     "rollback": (True, True, False, "disk"),
     "optimizer": (None, "optimizer"),
 }
@@ -266,12 +267,20 @@ def good_config(rng: random.Random, rule: Any) -> Any:
 
 def rates_of(state: Any) -> list[float]:
     """All rates that a state may go back to."""
-    names = ("rate", "start_rate", "rate_at_best", "rate_before_raise", "rate_before_recoveries", "rate_too_high")
-    names += ("attempt_rate", "anneal_rate")
-    found = [rate for name in names if (rate := getattr(state, name, None)) is not None]
-    if isinstance(state, auto.State):
-        found += [state.start_rate * 10 ** (at / 2) for at in (state.at, *dict(state.trials))]
-    return found + (rates_of(state.aside) if getattr(state, "aside", None) else [])
+    names = {"rate", "start_rate", "rate_at_best", "rate_before", "rate_before_raise", "rate_before_recoveries"}
+    names |= {"rate_too_high", "top"}
+    found = [rate for part in parts_of(state) for name in names if (rate := getattr(part, name, None)) is not None]
+    if isinstance(state, auto.State) and isinstance(state.stage, Search):
+        found += [state.stage.rate_at(at) for at in (state.stage.at, *dict(state.stage.trials))]
+    return found
+
+
+def parts_of(value: Any) -> list[Any]:
+    """A state, and all that it is made of."""
+    if not dataclasses.is_dataclass(value):
+        return []
+    parts = [part for field in dataclasses.fields(value) for part in parts_of(getattr(value, field.name))]
+    return [value, *parts]
 
 
 def reload(state: Any) -> Any:
@@ -344,7 +353,9 @@ class Follower:
         assert after.rate >= 0
         assert self.low <= after.rate <= self.high, f"{after.rate} is not from {self.low} to {self.high}"
         if kind in ("hold", "best"):
-            assert after.rate == before.rate
+            comes_back = self.rule is plateau.Config and before.in_excursion and after.in_excursion
+            assert after.rate == before.rate or comes_back
+            assert after.rate <= before.rate
         if kind == "cut":
             assert after.rate <= before.rate
         if kind == "search":
@@ -357,7 +368,7 @@ class Follower:
         assert after.best is None or math.isfinite(after.best)
         if after.best != before.best:
             searched = self.rule is auto.Config and before.phase == "search"
-            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is plateau.Config
+            taken_back = kind in ("diverged", "restart", "rollback", "exhausted") and self.rule is plateau.Config
             if not (searched or taken_back):
                 assert after.best == value
                 sign = 1 if config.mode == "min" else -1
@@ -366,13 +377,16 @@ class Follower:
     def _keep(self, before: Any, after: Any, decision: Decision) -> None:
         """In the order of AdaptLROnPlateau._carry_out."""
         needed = self.config.needed_snapshots(after)
+        if decision.keep is not None:
+            assert "candidate" in self.stored
+            self.stored = self.stored - {"candidate"} | {"best"}
         if decision.save is not None:
             self.stored &= (needed | {decision.restore}) - {decision.save}
             self.stored.add(decision.save)
         assert decision.restore is None or decision.restore in self.stored, f"{decision.restore} was dropped"
         self.stored &= needed
         assert needed <= self.stored, f"there is no {set(needed) - self.stored}"
-        assert len(self.stored) <= (2 if self.rule is plateau.Config else 3)
+        assert len(self.stored) <= 3
 
 
 def begin(rng: random.Random, config: Any, loss_before: float | None = None) -> Follower:
@@ -641,8 +655,8 @@ def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
                 decisions=(made,) if made.is_action else (),
                 rates_before=(before.rate,),
                 rates=(follower.state.rate,),
-                bases=(before.start_rate,),
-                adopted=before.start_rate,
+                bases=(before.rate,),
+                adopted=before.rate,
                 mode=follower.config.mode,
                 best=best,
                 steps=epoch + 1,
@@ -663,10 +677,11 @@ def state_contents() -> list[bytes]:
         file = StateFile(
             folder() / "whole.json", {"monitor": "val_loss", ("factor", "budget")[rule is auto.Config]: 0.1}
         )
-        file.entries = entries(rng, rule, size)
+        for entry in entries(rng, rule, size):
+            file.add(entry)
         if rng.random() < 0.3:
             file.pending = Pending(size, size, rng.choice((None, 1.0)), {"val_loss": number(rng)})
-        file.is_finished = rng.random() < 0.2
+        file.is_finished = size > 0 and rng.random() < 0.2
         file.write()
         found.append(file.path.read_bytes())
     return found
@@ -679,17 +694,20 @@ def damaged_state_file(rng: random.Random, content: bytes) -> bytes:
         return content[: rng.randrange(len(content))]
     if what < 0.5:
         return damaged_text(rng, content)
-    data, other = json.loads(content), json.loads(rng.choice(state_contents()))
-    if data["entries"] and other["entries"] and what < 0.95:
-        at = rng.randrange(len(data["entries"]))
-        entry, another = data["entries"][at], rng.choice(other["entries"])
-        if what < 0.7 and isinstance(entry.get("state"), dict):
-            entry["state"] = damaged(rng, entry["state"], [another.get("state", {})])
-        else:
-            data["entries"][at] = damaged(rng, entry, [another])
+    lines, others = (
+        [json.loads(line) for line in each.splitlines()] for each in (content, rng.choice(state_contents()))
+    )
+    at, another = rng.randrange(len(lines)), rng.choice(others)
+    entry = lines[at].get("entry")
+    if what < 0.7 and entry is not None and "entry" in another and isinstance(entry.get("state"), dict):
+        entry["state"] = damaged(rng, entry["state"], [another["entry"].get("state", {})])
+    elif what < 0.9 and entry is not None and "entry" in another:
+        lines[at]["entry"] = damaged(rng, entry, [another["entry"]])
+    elif what < 0.95:
+        lines[at] = damaged(rng, lines[at], [another])
     else:
-        data = damaged(rng, data, [other])
-    return json.dumps(data).encode()
+        lines.insert(at, another)
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 def state_files(rng: random.Random) -> bool:
@@ -702,9 +720,9 @@ def state_files(rng: random.Random) -> bool:
     # What is taken is written again as it is, and each of its states can be gone on from.
     found.write()
     again = load(path)
-    assert entries_to_json(again.entries) == entries_to_json(found.entries)
+    assert again.entries.texts == found.entries.texts
     assert repr(again.pending) == repr(found.pending), "repr, since nan != nan"
-    for entry in found.entries[-2:]:
+    for entry in again.entries[-2:]:
         rule = RULES[entry.state["rule"]]
         follower = Follower(good_config(rng, rule), rule.read_state(entry.state))
         for value, loss in stream(rng, most=10)[1]:
@@ -776,7 +794,7 @@ class Hooks:
         rate = float(self.model.optimizer.learning_rate)
         self.low, self.high = min(bounds[0], rate), INF if bounds[1] is None else max(bounds[1], rate)
         self.missing, self.spoilt, self.overridden = rng.choice((0.0, 0.1)), rng.choice((0.0, 0.0, 0.1)), 0.0
-        self.stepwise = isinstance(adapt.frequency, int) and not adapt.monitor.startswith("val_")
+        self.stepwise = isinstance(getattr(adapt, "frequency", "epoch"), int) and not adapt.monitor.startswith("val_")
 
     def begin(self, epochs: int | None) -> bool:
         """Whether a training may begin so."""
@@ -898,7 +916,7 @@ def resumed_streams(rng: random.Random) -> bool:
     """A training whose process dies, and goes on by its state file, into which something may have bitten."""
     path = folder() / "resumed" / "state.json"
     shutil.rmtree(path.parent, ignore_errors=True)
-    make, bounds = callback_training(rng, state_path=path, on_bad_state=rng.choice(("raise", "fresh")))
+    make, bounds = callback_training(rng, state_path=path)
     if make is None:
         return True
     hooks = Hooks(rng, make(), bounds)

@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau.history.axes import Timeline
 
 STEPS = 2
 """Batches in an epoch."""
@@ -122,7 +123,7 @@ def check_figure() -> None:
         marks = [trace for trace in figure.data if trace.mode == "markers" and trace.yaxis == "y2"]
         assert sorted(trace.name for trace in marks for _ in trace.x) == sorted(kinds(adapt))
         assert "plotly" in figure.to_html(include_plotlyjs="cdn")
-    assert adapt._reporter.run.positions("step", [0, 9]) == [0, 9 * STEPS]
+    assert Timeline(adapt.run).positions("step", [0, 9]) == [0, 9 * STEPS]
 
 
 def main() -> None:

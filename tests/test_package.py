@@ -1,10 +1,11 @@
 """What is installed: the wheel, its metadata, and what importing the package loads."""
 
-import ast
 import importlib.metadata
 import json
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -44,10 +45,9 @@ def test_importing_the_package_or_its_policy_loads_no_backend(code: str) -> None
 
 
 def test_naming_the_callback_loads_keras() -> None:
-    found = loaded_by("import keras_lrplateau; keras_lrplateau.AdaptLROnPlateau")
+    found = loaded_by("from keras_lrplateau import AdaptLROnPlateau")
     assert found >= {"keras", "tensorboard"}
     assert "plotly" not in found, "only for a figure, and that may never be asked for"
-    assert "keras" in loaded_by("from keras_lrplateau import AdaptLROnPlateau")
 
 
 def test_the_event_writer_loads_no_backend() -> None:
@@ -63,21 +63,13 @@ def test_what_tensorboard_loads_when_it_starts_is_as_little_as_can_be() -> None:
     assert loaded_by("import keras_lrplateau.tensorboard.loader") <= {"tensorboard", "numpy"}
 
 
-def test_the_tab_loads_no_backend_and_no_plotly() -> None:
-    everything = "import keras_lrplateau.tensorboard.plugin, keras_lrplateau.history.event_reader"
-    assert loaded_by(everything) == {"tensorboard", "numpy"}
-
-
-def test_the_policy_imports_the_standard_library_only() -> None:
-    files = sorted((PACKAGE / "rule").glob("*.py"))
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
-    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    assert [node.module for node in froms if node.level] == []
-    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {str(node.module) for node in froms if node.module != "keras_lrplateau.rule"}
-    own = {f"keras_lrplateau.rule.{path.stem}" for path in files}
-    assert imported & own, "the files know each other"
-    assert {name.partition(".")[0] for name in imported - own} <= sys.stdlib_module_names
+@pytest.mark.parametrize("command", ["keras-lrplateau", "python -m keras_lrplateau"])
+def test_the_command_says_its_version(command: str) -> None:
+    start = [sys.executable, "-m", "keras_lrplateau"]
+    if command == "keras-lrplateau":
+        start = [str(Path(sysconfig.get_path("scripts")) / command)]
+    done = subprocess.run([*start, "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == keras_lrplateau.__version__
 
 
 def test_every_public_name_exists() -> None:
@@ -91,15 +83,30 @@ def test_every_public_name_exists() -> None:
 # --- the wheel -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+def build(kind: str, out: Path) -> Path:
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = out.glob("*.whl")
-    with zipfile.ZipFile(path) as file:
+    (path,) = out.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with zipfile.ZipFile(build("wheel", tmp_path_factory.mktemp("wheel"))) as file:
         yield file
+
+
+def test_the_source_archive_holds_all_that_the_tests_need(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path)) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    written = [path for folder in ("keras_lrplateau", "tests", "examples") for path in (ROOT / folder).rglob("*.*")]
+    written += [ROOT / name for name in ("pyproject.toml", "README.md", "noxfile.py", ".ci/run", "logs/README.md")]
+    assert {
+        path.relative_to(ROOT).as_posix()
+        for path in written
+        if path.is_file() and not {"__pycache__", ".ipynb_checkpoints"} & set(path.parts) and path.suffix != ".pyc"
+    } <= names
 
 
 def test_the_wheel_holds_the_package_and_its_licence_and_nothing_else(wheel: zipfile.ZipFile) -> None:
@@ -141,12 +148,13 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     metadata = importlib.metadata.PathDistribution(zipfile.Path(wheel, f"{name.partition('/')[0]}/")).metadata
     assert metadata["Requires-Python"] == ">=3.11"
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13", "3.14"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
     assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "png", "examples", "test"}
+    assert {label_and_url.partition(",")[0] for label_and_url in metadata.get_all("Project-URL", [])} >= {"Repository"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}
-    assert base == {"keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"
+    assert base == {"filelock", "keras", "numpy", "plotly", "rich", "tensorboard"}, "a backend is the user's choice"
 
 
 def test_the_entry_points_name_what_is_there(wheel: zipfile.ZipFile) -> None:

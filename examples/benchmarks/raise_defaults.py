@@ -1,4 +1,4 @@
-"""What are good values for `raise_factor`, `raise_after` and `max_raises`, and when does raising pay at all?
+"""Which excursion pays: how should a stalled training be raised, judged and given back? What does recovery bring?
 
 Measured: small networks on scikit-learn's bundled data, each trained from starting rates over six decades, with SGD,
 momentum and Adam. A starting rate, a seed and a method make a *lane*; all lanes of a task are trained side by side.
@@ -8,20 +8,25 @@ The methods meet the same initial weights, the same batches and the same startin
     plain plateau       our rule with `max_raises=0, recover=False`: what Keras' ReduceLROnPlateau does
     recovery only       `max_raises=0`: answers divergence, never raises
     raising only        `recover=False`: raises, never answers divergence
-    ours                both, with the defaults of `policy.Config`; and with one argument at a time changed
+    ours                both, with the defaults of `keras_lrplateau.Config`
+    designs             those of `excursions.py`, without recovery; each differs from the first one as its name says
 
 A lane's score is the test loss of the weights that the user is left with, v, as a *regret*: (v + e) / (v* + e). Here v*
 is the best that anybody could have had by choosing the starting rate well: the lowest median over the seeds, at any
 starting rate, of fixed, cosine and both plain plateaus. e is 0.5 % of the loss before training, so that a loss near
 zero does not turn trifles into factors. 1 is perfect; a non-finite loss or a regret above 100 counts as 100.
 
-The defaults are chosen on TUNING alone. REPORTING has other data or another target, and decides nothing. The error
-given with a ratio is the standard error over the cells (a task with an optimizer), since the lanes of one cell are
-far from independent; with so few cells it is itself rough.
+A design is judged by pairs: its regret over that of the plain plateau in the same lane, once in the lanes in which it
+opened an excursion, once in all. Since the lanes of one cell (a task with an optimizer) are far from independent, the
+95 % interval comes from drawing whole cells again and again. "no raise" is the control: all that the chosen design
+does, but for the raise.
 
-Run it, about ten minutes on two cores; the second line prints what the constants in plateau.py rest on:
+The design is chosen on the TUNING tasks alone. REPORTING has other data or another target, and decides nothing.
 
-    python examples/benchmarks/raise_defaults.py
+Run it, about twelve minutes on one core for either; the last line prints what the constants in plateau.py rest on:
+
+    python examples/benchmarks/raise_defaults.py --tasks tuning
+    python examples/benchmarks/raise_defaults.py --tasks reporting
     python examples/benchmarks/raise_defaults.py --constants
 
 It needs jax, numpy and scikit-learn.
@@ -31,6 +36,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +45,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from excursions import Design
 from lanes import (
     ADAM,
     MOMENTUM,
@@ -63,8 +70,6 @@ from keras_lrplateau.rule import plateau
 
 EPOCHS = 120
 SEEDS = 3
-GRID = {"raise_factor": (2.0, 3.0, 10.0), "raise_after": (1, 2, 3), "max_raises": (1, 3, 6)}
-"""What is tried, one argument at a time; the others keep their defaults."""
 
 wine = partial(classes, datasets.load_wine)
 
@@ -109,23 +114,44 @@ def compared() -> list[Method]:
     ]
 
 
-def grid() -> list[Method]:
-    """Ours with one argument at a time away from its default."""
-    default = plateau.Config()
-    changes = [(name, value) for name, values in GRID.items() for value in values if value != getattr(default, name)]
-    return [method for name, value in changes for method in policies(f"{name}={value:g}", **{name: value})]
+CHOSEN: dict[str, Any] = {"height": 10.0, "length": 6.0, "depth": 0.01, "judge": "both", "noise": 2.0}
+"""The design that did best on the tuning tasks: see `excursions.Design`."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "3x": {"height": 3.0},
+    "30x": {"height": 30.0},
+    "2 plateaus long": {"length": 2.0},
+    "all the epochs left": {"length": None},
+    "3x, 2 plateaus, held": {"height": 3.0, "length": 2.0, "shape": "held"},
+    "after 3 cuts of any depth": {"depth": 1.0},
+    "judged by one value": {"judge": "best"},
+    "from the best weights": {"origin": "best", "back": "best"},
+    "ends on the best": {"end": "best"},
+    "no raise, ends on the best": {"end": "best", "height": 0.0},
+}
+"""What was tried besides: in what each differs from the chosen one."""
+
+
+def designs(epochs: int, *, all_of_them: bool) -> list[Method]:
+    """The chosen design, the same without a raise, and all others that were tried, each with both SETTINGS."""
+    changes = {"chosen": {}, "no raise": {"height": 0.0}, **(VARIANTS if all_of_them else {})}
+    return [
+        Method(name, Design(name=name, epochs=epochs, **setting, **{**CHOSEN, **change}))
+        for name, change in changes.items()
+        for setting in SETTINGS
+    ]
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def train_all(tasks: Sequence[Task], methods: list[Method], seeds: int) -> list[Result]:
+def train_all(tasks: Sequence[Task], methods: list[Method], seeds: int, epochs: int) -> list[Result]:
     """The cells of these tasks, one after the other."""
     began = time.perf_counter()
     results = []
     for task, optimizer in itertools.product(tasks, (SGD, MOMENTUM, ADAM)):
         keys = jax.random.split(jax.random.key(1), seeds)
-        results.append(train(task, optimizer, methods, RATES[optimizer.name], EPOCHS, keys))
+        results.append(train(task, optimizer, methods, RATES[optimizer.name], epochs, keys))
         print(f"{time.perf_counter() - began:.0f} s: {task.name}, {optimizer.name}", file=sys.stderr)
     return results
 
@@ -136,7 +162,7 @@ def train_all(tasks: Sequence[Task], methods: list[Method], seeds: int) -> list[
 def regrets(result: Result) -> np.ndarray:
     """The regret of every lane. Axes: method, starting rate, seed."""
     tolerance = 0.005 * result.test_before
-    rivals = [i for i, method in enumerate(result.methods) if method.config is None or method.name == PLAIN]
+    rivals = [i for i, method in enumerate(result.methods) if method.rule is None or method.name == PLAIN]
     medians = np.median(np.nan_to_num(result.test[rivals], nan=np.inf), axis=-1)
     regret = (result.test + tolerance) / (medians.min() + tolerance)
     bounded: np.ndarray = np.nan_to_num(regret, nan=100.0).clip(max=100.0)
@@ -155,7 +181,7 @@ def pick(results: list[Result], name: str, setting: dict[str, Any] | None = None
     """The regrets of the methods of that name, one array for each cell. Axes: setting, starting rate, seed."""
 
     def wanted(method: Method) -> bool:
-        config = method.config
+        config = method.rule
         return method.name == name and (
             setting is None or config is None or all(getattr(config, k) == v for k, v in setting.items())
         )
@@ -196,37 +222,66 @@ def print_by_rate(title: str, results: list[Result], names: Sequence[str]) -> No
     table(title, ("method", *labels), rows)
 
 
-def print_raises(title: str, results: list[Result]) -> None:
-    """Cell by cell, what raising did to the lanes that were raised: ours against recovery only, lane by lane."""
+def print_excursions(title: str, results: list[Result], pairs: Sequence[tuple[str, str]]) -> None:
+    """What raising does, lane by lane: methods against rivals that differ in nothing else. Better and worse: by 2 %."""
     rows = []
-    for result in results:
-        (ours,), (rival,) = pick([result], OURS), pick([result], RECOVERY)
-        lanes = result.decisions[[i for i, method in enumerate(result.methods) if method.name == OURS]]
-        raises, successes = (
-            np.array([sum(decision.kind == kind for decision in lane) for lane in lanes.flat]).reshape(lanes.shape)
-            for kind in ("raise", "success")
-        )
-        raised = raises > 0
-        change = ours[raised] / rival[raised]
-        better, worse = (int(np.sum(side)) for side in (change < 0.98, change > 1.02))
+    for name, rival in pairs:
+        changes = [
+            np.log(chosen) - np.log(other)
+            for chosen, other in zip(pick(results, name), pick(results, rival), strict=True)
+        ]
+        opened, kept = (counts(results, name, kind) for kind in ("raise", "success"))
+        fired = [change[count > 0] for change, count in zip(changes, opened, strict=True)]
+        lanes, everywhere = np.concatenate(fired), np.concatenate([change.ravel() for change in changes])
+        if not lanes.size:
+            rows.append([name, f"0 of {everywhere.size}", *["-"] * 6])
+            continue
+        low, high = interval(fired)
         rows.append(
             [
-                f"{result.task.name}, {result.optimizer}",
-                f"{raised.sum()} of {raised.size}",
-                str(raises.sum()),
-                str(successes.sum()),
-                str(better),
-                str(worse),
-                f"{geometric_mean(change):.3f}" if change.size else "-",
+                name,
+                f"{lanes.size} of {everywhere.size}",
+                str(sum(int(np.sum(count > 0)) for count in kept)),
+                f"{math.exp(lanes.mean()):.3f} [{low:.3f}, {high:.3f}]",
+                f"{np.mean(lanes < -0.02):.0%}",
+                f"{np.mean(lanes > 0.02):.0%}",
+                f"{math.exp(lanes.max()):.2f}",
+                f"{math.exp(everywhere.mean()):.4f}",
             ]
         )
-    table(title, ("cell", "raised lanes", "raises", "successes", "2 % better", "2 % worse", "ratio"), rows)
+    header = (
+        "method",
+        "fired in",
+        "kept in",
+        "ratio where it fired",
+        "2 % better",
+        "2 % worse",
+        "worst",
+        "ratio in all",
+    )
+    table(title, header, rows)
 
 
-def print_constants(seeds: int) -> None:
-    """On the tuning tasks: how far the training loss rises, and what a divergence had better cut by."""
+def counts(results: list[Result], name: str, kind: str) -> list[np.ndarray]:
+    """How many decisions of a kind each lane of the methods of that name has. Axes as those of `pick`."""
+    count = np.frompyfunc(lambda decisions: sum(decision.kind == kind for decision in decisions), 1, 1)
+    return [count(r.decisions[[i for i, method in enumerate(r.methods) if method.name == name]]) for r in results]
+
+
+def interval(cells: list[np.ndarray], draws: int = 2000) -> tuple[float, float]:
+    """Where the geometric mean of all lanes lies in 95 % of so many draws of as many cells."""
+    random = np.random.default_rng(0)
+    sums, sizes = np.array([cell.sum() for cell in cells]), np.array([cell.size for cell in cells])
+    drawn = random.integers(0, len(cells), (draws, len(cells)))
+    means = sums[drawn].sum(1) / np.maximum(sizes[drawn].sum(1), 1)
+    low, high = np.exp(np.quantile(means, [0.025, 0.975]))
+    return float(low), float(high)
+
+
+def print_constants(tasks: Sequence[Task], seeds: int, epochs: int) -> None:
+    """How far the training loss rises, and what a divergence had better cut by."""
     peaks, scores = [], []
-    for result in train_all(TUNING, compared(), seeds):
+    for result in train_all(tasks, compared(), seeds, epochs):
         fixed = [i for i, method in enumerate(result.methods) if method.name == "fixed"]
         losses = np.nan_to_num(result.losses[:, fixed], nan=np.inf)
         peaks.append((losses.max(axis=0) / result.loss_before[fixed]).ravel())
@@ -242,7 +297,7 @@ def print_constants(seeds: int) -> None:
     rows = []
     for hard_cut in (0.3, 0.1, plateau.HARD_CUT, 0.01):
         plateau.HARD_CUT = hard_cut
-        results = train_all(TUNING, compared(), seeds)
+        results = train_all(tasks, compared(), seeds, epochs)
         high = [cell[:, from_best_fixed(r) >= 1] for r, cell in zip(results, pick(results, RECOVERY), strict=True)]
         rows.append([f"{hard_cut:g}", f"{geometric_mean(np.concatenate([cell.ravel() for cell in high])):.3f}"])
     table("Regret of recovery only from rates at least a decade too high, by HARD_CUT", ("HARD_CUT", "regret"), rows)
@@ -251,29 +306,33 @@ def print_constants(seeds: int) -> None:
 def main() -> None:
     """Train everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", choices=("tuning", "reporting"), default="tuning", help="(default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="TASK", help="names of tasks (default: all)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per starting rate (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="(default: %(default)s)")
     parser.add_argument("--constants", action="store_true", help="print what the constants in plateau.py rest on")
     arguments = parser.parse_args()
+    tasks = TUNING if arguments.tasks == "tuning" else REPORTING
+    unknown = set(arguments.only or ()) - {task.name for task in tasks}
+    if unknown:
+        parser.error(f"--only must name {arguments.tasks} tasks: {', '.join(task.name for task in tasks)}")
+    tasks = tuple(task for task in tasks if arguments.only is None or task.name in arguments.only)
     if arguments.constants:
-        print_constants(arguments.seeds)
+        print_constants(tasks, arguments.seeds, arguments.epochs)
         return
-    began = time.perf_counter()
-    tuning = train_all(TUNING, compared() + grid(), arguments.seeds)
-    reporting = train_all(REPORTING, compared(), arguments.seeds)
+    tried = designs(arguments.epochs, all_of_them=arguments.tasks == "tuning")
+    results = train_all(tasks, compared() + tried, arguments.seeds, arguments.epochs)
 
-    default = plateau.Config()
     names = [*(method.name for method in BASELINES), PLAIN, RECOVERY, RAISING, OURS]
-    points = list(dict.fromkeys(method.name for method in grid()))
-    chosen = ", ".join(f"{name}={getattr(default, name):g}" for name in GRID)
-    print(f"ours: {chosen}")
-    print_summary("Tuning tasks: one argument changed at a time", tuning, [*names, *points])
-    print_by_rate("Tuning tasks: regret, by decades above the best fixed rate", tuning, [*names, *points])
-    print_raises("Tuning tasks: what raising changes (ours against recovery only, raised lanes)", tuning)
+    found = f"{arguments.tasks.capitalize()} tasks"
     for setting in SETTINGS:
-        print_summary(f"Reporting tasks, {setting}", reporting, names, setting)
-    print_by_rate("Reporting tasks: regret, by decades above the best fixed rate", reporting, names)
-    print_raises("Reporting tasks: what raising changes (ours against recovery only, raised lanes)", reporting)
-    print(f"\n{time.perf_counter() - began:.0f} s")
+        print_summary(f"{found}, {setting}", results, names, setting)
+    print_by_rate(f"{found}: regret, by decades above the best fixed rate", results, names)
+    print_excursions(
+        f"{found}: raising in ours, against the same without", results, [(RAISING, PLAIN), (OURS, RECOVERY)]
+    )
+    pairs = [(name, PLAIN) for name in dict.fromkeys(method.name for method in tried)]
+    print_excursions(f"{found}: designs of an excursion, against the plain plateau", results, pairs)
 
 
 if __name__ == "__main__":

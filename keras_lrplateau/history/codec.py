@@ -2,7 +2,7 @@
 
 A record holds all decisions of its epoch, rather than one decision, because TensorBoard's data server keeps only the
 last value of a tag and step, and an epoch can have several: an override and a cut, or a cut and the rollback at the end
-of training. So a further decision writes the record of its epoch anew, and *the last record of an epoch counts*. The
+of training. So a further decision writes the record of its epoch again, and *the last record of an epoch counts*. The
 first record of a training that was resumed takes back what was decided from its epoch on before the interruption.
 
 What is read may come from anywhere: whatever is not exactly what was written is refused with a ValueError.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn, get_args
 
 from keras_lrplateau.history.run import Observation, Record
@@ -75,8 +75,8 @@ def decode(payload: str | bytes, time: float) -> Record:
 
 _NUMBERS = ("value", "best", "rate_before", "rate")
 _INTEGERS = ("observation", "since", "epoch", "since_epoch", "step")
-_MAY_BE_NONE = ("value", "best", "save", "restore", "since", "epoch", "since_epoch", "step")
-_WORDS = {"kind": get_args(Kind), "save": get_args(Snapshot), "restore": get_args(Snapshot)}
+_MAY_BE_NONE = ("value", "best", "keep", "save", "restore", "since", "epoch", "since_epoch", "step")
+_WORDS = {"kind": get_args(Kind), "keep": ("candidate",), "save": get_args(Snapshot), "restore": get_args(Snapshot)}
 
 
 def encode_decision(decision: Decision) -> dict[str, str | int | float | None]:
@@ -141,11 +141,22 @@ _NON_FINITE = ("nan", "inf", "-inf")
 def parse(what: str, content: str | bytes) -> dict[str, Any]:
     """A JSON object from its text or UTF-8 bytes."""
 
+    return as_object(what, _parsed(content))
+
+
+def parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """A JSON object from each line of UTF-8; at once, which is faster."""
+    found = _parsed(b"[%s]" % b",".join(lines))
+    require(isinstance(found, list) and len(found) == len(lines), "lines", "JSON objects, one in each", len(found))
+    return [as_object("a line", each) for each in found]
+
+
+def _parsed(content: str | bytes) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"strict JSON has no {constant}")
 
     try:
-        return as_object(what, json.loads(content, parse_constant=refuse))
+        return json.loads(content, parse_constant=refuse)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
 
@@ -201,7 +212,7 @@ def finite(name: str, value: Any) -> float:
 def integer(name: str, value: Any) -> int:
     """An integer from 0 to `MOST`."""
     require(isinstance(value, int) and not isinstance(value, bool), name, "an integer", value)
-    # Others are none of ours, and would make whoever draws them fail.
+    # Larger ones are not ours, and would break a drawing.
     require(0 <= value <= MOST, name, f"from 0 to {MOST}", value)
     return int(value)
 

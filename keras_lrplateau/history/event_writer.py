@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
@@ -33,12 +33,10 @@ from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_lrplateau.history import codec, tags
-from keras_lrplateau.history.run import RUN_NAME, Record
+from keras_lrplateau.history.run import Record
 from keras_lrplateau.history.tags import PREFIX
 from keras_lrplateau.rule.decision import Decision
-
-STATE = "state.json"
-"""The name of a state file that is beside the event files; see `keras_lrplateau.resume.state_file`."""
+from keras_lrplateau.rule.words import change, number
 
 TEXT_TAG = PREFIX + "decision"
 """The tag of the decisions in the Text tab."""
@@ -48,7 +46,7 @@ _counter = itertools.count()
 
 @final
 class EventWriter:
-    """One event file, in a run directory that nobody else writes to.
+    """One event file, in a run directory of its own.
 
     Every method hands its data to the operating system before it returns, so a killed process loses nothing of it.
 
@@ -56,7 +54,7 @@ class EventWriter:
     be unreadable. Half a record at the end of a file is no harm. A new EventWriter in the same directory goes on.
 
     Args:
-        run_dir: The run directory, made if need be; see `next_run_dir`.
+        run_dir: The run directory, made if need be.
         first_step: The epoch, from 0, with which the training starts or resumes. What earlier event files in `run_dir`
             hold from this epoch on is void: a crashed training may have gone further than its last checkpoint. The
             data server of TensorBoard, which ignores session logs, learns it from the record of this epoch.
@@ -73,7 +71,7 @@ class EventWriter:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        earlier = _event_files(self._run_dir)
+        earlier = names_of_event_files(self._run_dir)
         self.resumes = bool(earlier)
         self.path = self._run_dir / _new_name(earlier)
         # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
@@ -98,7 +96,7 @@ class EventWriter:
         """
         about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
         about.data_class = DATA_CLASS_SCALAR
-        tensors = (_value(PREFIX + name, about, _float_tensor(x)) for name, x in values.items())
+        tensors = (_value(PREFIX + _as_utf8(name), about, _float_tensor(x)) for name, x in values.items())
         self._write_values(step, *tensors, wall_time=wall_time)
 
     def record(self, record: Record) -> None:
@@ -157,10 +155,13 @@ class EventWriter:
         plain = {}
         for name, value in values.items():
             number = value.item() if isinstance(value, np.generic) else value
-            plain[name] = str(number) if isinstance(number, float) and not math.isfinite(number) else number
+            is_odd = isinstance(number, float) and not math.isfinite(number)
+            plain[name] = _as_utf8(str(number)) if is_odd or isinstance(number, str) else number
         # By the whole path: TensorBoard averages over runs with the same id, and "lr_plateau" is the name of many.
         digest = hashlib.sha256(os.fsencode(self._run_dir.resolve())).hexdigest()[:8]
-        self._write_values(self._first_step, *hparams_pb(plain, trial_id=f"{self._run_dir.name}-{digest}").value)
+        self._write_values(
+            self._first_step, *hparams_pb(plain, trial_id=f"{_as_utf8(self._run_dir.name)}-{digest}").value
+        )
 
     def close(self) -> None:
         """Close the file; nothing can be written any more. Closing twice is fine.
@@ -191,46 +192,12 @@ class EventWriter:
             raise
 
 
-def next_run_dir(
-    log_dir: str | os.PathLike[str],
-    name: str = RUN_NAME,
-    *,
-    resume: bool,
-    is_free: Callable[[Path], bool] = lambda run_dir: True,
-) -> Path:
-    """Choose the run directory of a training, so that no two trainings are mixed up.
-
-    TensorBoard's Python loader cannot read two writers in one directory, so it is never that of another callback.
-
-    Args:
-        log_dir: The directory that TensorBoard is pointed at, or one below it. Need not exist.
-        name: The name of the first run directory in it; the next ones are `name`_2, `name`_3, and so on.
-        resume: Whether the training continues an earlier one.
-        is_free: Whether a run directory can be had for a new training.
-
-    Returns:
-        With `resume`, the newest one that holds an event file or a state file, if there is any. Else the first free one
-        after it. It is not made.
+def names_of_event_files(directory: Path) -> list[str]:
+    """The names of the event files in a directory, which need not exist.
 
     Raises:
-        OSError: `log_dir` cannot be read.
+        OSError: It cannot be read.
     """
-    log_dir = Path(log_dir)
-    pattern = re.compile(re.escape(name) + r"(?:_([1-9][0-9]*))?")
-    paths = list(log_dir.iterdir()) if log_dir.is_dir() else []
-    used = [int(match[1] or 1) for path in paths if (match := pattern.fullmatch(path.name)) and _is_used(path)]
-    last = max(used, default=0)
-    numbers = iter([last]) if resume and used else itertools.count(last + 1)
-    candidates = (log_dir / (name if number == 1 else f"{name}_{number}") for number in numbers)
-    return next(path for path in candidates if (resume and used) or is_free(path))
-
-
-def _is_used(run_dir: Path) -> bool:
-    """Whether a training has begun there; the first event is written at the end of its first epoch only."""
-    return bool(_event_files(run_dir)) or (run_dir / STATE).exists()
-
-
-def _event_files(directory: Path) -> list[str]:
     # TensorBoard, too, goes by this part of the name.
     return [path.name for path in directory.iterdir() if "tfevents" in path.name] if directory.is_dir() else []
 
@@ -260,20 +227,24 @@ def _string_tensor(value: bytes) -> TensorProto:
 
 def _chart(title: str, names: Sequence[str]) -> Chart:
     # Anchored, since TensorBoard only matches from the start: "loss" would take in "loss_scale".
-    patterns = [f"^{re.escape(PREFIX + name)}$" for name in names]
-    return Chart(title=title, multiline=MultilineChartContent(tag=patterns))
+    patterns = [f"^{re.escape(PREFIX + _as_utf8(name))}$" for name in names]
+    return Chart(title=_as_utf8(title), multiline=MultilineChartContent(tag=patterns))
+
+
+def _as_utf8(name: str) -> str:
+    """A name as protocol buffers can hold it: what has no UTF-8, such as part of a path, becomes "?"."""
+    return name.encode(errors="replace").decode()
 
 
 def _markdown(decision: Decision, quantity: str) -> str:
-    before = "" if decision.rate == decision.rate_before else f"{decision.rate_before:.6g} → "
     parts = [
         f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"{quantity} {before}{decision.rate:.6g}",
+        f"{quantity} {change(decision.rate_before, decision.rate, '→')}",
     ]
     if decision.value is not None:
-        parts.append(f"metric {decision.value:.6g}")
+        parts.append(f"metric {number(decision.value)}")
     if decision.best is not None:
-        parts.append(f"best {decision.best:.6g}")
+        parts.append(f"best {number(decision.best)}")
     return " · ".join(parts)
 
 

@@ -10,15 +10,12 @@ import bisect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 from keras_lrplateau.rule.decision import Decision, Status
 
 RUN_NAME = "lr_plateau"
 """Of the first run below a log dir; the next ones are lr_plateau_2, lr_plateau_3, and so on."""
-
-Axis = Literal["epoch", "step", "time"]
-"""What a picture of a training may have to the right."""
 
 
 class Observation(NamedTuple):
@@ -33,11 +30,11 @@ class Record:
     """What was decided in one epoch, and how things stood at its end; while the epoch runs, at its last decision.
 
     There is one for the first epoch of a training, for each epoch with a decision or another status than before, for
-    the last one, and at times for one with a new best. Each says all anew that concerns the whole training, so that
-    none is needed to read another.
+    the last one, and at times for one with a new best. Each repeats all that concerns the whole training, so that
+    one can be read without the others.
 
     Attributes:
-        epoch: The epoch, from 0, in which or at the end of which it was decided.
+        epoch: The epoch of the decisions, from 0.
         decisions: In the order in which they were made.
         status: What the rule is about from now on.
         steps: Optimizer steps taken so far; those that were rolled back count, too.
@@ -98,12 +95,14 @@ class Run:
             each, so a curve read from there may have gaps.
         records: In the order of their epochs, one for each; at least one.
         unit: What is meant by an epoch here; a foreign training may have been recorded by its steps.
+        knows_steps: Whether `Record.steps` was recorded; of a foreign training only the epochs may be known.
     """
 
     name: str
     curves: dict[str, Curve]
     records: list[Record]
     unit: Literal["epoch", "step"] = "epoch"
+    knows_steps: bool = True
 
     @property
     def label(self) -> str:
@@ -141,15 +140,10 @@ class Run:
         return max([self.records[-1].epoch, *(curve.epochs[-1] for curve in self.curves.values() if curve.epochs)])
 
     @property
-    def over(self) -> float:
-        """How many epochs are over, as far as is known; where one is running, with a fraction."""
-        last = len(self.records) - 1
-        return self._over_at(last) if self.records[last].epoch == self.last_epoch else self.last_epoch + 1
-
-    @property
-    def last_time(self) -> float:
-        """When something was last heard of it, in seconds since 1970."""
-        return max([self.records[-1].time, *(curve.times[-1] for curve in self.curves.values() if curve.times)])
+    def last_time(self) -> float | None:
+        """The last wall time that is known, in seconds since 1970; None if no time was recorded."""
+        last = max([self.records[-1].time, *(curve.times[-1] for curve in self.curves.values() if curve.times)])
+        return last if last > 0 else None
 
     @property
     def rates(self) -> dict[str, Curve]:
@@ -168,7 +162,7 @@ class Run:
         if not self.is_scaled:
             return last.decisions[-1].rate
         # The schedule's, for what the multiplier is now.
-        used = self.rate_used(next(curve.epochs[-1] for curve in self.rates.values() if curve.values))
+        used = RatesUsed(self).at(next(curve.epochs[-1] for curve in self.rates.values() if curve.values))
         return known[0] * last.decisions[-1].rate / used if used else known[0]
 
     @property
@@ -194,88 +188,6 @@ class Run:
             del curve.epochs[at:], curve.values[at:], curve.times[at:]
         self.records = [record for record in self.records if record.epoch < epoch]
 
-    def moment(self, decision: Decision) -> float:
-        """How many epochs were over at a decision, which has an epoch; with a fraction if it was made within one.
-
-        The fraction is by optimizer steps. How long an epoch is that is still running, the ones before it tell; of the
-        first, half is taken to be over.
-        """
-        assert decision.epoch is not None
-        at = bisect.bisect_left(self.records, decision.epoch, key=lambda record: record.epoch)
-        if decision.step is None or at == len(self.records) or self.records[at].epoch != decision.epoch:
-            return decision.epoch + 1
-        record, over = self.records[at], self._over_at(at)
-        if decision.step >= record.steps:
-            return over
-        # The line of `positions`. Steps counted from 0 again are taken to begin with this epoch.
-        x, y = self._before(at)
-        if y >= record.steps:
-            x, y = record.epoch, 0
-        found = over - (record.steps - decision.step) * (over - x) / (record.steps - y)
-        return min(max(found, decision.epoch), over)
-
-    def rate_used(self, epoch: int) -> float:
-        """The rule's rate from which the curves' learning rate at an epoch comes; there must be a decision."""
-        eventful = [record for record in self.records if record.decisions]
-        at = bisect.bisect_right(eventful, epoch, key=lambda record: record.epoch)
-        if at == 0:
-            return eventful[0].decisions[0].rate_before
-        record = eventful[at - 1]
-        return rate_used(record) if record.epoch == epoch else record.decisions[-1].rate
-
-    def positions(self, axis: Axis, epochs: Iterable[float]) -> list[float]:
-        """Where on an axis a training was when so many epochs were over.
-
-        Args:
-            axis: "epoch"; "step": optimizer steps taken, exact at the epochs of records and in a straight line between;
-                or "time": wall time in seconds since 1970, likewise by records and curves.
-            epochs: Numbers of epochs, each >= 0: 1 is the end of the first epoch.
-
-        Returns:
-            A number for each of them.
-        """
-        if axis == "epoch":
-            return list(epochs)
-        if axis == "step":
-            known, lost = [(0.0, 0.0)], 0.0
-            for at, record in enumerate(self.records):
-                over = self._over_at(at)
-                x, y = known[-1]
-                if record.steps + lost < y:
-                    # A training that was resumed begins with the optimizer's count, which knows nothing of what was
-                    # rolled back, or with 0. So on from here, at the pace so far.
-                    lost = y + (over - x) * y / x - record.steps
-                known.append((over, record.steps + lost))
-        else:
-            times = {self._over_at(at): record.time for at, record in enumerate(self.records)}
-            longest = max(self.curves.values(), key=lambda curve: len(curve.epochs), default=Curve())
-            times |= {epoch + 1.0: time for epoch, time in zip(longest.epochs, longest.times, strict=True)}
-            known = sorted(times.items())
-        return [_interpolate(known, epoch) for epoch in epochs]
-
-    def _over_at(self, at: int) -> float:
-        """How many epochs were over at a record, by its index."""
-        record = self.records[at]
-        is_last = at == len(self.records) - 1
-        # An epoch that is over has its numbers; a decision at its end comes after them.
-        if not is_last or all(each.step is None for each in record.decisions) or self._has_numbers_of(record.epoch):
-            return record.epoch + 1
-        if at == 0:
-            return record.epoch + 0.5
-        (x0, y0), (x1, y1) = self._before(at - 1), self._before(at)
-        length = (y1 - y0) / (x1 - x0)
-        begun = y1 + length * (record.epoch - x1)
-        # However long the ones before it were: it has begun, and is not over.
-        return record.epoch + (min(max((record.steps - begun) / length, 0.01), 0.99) if length > 0 else 0.5)
-
-    def _before(self, at: int) -> tuple[int, int]:
-        """How many epochs were over at the record before, and how many steps were taken."""
-        return (self.records[at - 1].epoch + 1, self.records[at - 1].steps) if at else (0, 0)
-
-    def _has_numbers_of(self, epoch: int) -> bool:
-        """Whether the curves reach an epoch; they may have gaps, but not at their end."""
-        return any(curve.epochs and curve.epochs[-1] >= epoch for curve in self.curves.values())
-
 
 def rate_used(record: Record) -> float:
     """The rule's rate at the end of an epoch, before what was decided there; by its record, which has a decision."""
@@ -285,6 +197,22 @@ def rate_used(record: Record) -> float:
         if decision.kind == "override" or (decision.step is not None and decision.step < record.steps)
     ]
     return found[-1] if found else record.decisions[0].rate_before
+
+
+@final
+class RatesUsed:
+    """The rule's rate in each epoch of a training, in which there must be a decision; made once, asked often."""
+
+    def __init__(self, run: Run) -> None:
+        records = [record for record in run.records if record.decisions]
+        self._epochs = [record.epoch for record in records]
+        self._within = [rate_used(record) for record in records]
+        self._after = [records[0].decisions[0].rate_before, *(record.decisions[-1].rate for record in records)]
+
+    def at(self, epoch: int) -> float:
+        """The rule's rate from which the learning rates of the curves at an epoch come."""
+        at = bisect.bisect_right(self._epochs, epoch)
+        return self._within[at - 1] if at and self._epochs[at - 1] == epoch else self._after[at]
 
 
 def told(decisions: Iterable[Decision]) -> list[Decision]:
@@ -310,7 +238,7 @@ class Excursion(NamedTuple):
 
     @property
     def outcome(self) -> Literal["open", "successful", "failed", "abandoned"]:
-        """What has come of it; "abandoned" if somebody else set the rate, and auto mode went on from there."""
+        """The result; "abandoned" if something else set the rate, and auto mode went on from there."""
         if self.closed is None:
             return "open"
         if self.closed.kind == "override":
@@ -339,12 +267,3 @@ def best_of(observations: Iterable[Observation], mode: Literal["min", "max"]) ->
     """The best of the finite observations, the first of equals; None if there is none."""
     finite = (each for each in observations if math.isfinite(each.value))
     return (min if mode == "min" else max)(finite, key=lambda each: each.value, default=None)
-
-
-def _interpolate(known: list[tuple[float, float]], x: float) -> float:
-    """Between neighbours, and beyond both ends, in a straight line; `known` is in the order of its first numbers."""
-    if len(known) == 1:
-        return known[0][1]
-    right = min(max(bisect.bisect_left(known, (x, -math.inf)), 1), len(known) - 1)
-    (x0, y0), (x1, y1) = known[right - 1], known[right]
-    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

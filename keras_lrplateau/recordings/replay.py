@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, rate_used
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.recording import CurveError, Recording
@@ -156,7 +157,7 @@ def replay(
         if progress is not None and count % PROGRESS == 0:
             progress(count)
     if recording.records:
-        ends = recorded.positions("step", [record.epoch + 1 for record in records])
+        ends = Timeline(recorded).positions("step", [record.epoch + 1 for record in records])
         records = [replace(record, steps=round(steps)) for record, steps in zip(records, ends, strict=True)]
     others = {name: curve for name, curve in recorded.curves.items() if name not in recorded.rates}
     run = replace(recorded, curves={**others, **rates.replayed(config, replayed, state.rate)}, records=records)
@@ -188,7 +189,7 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
         records = [
             Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
         ]
-    return Run(recording.name, curves, records, recording.unit)
+    return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records))
 
 
 # --- the rates of a recorded training --------------------------------------------------------------------------------

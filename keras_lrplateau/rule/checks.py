@@ -1,51 +1,173 @@
-"""Checks of settings and of stored states: each raises an error that names what was expected and what was received."""
+"""Checks of settings and of stored states: each raises an error that names what was expected and what was received.
+
+A stored state is read strictly. A reader is a function of the name of a value, for the error, and the value. Readers of
+a whole are made of the readers of its parts: `record`, `listed`, `optional`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from keras_lrplateau.rule.decision import RuleName, RuleState
+from keras_lrplateau.rule.decision import Rule, RuleState
+from keras_lrplateau.settings import RuleName, check_choice, check_flag, check_integer, check_number, rule_settings
 
-
-def check_number(name: str, value: object, expected: str, accepts: Callable[[float], bool]) -> None:
-    """Refuse what is not a finite number that `accepts` takes; `expected` says what one would be."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be {expected}. Received: {name}={value!r}, a {type(value).__name__}")
-    try:
-        accepted = math.isfinite(value) and accepts(value)
-    except OverflowError:  # An integer too long for a float.
-        accepted = False
-    if not accepted:
-        raise ValueError(f"{name} must be {expected}. Received: {name}={value!r}")
+T = TypeVar("T")
 
 
-def check_integer(name: str, value: object, minimum: int) -> None:
-    """Refuse what is not an integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}, a {type(value).__name__}")
-    if value < minimum:
-        raise ValueError(f"{name} must be an integer >= {minimum}. Received: {name}={value!r}")
-    try:
-        float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be an integer that a float can hold. Received: {name}={value!r}") from None
+def check_settings(rule: Rule[Any]) -> None:
+    """Check the settings of a rule by the table of settings, and keep its numbers as Python's floats."""
+    check_choice("mode", rule.mode, ("min", "max"))
+    for name, setting in rule_settings(rule.name).items():
+        object.__setattr__(rule, name, setting.check(getattr(rule, name)))  # It is frozen.
+    if rule.max_lr is not None and rule.max_lr < rule.min_lr:
+        raise ValueError(f"max_lr must not be below min_lr. Received: max_lr={rule.max_lr!r}, min_lr={rule.min_lr!r}")
 
 
-def as_floats(config: object, names: Collection[str]) -> None:
-    """Keep the numbers of a configuration, None excepted, as Python's floats.
+def check_start(rule: Rule[Any], rate: float) -> float:
+    """The rate that training starts with, as a float."""
+    rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+    if rule.max_lr is not None and rate > rule.max_lr:
+        raise ValueError(
+            "max_lr must not be below the learning rate that training starts with. Received: "
+            f"max_lr={rule.max_lr!r} and a learning rate of {rate!r}; raise max_lr or start lower"
+        )
+    return rate
 
-    A rate may come to be one of them. An integer would be stored as one, and NumPy's floats warn of overflow.
-    """
-    for name in names:
-        value = getattr(config, name)
-        object.__setattr__(config, name, None if value is None else float(value))  # It is frozen.
+
+# --- stored states ---------------------------------------------------------------------------------------------------
+
+Reader = Callable[[str, Any], T]
 
 
-def stored_fields(state: type[Any], data: object, rule: RuleName, version: int) -> dict[str, Any]:
-    """The fields of a stored state, if all are there and no others, and if it is of this rule and version."""
+def real(name: str, value: Any) -> float:
+    """A finite number."""
+    return _plain(check_number, name, value, "a finite number", lambda x: True)
+
+
+def at_least_0(name: str, value: Any) -> float:
+    """A finite number, not negative."""
+    return _plain(check_number, name, value, "a finite number >= 0", lambda x: x >= 0)
+
+
+def positive(name: str, value: Any) -> float:
+    """A finite number above 0."""
+    return _plain(check_number, name, value, "a finite number > 0", lambda x: x > 0)
+
+
+def number_or_inf(name: str, value: Any) -> float:
+    """A finite number; null stands for infinity, for which JSON has no word."""
+    return math.inf if value is None else real(name, value)
+
+
+def count(name: str, value: Any) -> int:
+    """An integer, not negative."""
+    return _plain(check_integer, name, value, 0)
+
+
+def positive_count(name: str, value: Any) -> int:
+    """An integer above 0."""
+    return _plain(check_integer, name, value, 1)
+
+
+def whole(name: str, value: Any) -> int:
+    """An integer of either sign, such as a number of half decades."""
+    return _plain(check_integer, name, value, -(10**6))
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or false."""
+    return _plain(check_flag, name, value)
+
+
+def nothing(name: str, value: Any) -> None:
+    """Null."""
+    if value is not None:
+        raise ValueError(f"{name} must be null. Received: {value!r}")
+
+
+def within(most: float) -> Reader[float]:
+    """A reader of numbers that are at most so far from 0."""
+
+    def read(name: str, value: Any) -> float:
+        return _plain(check_number, name, value, f"a number from {-most:g} to {most:g}", lambda x: abs(x) <= most)
+
+    return read
+
+
+def word(*words: str) -> Reader[Any]:
+    """A reader of one of these words."""
+
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}. Received: {value!r}")
+        return value
+
+    return read
+
+
+def optional(reader: Reader[T]) -> Reader[T | None]:
+    """A reader of the same, or null."""
+
+    def read(name: str, value: Any) -> T | None:
+        return None if value is None else reader(name, value)
+
+    return read
+
+
+def listed(reader: Reader[T], least: int = 0, *, most: int) -> Reader[tuple[T, ...]]:
+    """A reader of a list of such, of so many items."""
+
+    def read(name: str, value: Any) -> tuple[T, ...]:
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise ValueError(f"{name} must be a list of {least} to {most} items. Received: {value!r}")
+        return tuple(reader(name, each) for each in value)
+
+    return read
+
+
+def pair(first: Reader[Any], second: Reader[Any]) -> Reader[tuple[Any, Any]]:
+    """A reader of a list of two."""
+
+    def read(name: str, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise ValueError(f"{name} must be a list of 2 items. Received: {value!r}")
+        return first(name, value[0]), second(name, value[1])
+
+    return read
+
+
+def record(cls: type[T], **readers: Reader[Any]) -> Reader[T]:
+    """A reader of a dataclass from an object with its fields: all of them, and no others."""
+    assert readers.keys() == {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # is one
+
+    def read(name: str, value: Any) -> T:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} must be an object with fields. Received: a {type(value).__name__}")
+        if value.keys() != readers.keys():
+            missing, unknown = sorted(readers.keys() - value.keys()), sorted(value.keys() - readers.keys(), key=repr)
+            raise ValueError(f"{name} does not have the expected fields. Missing: {missing}; unknown: {unknown}")
+        return cls(**{field: reader(f"{name}.{field}", value[field]) for field, reader in readers.items()})
+
+    return read
+
+
+def one_of(readers: Mapping[str, Reader[Any]]) -> Reader[Any]:
+    """A reader of an object that says by its field "name" which of several it is."""
+
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} must be an object with fields. Received: a {type(value).__name__}")
+        fields = dict(value)
+        return readers[word(*readers)(f"{name}.name", fields.pop("name", None))](name, fields)
+
+    return read
+
+
+def stored_fields(data: object, rule: RuleName, version: int) -> dict[str, Any]:
+    """The fields of a stored state, if it is of this rule and version."""
     if not isinstance(data, Mapping):
         raise ValueError(f"state must be an object with fields. Received: a {type(data).__name__}")
     fields = dict(data)
@@ -54,37 +176,7 @@ def stored_fields(state: type[Any], data: object, rule: RuleName, version: int) 
     found = fields.pop("version", None)
     if found != version or isinstance(found, bool):
         raise ValueError(f"state has version {found!r}; this release reads version {version}")
-    known = {field.name for field in dataclasses.fields(state)}
-    if fields.keys() != known:
-        missing, unknown = sorted(known - fields.keys()), sorted(fields.keys() - known, key=repr)
-        raise ValueError(f"state does not have the expected fields. Missing: {missing}; unknown: {unknown}")
     return fields
-
-
-def stored_values(state: type[Any], fields: Mapping[str, Any], may_be_negative: Collection[str]) -> dict[str, Any]:
-    """Some stored fields of a state, each checked by its annotation: an integer, a number or a boolean, or None."""
-    annotations = {field.name: str(field.type) for field in dataclasses.fields(state)}
-    return {
-        name: _stored_value(name, annotations[name], value, name in may_be_negative) for name, value in fields.items()
-    }
-
-
-def _stored_value(name: str, annotation: str, value: Any, may_be_negative: bool) -> int | float | None:
-    if value is None and annotation.endswith("| None"):
-        return None
-    if annotation == "bool":
-        if not isinstance(value, bool):
-            raise ValueError(f"state field {name} must be true or false. Received: {value!r}")
-        return value
-    try:
-        if annotation.startswith("int"):
-            check_integer(name, value, minimum=0)
-            return int(value)
-        expected = "a finite number" if may_be_negative else "a finite number >= 0"
-        check_number(name, value, expected, lambda x: may_be_negative or x >= 0)
-        return float(value)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
 
 
 def refuse(contradictions: Iterator[str]) -> None:
@@ -93,8 +185,16 @@ def refuse(contradictions: Iterator[str]) -> None:
         raise ValueError(f"state contradicts itself: {contradiction}")
 
 
-def too_many(state: RuleState, names: Collection[str]) -> Iterator[str]:
+def too_many(state: RuleState, counts: Mapping[str, int]) -> Iterator[str]:
     """Which of these counts exceed the number of observations, though each of them is of some of these."""
-    for name in names:
-        if getattr(state, name) > state.observations:
-            yield f"{name}={getattr(state, name)} in {state.observations} observations"
+    for name, count_ in counts.items():
+        if count_ > state.observations:
+            yield f"{name}={count_} in {state.observations} observations"
+
+
+def _plain(check: Callable[..., T], *arguments: Any) -> T:
+    """What a check takes; a value of a wrong type is a wrong value here."""
+    try:
+        return check(*arguments)
+    except TypeError as error:
+        raise ValueError(str(error)) from None

@@ -1,85 +1,31 @@
 """The answers of the what-if panel: what other settings, or the other rule, would have decided in a run.
 
-They come from `keras_lrplateau.recordings.replay`, on the curves that TensorBoard holds. Nothing here knows requests:
+They come from `keras_lrplateau.recordings.replay`, on the curves that TensorBoard holds. Which settings there are, and
+what a good value is, `keras_lrplateau.settings` says, to this module and to the page. Nothing here knows requests:
 `plugin.py` hands in their texts.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args
 
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.event_reader import Settings
 from keras_lrplateau.history.run import Curve, Run, told
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.replay import Replay, replay
 from keras_lrplateau.rule import auto, plateau
-
-Rule = Literal["default", "auto"]
-
-CONFIGS: Mapping[Rule, Any] = {"default": plateau.Config, "auto": auto.Config}
-
-FIELDS: Mapping[Rule, tuple[str, ...]] = {
-    "default": (
-        "patience",
-        "factor",
-        "min_delta",
-        "threshold_mode",
-        "cooldown",
-        "min_lr",
-        "max_lr",
-        "raise_factor",
-        "raise_after",
-        "max_raises",
-        "recover",
-    ),
-    "auto": ("min_lr", "max_lr", "budget"),
-}
-"""What can be asked for, by the names that the constructors have."""
-
-OTHERS: Mapping[Rule, Mapping[str, Any]] = {
-    "default": {
-        "mode": "auto",
-        "rollback": True,
-        "rollback_on_cut": False,
-        "stop_when_exhausted": False,
-        "reset_on_train_begin": True,
-        "frequency": "epoch",
-        "optimizer": None,
-        "log_dir": None,
-        "state_path": None,
-        "on_bad_state": "raise",
-        "verbose": 0,
-    },
-    "auto": {
-        "mode": "auto",
-        "rollback": True,
-        "optimizer": None,
-        "log_dir": None,
-        "state_path": None,
-        "on_bad_state": "raise",
-        "verbose": 0,
-    },
-}
-"""Further arguments of the constructors, which the run's own call may have had, with their defaults.
-
-Not read from the constructors: these are in `callback.py`, which would bring all of Keras into TensorBoard.
-"""
+from keras_lrplateau.rule.stored import RULES
+from keras_lrplateau.settings import RuleName, Setting, rule_settings, settings_of
+from keras_lrplateau.views.words import count, counted
 
 MOST_OBSERVATIONS = 100_000
 """A replay of so many takes some seconds."""
 
 MOST_DECISIONS = 5_000
-"""More than so many nobody looks at, and the browser is long about them."""
-
-LONGEST = 40
-"""No number needs more characters."""
-
-INTEGER = re.compile(r"[+-]?[0-9]+")
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""Nobody looks at more, and the browser takes long to draw them."""
 
 NAMES = ("as trained", "what if")
 """What the training and the replayed one are called in the figure."""
@@ -90,16 +36,18 @@ class Answer:
     """What the panel shows.
 
     Attributes:
-        rule: Which one was asked.
-        own: The run's own settings, as far as they are known, else the defaults; by the names in `FIELDS`.
-        settings: Those that were used.
+        rule: Which rule was asked.
+        fields: The settings that can be asked for, as the page shows them; see `field_of`.
+        own: The run's own settings, as far as they are known, else the defaults; by name.
+        settings: The settings that were used, by name.
         runs: The training as it was, and as it would have been, to be drawn together.
-        departs: See `replay.Replay`.
+        departs: See `Replay`.
         call: The call of the constructor, as Python.
         caveat: What to keep in mind, in sentences.
     """
 
-    rule: Rule
+    rule: RuleName
+    fields: list[dict[str, Any]]
     own: dict[str, Any]
     settings: dict[str, Any]
     runs: tuple[Run, Run]
@@ -113,35 +61,36 @@ def answer(run: Run, known: Settings, asked: Mapping[str, str]) -> Answer:
 
     Args:
         run: The training.
-        known: The arguments of its callback; see `reader.read_settings`.
-        asked: "rule", and settings by their names in `FIELDS`, as texts. Those left out are as in the run; those that
-            only the other rule has make no difference.
+        known: The arguments of its callback; see `event_reader.read_settings`.
+        asked: "rule", and settings of the rules by name, as texts. A setting that is left out is as in the run; one
+            that only the other rule has makes no difference.
 
     Raises:
         TypeError, ValueError: A setting is unknown or out of its range, or the run cannot be replayed.
     """
-    own_rule: Rule = "auto" if "budget" in known else "default"
+    own_rule: RuleName = "auto" if "budget" in known else "default"
     rule: Any = asked.get("rule", own_rule)
-    if rule not in FIELDS:
-        raise ValueError(f"rule must be one of {', '.join(FIELDS)}. Received: {rule!r}")
-    names = FIELDS[rule]
-    every = [name for fields in FIELDS.values() for name in fields]
+    if rule not in get_args(RuleName):
+        raise ValueError(f"rule must be one of {', '.join(get_args(RuleName))}. Received: {rule!r}")
+    every = rule_settings("default") | rule_settings("auto")
     unknown = asked.keys() - {"rule", *every}
     if unknown:
-        received = ", ".join(map(repr, sorted(unknown)))
-        raise ValueError(f"settings are {', '.join(dict.fromkeys(every))}. Received: {received}")
+        raise ValueError(f"settings are {', '.join(every)}. Received: {', '.join(map(repr, sorted(unknown)))}")
+    choosable = rule_settings(rule)
     own = _own(rule, known)
-    given = {name: _parsed(name, asked[name], getattr(CONFIGS[rule], name)) for name in names if name in asked}
-    config = CONFIGS[rule](mode=run.mode, **{**own, **given})
+    given = {name: setting.check(setting.parse(asked[name])) for name, setting in choosable.items() if name in asked}
+    make: Any = RULES[rule]
+    config = make(mode=run.mode, **{**own, **given})
     found = _replayed(run, config)
-    count = len(told(found.run.decisions))
-    if count > MOST_DECISIONS:
-        raise ValueError(f"that would be {count:,} decisions; the tab shows at most {MOST_DECISIONS:,}")
-    settings = {name: getattr(config, name) for name in names}
-    own = {name: own[name] for name in names}
+    decided = len(told(found.run.decisions))
+    if decided > MOST_DECISIONS:
+        raise ValueError(f"that would be {counted(decided, 'decision')}; the tab shows at most {count(MOST_DECISIONS)}")
+    settings = {name: getattr(config, name) for name in choosable}
+    own = {name: own[name] for name in choosable}
     is_own = bool(known) and rule == own_rule and settings == own
     return Answer(
         rule,
+        [field_of(setting) for setting in choosable.values()],
         own,
         settings,
         (replace(run, name=NAMES[0]), replace(found.run, name=NAMES[1])),
@@ -154,24 +103,39 @@ def answer(run: Run, known: Settings, asked: Mapping[str, str]) -> Answer:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def _own(rule: Rule, known: Settings) -> dict[str, Any]:
+def field_of(setting: Setting) -> dict[str, Any]:
+    """How the page shows a setting.
+
+    Returns:
+        "name". "kind": "number", "integer" or "choice". "choices": of a choice, the texts to send by the words to show.
+        "text": what the setting does. "empty": what an empty field means; empty if it may not be.
+    """
+    choices = {"on": "true", "off": "false"} if setting.kind == "flag" else {each: each for each in setting.choices}
+    return {
+        "name": setting.name,
+        "kind": "choice" if choices else setting.kind,
+        "choices": choices,
+        "text": setting.sentence,
+        "empty": "none" if setting.is_optional else "",
+    }
+
+
+def _own(rule: RuleName, known: Settings) -> dict[str, Any]:
     """A rule's configuration in the run, but for its mode; the defaults where that is not known.
 
-    What both rules have, such as `min_lr`, holds for either.
+    A setting that both rules have, such as `min_lr`, holds for either.
     """
-    config = CONFIGS[rule]
-    defaults = {
-        each.name: each.default for each in dataclasses.fields(config) if each.name not in ("mode", "observations")
-    }
-    found = {name: _plain(known[name]) for name in defaults if name in known}
+    config: Any = RULES[rule]
+    names = [each.name for each in fields(config) if each.name not in ("mode", "observations")]
+    found = {name: _plain(known[name]) for name in names if name in known}
     if "rollback" in found:
         found["rollback"] = bool(found["rollback"])  # "disk" only says where.
     try:
         made = config(**found)
     except (TypeError, ValueError):
-        # Somebody else has written them.
-        return defaults
-    return {name: getattr(made, name) for name in defaults}
+        # Others may write hyperparameters, too.
+        made = config()
+    return {name: getattr(made, name) for name in names}
 
 
 def _plain(value: bool | float | str) -> bool | int | float | str:
@@ -179,38 +143,16 @@ def _plain(value: bool | float | str) -> bool | int | float | str:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _parsed(name: str, text: str, default: Any) -> Any:
-    """What the text of a setting says, by the type of its default; of its range the configuration knows more."""
-    if len(text) > LONGEST:
-        raise ValueError(f"{name} must have at most {LONGEST} characters. Received: {len(text)}")
-    if isinstance(default, str):
-        return text
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{name} must be true or false. Received: {text!r}")
-        return text == "true"
-    if isinstance(default, int):
-        if not INTEGER.fullmatch(text):
-            raise ValueError(f"{name} must be an integer, such as {default}. Received: {text!r}")
-        return int(text)
-    if default is None and not text:
-        return None
-    if not NUMBER.fullmatch(text):
-        example = "0.1, or empty for no bound" if default is None else default
-        raise ValueError(f"{name} must be a number, such as {example}. Received: {text!r}")
-    return float(text)
-
-
-def _call(monitor: str, rule: Rule, settings: Mapping[str, Any], known: Settings) -> str:
+def _call(monitor: str, rule: RuleName, settings: Mapping[str, Any], known: Settings) -> str:
     """The call of the constructor that makes such a callback, with what is not the default; else as the run's own."""
-    defaults = {**{name: getattr(CONFIGS[rule], name) for name in settings}, **OTHERS[rule]}
-    others = {name: _plain(known[name]) for name in OTHERS[rule] if name in known}
-    if rule == "auto" and not others.get("rollback"):
-        others.pop("rollback", None)  # Auto mode cannot do without.
-    given = {**settings, **others}
-    arguments = [f"{name}={_literal(value)}" for name, value in given.items() if value != defaults[name]]
+    arguments = [_literal(monitor)]
+    for name, setting in settings_of(rule).items():
+        value = settings[name] if name in settings else _plain(known.get(name, setting.default))
+        is_needed = name == "rollback" and rule == "auto" and not value  # Auto mode cannot do without.
+        if name != "monitor" and value != setting.default and not is_needed:
+            arguments.append(f"{name}={_literal(value)}")
     constructor = "AdaptLROnPlateau.auto" if rule == "auto" else "AdaptLROnPlateau"
-    return f"{constructor}({', '.join([_literal(monitor), *arguments])})"
+    return f"{constructor}({', '.join(arguments)})"
 
 
 def _literal(value: object) -> str:
@@ -223,13 +165,13 @@ def _literal(value: object) -> str:
 
 
 def _replayed(run: Run, config: plateau.Config | auto.Config) -> Replay:
-    count = len(run.curves.get(run.monitor, Curve()).values)
-    if not count:
+    observed = len(run.curves.get(run.monitor, Curve()).values)
+    if not observed:
         raise CurveError(f"there are no values of {run.monitor!r} in this run yet")
-    if count > MOST_OBSERVATIONS:
+    if observed > MOST_OBSERVATIONS:
         raise ValueError(
-            f"this run has {count:,} observations; the tab replays at most {MOST_OBSERVATIONS:,}. Use "
-            "keras_lrplateau.recordings.replay instead"
+            f"this run has {counted(observed, 'observation')}; the tab replays at most {count(MOST_OBSERVATIONS)}. Use "
+            "keras-lrplateau replay instead"
         )
     return replay(Recording(run.name, run.unit, run.curves, tuple(run.records)), config, run.monitor)
 
@@ -243,20 +185,18 @@ def _caveats(
     yield found.caveat
     if is_own and found.departs is not None:
         yield (
-            "These are the settings of the training itself, but something else has had a part in it, such as a rate "
-            "that was set by hand."
+            "These are the settings of the training itself, but something else had a part in it, such as a rate that "
+            "was set by hand."
         )
     if not known:
         yield "The settings of the training are not in its logs, so the panel begins with the defaults."
     held, epochs = max(len(curve.epochs) for curve in run.curves.values()), run.last_epoch + 1
     if held < epochs - min(curve.epochs[0] for curve in run.curves.values() if curve.epochs):
         yield (
-            f"TensorBoard holds {held:,} of {epochs:,} epochs, and the rule does not see the others; start it with "
-            "--samples_per_plugin=scalars=0 to hold all of them."
+            f"TensorBoard holds {count(held)} of {counted(epochs, 'epoch')}, and the rule does not see the others; "
+            "start it with --samples_per_plugin=scalars=0 to hold all of them."
         )
-    if known.get("frequency", "epoch") != "epoch" or any(
-        decision.epoch is not None and run.moment(decision) < decision.epoch + 1 for decision in run.decisions
-    ):
+    if known.get("frequency", "epoch") != "epoch" or any(map(Timeline(run).is_within, run.decisions)):
         yield "The training decided within epochs; here the rule is asked at their ends, so its settings count epochs."
     if found.is_relative:
         yield "No learning rate was recorded: rates are multiples of the first one."
@@ -266,4 +206,5 @@ def _caveats(
                 "Auto mode tries each of its first rates on the first weights. The training did not, so the rate that "
                 "the search finds here means nothing."
             )
-        yield f"The rule plans for as many observations as there are here, {len(run.curves[run.monitor].values):,}."
+        observed = len(run.curves[run.monitor].values)
+        yield f"The rule plans for as many observations as there are here, {count(observed)}."

@@ -13,17 +13,12 @@ A `LossScaleOptimizer` is looked through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-import numpy as np
-from keras.optimizers.schedules import LearningRateSchedule
-
-LARGE = float(np.finfo("float32").max)
-"""Stands for "no upper bound" inside a compiled step, where the rate is a float32 or narrower."""
+from keras_lrplateau.training.optimizers import leaf_optimizers, to_float
+from keras_lrplateau.training.schedules import LARGE, multiplier_of, unscaled_rate
 
 
 @dataclass
@@ -70,7 +65,7 @@ class RateControl:
         self.optimizer = optimizer
         self._min_lr = min_lr
         self._max_lr = max_lr
-        self._rates = [_Rate(leaf, _multiplier(leaf)) for leaf in leaf_optimizers(optimizer)]
+        self._rates = [_Rate(leaf, multiplier_of(leaf)) for leaf in leaf_optimizers(optimizer)]
         if not self._rates:
             raise TypeError(
                 "AdaptLROnPlateau cannot find the optimizers that MultiOptimizer chooses by a function before the "
@@ -118,7 +113,7 @@ class RateControl:
             each.share = base / adopted if adopted else 1.0
 
     def impose(self, values: Sequence[float]) -> None:
-        """Let each optimizer hold what somebody else has decided; to be adopted like any change from outside."""
+        """Let each optimizer hold what another rank has decided; it is adopted like any change from outside."""
         for rate, value in zip(self._rates, values, strict=True):
             rate.assign(value)
 
@@ -148,7 +143,9 @@ class RateControl:
         """`min_lr` and `max_lr` in the policy's number, which under a schedule depends on where the schedule is."""
         if not self._is_scheduled:
             return self._min_lr, self._max_lr
-        unscaled = max(_unscaled(rate.optimizer) if rate.multiplier is not None else rate.share for rate in self._rates)
+        unscaled = max(
+            unscaled_rate(rate.optimizer) if rate.multiplier is not None else rate.share for rate in self._rates
+        )
         if unscaled <= 0 or not math.isfinite(self._min_lr / unscaled):
             return 0.0, None  # A schedule at zero stays there, whatever the multiplier.
         max_lr = None if self._max_lr is None else self._max_lr / unscaled
@@ -169,154 +166,3 @@ class RateControl:
             else:
                 rate.assign(min(value, LARGE))
             rate.written = rate.read()
-
-
-def all_leaves(optimizer: Any) -> list[Any]:
-    """The optimizers that hold a rate of their own, in the order in which `MultiOptimizer` lists them."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return list(inner.optimizers) if hasattr(inner, "optimizers") else [inner]
-
-
-def leaf_optimizers(optimizer: Any) -> list[Any]:
-    """As `all_leaves`, of an optimizer whose rate is to be set.
-
-    Raises:
-        TypeError: It cannot be set.
-    """
-    leaves = all_leaves(optimizer)
-    for leaf in leaves:
-        if not isinstance(leaf, keras.optimizers.Optimizer):
-            raise TypeError(
-                "AdaptLROnPlateau needs a compiled Keras optimizer whose learning rate it can set. "
-                f"Received: {leaf!r}; pass optimizer=... to model.compile, or an optimizer to AdaptLROnPlateau"
-            )
-        if callable(leaf._learning_rate) and not isinstance(leaf._learning_rate, LearningRateSchedule | keras.Variable):
-            raise TypeError(
-                "AdaptLROnPlateau cannot scale a learning rate that is a plain callable: a compiled training step may "
-                f"have evaluated it once for all. Received: learning_rate={leaf._learning_rate!r} in optimizer "
-                f"'{leaf.name}'; use a float or a keras.optimizers.schedules.LearningRateSchedule"
-            )
-    return leaves
-
-
-# --- schedules -------------------------------------------------------------------------------------------------------
-
-
-def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | None) -> None:
-    """Make every `LearningRateSchedule` of an optimizer scalable, before the training step is traced.
-
-    The multiplier must be a variable that the compiled step reads; a schedule exchanged after tracing is ignored by
-    TensorFlow, which goes on reporting the new one. It is tracked by the optimizer, so that JAX passes it into the
-    step, but kept out of saved files: they hold the optimizer that the user built, and load without this package.
-
-    Args:
-        model: Its training step is traced anew if a schedule is scaled now.
-        optimizer: The one to scale. If it is the one that the model is compiled with, and the model is built and the
-            optimizer is not, that is built, too.
-        min_lr: The multiplier does not take the rate below this. >= 0.
-        max_lr: The multiplier does not take the rate above this; None for no bound.
-    """
-    compiled: Any = getattr(model, "optimizer", None)  # There is none before the first `compile`.
-    if optimizer is compiled and model.built and not optimizer.built:
-        # As Keras would at the first step; by then it is too late for a MultiOptimizer's schedules, and for a snapshot.
-        optimizer.build(model.trainable_variables)
-    for leaf in leaf_optimizers(optimizer):
-        if not isinstance(leaf._learning_rate, LearningRateSchedule):
-            continue
-        if _multiplier(leaf) is None:
-            _install_multiplier(leaf)
-            # An earlier fit without the callback has traced a step that knows no multiplier.
-            model.train_function = None
-        leaf._lr_plateau_bounds = (min_lr, LARGE if max_lr is None else max_lr)
-        for outer in (optimizer, getattr(optimizer, "inner_optimizer", leaf), leaf):
-            _save_without_multipliers(outer)
-
-
-def _multiplier(leaf: Any) -> Any:
-    return getattr(leaf, "_lr_plateau_multiplier", None)
-
-
-def _install_multiplier(leaf: Any) -> None:
-    multiplier = keras.Variable(
-        1.0,
-        dtype=keras.backend.floatx(),
-        trainable=False,
-        aggregation="only_first_replica",
-        name="lr_plateau_multiplier",
-    )
-    # An optimizer locks its list of variables once it is built.
-    leaf._tracker.unlock()
-    leaf._track_variable(multiplier)
-    leaf._lr_plateau_multiplier = multiplier
-    unscaled = leaf._get_current_learning_rate
-
-    def scaled() -> Any:
-        rate = keras.ops.cast(unscaled(), multiplier.dtype)
-        low, high = leaf._lr_plateau_bounds
-        return keras.ops.clip(rate * multiplier, keras.ops.minimum(rate, low), keras.ops.maximum(rate, high))
-
-    # On the instance, not on the schedule: the schedule stays the object that the user made and that is saved.
-    leaf._lr_plateau_unscaled = unscaled
-    leaf._get_current_learning_rate = scaled
-
-
-def _save_without_multipliers(optimizer: Any) -> None:
-    """Keep the multipliers of an optimizer, and of those inside it, out of what it saves and loads."""
-    if getattr(optimizer, "_lr_plateau_saves_without", False):
-        return
-    optimizer._lr_plateau_saves_without = True
-
-    @contextmanager
-    def without_multipliers() -> Iterator[None]:
-        hidden = []
-        for leaf in leaf_optimizers(optimizer):
-            for position, variable in enumerate(leaf._variables):
-                if variable is _multiplier(leaf):
-                    hidden.append((leaf._variables, position, variable))
-                    break
-        for variables, position, _ in hidden:
-            del variables[position]
-        try:
-            yield
-        finally:
-            for variables, position, variable in hidden:
-                variables.insert(position, variable)
-
-    def as_built(method: Callable[[Any], None]) -> Callable[[Any], None]:
-        def call(store: Any) -> None:
-            with without_multipliers():
-                method(store)
-
-        return call
-
-    optimizer.save_own_variables = as_built(optimizer.save_own_variables)
-    optimizer.load_own_variables = as_built(optimizer.load_own_variables)
-
-
-def _unscaled(leaf: Any) -> float:
-    return to_float(leaf._lr_plateau_unscaled())
-
-
-def to_float(value: Any) -> float:
-    """A scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
-
-    A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
-    number that the user wrote.
-
-    Args:
-        value: Anything with one element that Keras can convert to NumPy.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It has several elements.
-    """
-    dtype = keras.backend.standardize_dtype(value.dtype) if hasattr(value, "dtype") else "float64"
-    if dtype == "bfloat16":
-        value = keras.ops.cast(value, "float32")  # NumPy 2.4 refuses TensorFlow's bfloat16 scalars.
-    number = float(np.asarray(keras.ops.convert_to_numpy(value)).item())
-    if dtype not in ("float32", "float16", "bfloat16") or not math.isfinite(number):
-        return number
-    narrow = np.dtype(dtype).type
-    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 9))
-    with np.errstate(over="ignore"):
-        return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)

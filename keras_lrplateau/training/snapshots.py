@@ -1,7 +1,7 @@
 """Copies of all that training changes, to go back to: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all. It stays until nobody may ask for it any more: neither the
-training that goes on, nor one that is resumed from an epoch before (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all. It stays as long as it may be asked for: by the
+training that goes on, or by one that is resumed from an epoch before (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, final
 import keras
 import numpy as np
 
-from keras_lrplateau.resume.state_file import replace_file
+from keras_lrplateau.files.atomic import replace_file
 from keras_lrplateau.rule.decision import Snapshot
 from keras_lrplateau.training import processes
-from keras_lrplateau.training.rates import all_leaves, to_float
+from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float
 
 SUFFIX = ".snapshot"
 
@@ -111,6 +111,11 @@ class Snapshots:
         is_own = path.parent == self._folder
         arrays = list(_read(path, len(variables))) if self._in_memory or not is_own else None
         self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
+
+    def promote(self) -> None:
+        """The candidate becomes the best one, if there is a candidate."""
+        if "candidate" in self._copies:
+            self._copies["best"] = self._copies.pop("candidate")
 
     def restore(self, name: Snapshot, model: Any, optimizer: Any) -> None:
         """Go back to the copy of this name.
@@ -225,7 +230,7 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
     if isinstance(snapshot, list) and len(variables) != len(snapshot):
         raise ValueError(
             f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
-            "do not add layers or compile anew during a training that can roll back"
+            "do not add layers or compile again during a training that can roll back"
         )
     averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)]
     # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
@@ -265,30 +270,18 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
 def _variables(model: Any, optimizer: Any) -> list[Any]:
     """Each once, though that of an optimizer inside another one is met twice.
 
-    Rates are left out, and so are multipliers: whoever sets a rate decides what it is after going back, too. For the
+    Rates are left out, and so are multipliers: what sets a rate also decides what it is after going back. For the
     adapted optimizer that is the callback; for another one it may be another callback.
     """
     rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
     found = [*model.trainable_variables, *model.non_trainable_variables]
-    found += [variable for each in _optimizers(model, optimizer) for variable in each.variables]
+    found += [variable for each in optimizers_of(model, optimizer) for variable in each.variables]
     unique = {id(variable): variable for variable in found}
     return [variable for key, variable in unique.items() if key not in set(map(id, rates))]
 
 
-def _optimizers(model: Any, optimizer: Any) -> list[Any]:
-    """All of a model: that of `compile`, those that a class of the user keeps as attributes, and the one given."""
-    found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
-    unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
-    return list(unique.values())
-
-
-def optimizers_of(model: Any) -> list[Any]:
-    """That of `compile`, and those that a class of the user keeps as attributes."""
-    return _optimizers(model, None)
-
-
 def _leaves(model: Any, optimizer: Any) -> list[Any]:
-    return [leaf for each in _optimizers(model, optimizer) for leaf in all_leaves(each)]
+    return [leaf for each in optimizers_of(model, optimizer) for leaf in all_leaves(each)]
 
 
 def _averages(leaf: Any) -> list[tuple[Any, Any]]:
@@ -306,7 +299,7 @@ def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _check(path: Path, variables: list[Any]) -> None:
-    """That a file has an array of the right shape for each variable, and is as long as it should be.
+    """Check that a file has an array of the right shape for each variable, and the right length.
 
     Raises:
         OSError: It cannot be read, or is not whole.

@@ -1,38 +1,38 @@
-"""The picture of a training: its losses, the learning rate below them, and every decision with its reason.
+"""The figure of a training: its losses, the learning rate below them, and every decision with its reason.
 
-`draw` makes a plotly figure as plain data, with nothing but the standard library, so that TensorBoard need not import
-plotly for it: in the browser, plotly.js takes just that. `to_plotly` makes an object of it for notebooks and files.
+`keras_lrplateau.views.picture` says what is shown; here it gets its look. `draw` makes a plotly figure as plain data,
+with nothing but the standard library, so that TensorBoard need not import plotly: in the browser, plotly.js takes just
+that. `figure` makes an object of it, for notebooks.
 """
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import html
 import importlib.resources
-import math
+import importlib.util
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from pathlib import Path
+from typing import Any
 
-from keras_lrplateau.history.run import Axis, Curve, Run, excursions, rate_used, told
+from keras_lrplateau.history.axes import Axis
+from keras_lrplateau.history.run import Run
 from keras_lrplateau.recordings.replay import Replay
-from keras_lrplateau.rule.decision import Decision, Kind
-
-MOST_POINTS = 2000
-"""A line with more points is thinned out to about so many; a screen has no more columns."""
-
-FAR_OFF = 100.0
-"""Losses beyond this multiple of the first are off the chart at first: one divergence would flatten all the rest."""
-
-WIDE = 20.0
-"""A loss whose highest value in sight is more than this multiple of the lowest gets a logarithmic axis."""
+from keras_lrplateau.rule.decision import Kind
+from keras_lrplateau.views.picture import Line, Marks, Picture, Scale, Shade, Told, is_loss, picture_of
+from keras_lrplateau.views.words import counted
 
 LOSS_DOMAIN, RATE_DOMAIN = (0.36, 1.0), (0.0, 0.29)
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
-"""Of the runs, in turn; after Okabe and Ito, whose colors people with any color vision can tell apart."""
+"""The colors of runs, in turn; after Okabe and Ito, whose colors people with any color vision can tell apart."""
+
+PNG_SIZE = {"width": 1100, "height": 640, "scale": 2}
+
+MOST_TOLD = 8
+"""A point of a line lists no more decisions than that."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ MARKS: Mapping[Kind, Mark] = {
     "restart": Mark("diamond", "#ef9421"),
     "exhausted": Mark("square", "#8a8a8a"),
     "override": Mark("circle-open", "#8a8a8a"),
+    "phase": Mark("line-ns-open", "#8a8a8a"),
     "search": Mark("circle", "#2fb0c2"),
     "settle": Mark("hexagram", "#2fb0c2"),
     "anneal": Mark("triangle-down-open", "#8e5be8"),
@@ -84,12 +85,13 @@ BANDS = {
     "open": "rgba(239,148,33,0.24)",
     "abandoned": "rgba(128,128,128,0.24)",
 }
-"""Behind the rate, from a raise until it was judged."""
+"""Behind the rate, by the outcome of the excursion."""
 
 UNKNOWN = "rgba(230,159,0,0.11)"
 """Over what a replay cannot know."""
 
-Scale = Literal["auto", "linear", "log"]
+YAXES = {"main": "y", "side": "y3", "rate": "y2"}
+"""The vertical axes, as plotly names them."""
 
 
 def draw(
@@ -101,76 +103,37 @@ def draw(
     colors: Sequence[str] = COLORS,
     departs: int | None = None,
 ) -> dict[str, Any]:
-    """The picture of one training in full, or of several to compare.
+    """The figure of one training in full, or of several to compare.
 
     One training shows its losses, its monitored metric, its rate, all decisions, its plateaus and its excursions.
     Several show the monitored metric, the rate and the decisions of each, in a color of its own.
 
     Args:
-        runs: Any number; with none the picture is empty.
-        axis: What is to the right; see `Run.positions`.
-        scale: Of the losses. "auto" chooses a logarithmic one where they span more than `WIDE`.
+        runs: Any number; with none the figure is empty.
+        axis: What is to the right; see `Timeline.positions`.
+        scale: How the axis of the losses is divided. "auto" chooses a logarithmic one where they span much.
         dark: Whether the background is dark.
-        colors: Of the runs, where there are several, as "#rrggbb"; begun again when there are more runs.
-        departs: The epoch, from 0, after which a replayed training would have been another; see `replay.Replay`.
+        colors: The colors of the runs, where there are several, as "#rrggbb"; they repeat when there are more runs.
+        departs: The epoch, from 0, after which a replayed training would have been another; see `Replay`.
 
     Returns:
         A plotly figure, {"data": ..., "layout": ...}, that strict JSON can hold.
 
     Raises:
-        ValueError: `axis` or `scale` is none of these.
+        ValueError: `axis` or `scale` is none of these, or what the axis shows was not recorded.
     """
-    for name, value, choices in (("axis", axis, get_args(Axis)), ("scale", scale, get_args(Scale))):
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
+    picture = picture_of(runs, axis, scale, departs)
     theme = THEMES[dark]
-    alone = len(runs) == 1
-    palette = [colors[index % len(colors)] for index in range(len(runs))]
-    lines = [
-        _lines(run, theme) if alone else {run.monitor: {"color": color, "width": 1.8}}
-        for run, color in zip(runs, palette, strict=True)
-    ]
-    losses = [
-        [run.curves[name] for name in styles if _is_loss(name) and name in run.curves]
-        for run, styles in zip(runs, lines, strict=True)
-    ]
-    in_sight = [value for run, curves in zip(runs, losses, strict=True) for value in _in_sight(run, curves)]
-    finite = [value for curves in losses for curve in curves for value in curve.values if math.isfinite(value)]
-    main = {"title": {"text": "loss"}, **_loss_axis(in_sight, len(in_sight) < len(finite), scale)}
-    top = _upper_edge(in_sight, main)
+    is_alone = len(runs) == 1
     data: list[dict[str, Any]] = []
-    for run, styles, color in zip(runs, lines, palette, strict=True):
-        decisions = _told(run)
-        drawn = [
-            _line(run, decisions, axis, name, style, alone) for name, style in styles.items() if name in run.curves
-        ]
-        drawn += _rate_lines(run, decisions, axis, theme.rate if alone else color, alone)
-        drawn += _marks(run, decisions, axis, top, theme, None if alone else color)
-        data += _known_again(run.name, drawn)
-    if not alone:
-        data += _known_again("", _legend_of_kinds(runs, theme))
-    others = sorted({run.monitor for run in runs if not _is_loss(run.monitor) and run.monitor in run.curves})
-    other = {"title": {"text": _literal(", ".join(others))}} if others else None
-    if other and not any(losses):
-        # Nothing but these metrics above the rate: they may have the main axis.
-        main, other = other, None
-        data = [{**trace, "yaxis": "y"} if trace["yaxis"] == "y3" else trace for trace in data]
-    shapes = _plateaus(runs[0], axis, theme) + _bands(runs[0], axis, theme) if alone else []
-    if departs is not None:
-        shapes += _unknown(runs[0], axis, theme, departs)
-    unit = runs[0].unit if runs else "epoch"
-    layout = _layout(axis, unit, theme, main, other, shapes)
-    # The zoom stays as long as this does.
-    layout["uirevision"] = "|".join([axis, scale, *sorted(run.name for run in runs)])
-    return {"data": data, "layout": layout}
-
-
-def _known_again(name: str, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The traces of a run, named so that plotly knows them again when others have come before them."""
-    # Digests, since plotly makes names of classes of them.
-    names = [f"{name}|{trace['name']}|{trace['yaxis']}" for trace in traces]
-    digests = [hashlib.sha256(each.encode(errors="replace")).hexdigest()[:16] for each in names]
-    return [{**trace, "uid": digest} for trace, digest in zip(traces, digests, strict=True)]
+    for index, training in enumerate(picture.trainings):
+        look = _Look(training.run, theme, axis, None if is_alone else colors[index % len(colors)])
+        traces = [_rate(look, line) if line.role == "rate" else _line(look, line) for line in training.lines]
+        traces += [trace for marks in training.marks for trace in _marks(look, marks)]
+        data += _known_again(training.run.name, traces)
+    if not is_alone:
+        data += _known_again("", _legend_of_kinds(picture, theme))
+    return {"data": data, "layout": _layout(picture, theme)}
 
 
 def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
@@ -222,206 +185,136 @@ def plotly_js() -> bytes:
         raise ImportError("the figure needs plotly: pip install plotly") from error
 
 
-# --- lines -----------------------------------------------------------------------------------------------------------
+def write_pngs(figures: Sequence[dict[str, Any]], paths: Sequence[Path]) -> None:
+    """Write each of some figures that `draw` returned as a PNG.
+
+    Raises:
+        ImportError: kaleido or plotly is not installed, or too old.
+        Exception: Kaleido or its browser fails; neither says how it may.
+    """
+    try:
+        if importlib.util.find_spec("kaleido") is None:
+            raise ImportError
+        from plotly.io import write_images
+    except ImportError:
+        raise ImportError(
+            "that takes kaleido and plotly 6.1 or newer: pip install 'kaleido>=1' 'plotly>=6.1.1'"
+        ) from None
+    # As plain data: an object of plotly's would bring a style of its own.
+    write_images(list(figures), list(paths), **PNG_SIZE, validate=False)
 
 
-def _is_loss(name: str) -> bool:
-    return name == "loss" or name.endswith("_loss")
+# --- lines and marks -------------------------------------------------------------------------------------------------
 
 
-def _axis_of(name: str) -> str:
-    """Losses share an axis; a metric in another unit gets its own."""
-    return "y" if _is_loss(name) else "y3"
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """How the traces of one training look; `color` is None if it is alone in the figure."""
+
+    run: Run
+    theme: Theme
+    axis: Axis
+    color: str | None
+
+    def label(self, name: str) -> str:
+        """What a number is called, as plotly takes it."""
+        return _literal(name if self.color is None else f"{self.run.label} · {name}")
 
 
-def _lines(run: Run, theme: Theme) -> dict[str, dict[str, Any]]:
-    """The curves that one training shows, with their styles: losses, the monitored metric and its training twin."""
-    twin = run.monitor.removeprefix("val_")
-    return {
-        twin: {"color": theme.train if _is_loss(twin) else theme.other, "width": 1.5, "dash": "dot"},
-        "loss": {"color": theme.train, "width": 1.5},
-        "val_loss": {"color": theme.validation, "width": 1.8},
-        run.monitor: {"color": theme.validation if _is_loss(run.monitor) else theme.other, "width": 2.2},
-    }
-
-
-def _line(
-    run: Run, decisions: Sequence[Told], axis: Axis, name: str, style: dict[str, Any], alone: bool
-) -> dict[str, Any]:
-    curve = thinned(run.curves[name])
-    over = [epoch + 1 for epoch in curve.epochs]
-    label = name if alone else f"{run.label} · {name}"
-    told_at = _told_at(decisions) if name == run.monitor else {}
-    values = [_finite(value) for value in curve.values]
+def _line(look: _Look, line: Line) -> dict[str, Any]:
+    label = look.label(line.name)
+    is_alone = look.color is None
     # Between two gaps there is no line: a point.
-    around = [None, *values, None]
-    lonely = [value is not None and around[at] is None is around[at + 2] for at, value in enumerate(values)]
+    around = [None, *line.y, None]
+    lonely = [value is not None and around[at] is None is around[at + 2] for at, value in enumerate(line.y)]
     return {
         "type": "scatter",
         "mode": "lines+markers" if any(lonely) else "lines",
-        "name": _literal(label) + (" (monitor)" if alone and name == run.monitor else ""),
-        "legendgroup": _literal(label),
-        "x": _x(run, axis, over),
-        "y": values,
+        "name": label + (" (monitor)" if is_alone and line.role == "monitor" else ""),
+        "legendgroup": label,
+        "x": _x(look.axis, line.x),
+        "y": line.y,
         "marker": {"size": [6 if is_lonely else 0 for is_lonely in lonely]} if any(lonely) else {},
-        "customdata": over,
-        "text": [told_at.get(epochs, "") for epochs in over],
-        "hovertemplate": f"{_literal(label)} %{{y:.5g}}<br>after {run.unit} %{{customdata}}%{{text}}<extra></extra>",
-        "line": style,
-        "yaxis": _axis_of(name),
+        "customdata": line.when,
+        "text": [_told_at(told) for told in line.told],
+        "hovertemplate": f"{label} %{{y:.6g}}<br>after {look.run.unit} %{{customdata}}%{{text}}<extra></extra>",
+        "line": _style(look, line) if is_alone else {"color": look.color, "width": 1.8},
+        "yaxis": YAXES[line.panel],
         "connectgaps": False,
     }
 
 
-def _rate_lines(run: Run, decisions: Sequence[Told], axis: Axis, color: str, alone: bool) -> list[dict[str, Any]]:
-    lines = []
-    told_at = _told_at(decisions)
-    curves = run.rates
-    if not curves and decisions and _is_rate_of_rule(run):
-        curves = {"learning_rate": Curve()}
-    for index, (name, curve) in enumerate(curves.items()):
-        epochs, rates = _steps(run, curve)
-        x = _x(run, axis, epochs)
-        label = name.replace("_", " ") if alone else f"{run.label} · {name.replace('_', ' ')}"
-        shown = f"{_literal(label)} %{{y:.5g}}<br>from {run.unit} %{{customdata}} on%{{text}}<extra></extra>"
-        lines.append(
-            {
-                "type": "scatter",
-                # After a single epoch there is no stretch of time.
-                "mode": "lines" if x[:1] != x[-1:] else "lines+markers",
-                "name": _literal(label),
-                "legendgroup": _literal(label if alone else f"{run.label} · {run.monitor}"),
-                "showlegend": alone,
-                "x": x,
-                # A logarithmic axis has no 0.
-                "y": [rate if math.isfinite(rate) and rate > 0 else None for rate in rates],
-                "customdata": [
-                    epoch + 1 if epoch == int(epoch) else f"{int(epoch) + 1}, after {_steps_in_words(step)},"
-                    for epoch, step in zip(epochs, run.positions("step", epochs), strict=True)
-                ],
-                "text": [told_at.get(epoch, "") for epoch in epochs],
-                "hovertemplate": shown,
-                "line": {"color": color, "width": 2, "shape": "hv", "dash": ("solid", "dot", "dash")[index % 3]},
-                "yaxis": "y2",
-            }
-        )
-    return lines
+def _style(look: _Look, line: Line) -> dict[str, Any]:
+    theme = look.theme
+    if line.role == "twin":
+        return {"color": theme.train if is_loss(line.name) else theme.other, "width": 1.5, "dash": "dot"}
+    if line.role == "loss":
+        return {"color": theme.train, "width": 1.5}
+    if line.role == "validation":
+        return {"color": theme.validation, "width": 1.8}
+    return {"color": theme.validation if is_loss(line.name) else theme.other, "width": 2.2}
 
 
-def _steps(run: Run, curve: Curve) -> tuple[list[float], list[float]]:
-    """The rate as a step line: epochs that were over when it came into force, and the rate from then on.
+def _rate(look: _Look, line: Line) -> dict[str, Any]:
+    label = look.label(line.name.replace("_", " "))
+    is_alone = look.color is None
+    return {
+        "type": "scatter",
+        # After a single epoch there is no stretch of time.
+        "mode": "lines" if line.x[:1] != line.x[-1:] else "lines+markers",
+        "name": label,
+        "legendgroup": label if is_alone else look.label(look.run.monitor),
+        "showlegend": is_alone,
+        "x": _x(look.axis, line.x),
+        "y": line.y,
+        "customdata": line.when,
+        "text": [_told_at(told) for told in line.told],
+        "hovertemplate": f"{label} %{{y:.6g}}<br>from {look.run.unit} %{{customdata}} on%{{text}}<extra></extra>",
+        "line": {
+            "color": look.theme.rate if is_alone else look.color,
+            "width": 2,
+            "shape": "hv",
+            "dash": ("solid", "dot", "dash")[line.index % 3],
+        },
+        "yaxis": YAXES["rate"],
+    }
 
-    A curve from TensorBoard may lack the very epoch of a cut, so the decisions have their say, too. And of an epoch
-    with decisions within it, the curve knows but the rate at its end.
-    """
-    rates: dict[float, float] = dict(zip(curve.epochs, curve.values, strict=True))
-    decided = [record for record in run.records if record.decisions]
-    if _is_rate_of_rule(run):
-        for record in decided:
-            rates.setdefault(record.epoch, rate_used(record))
-        for record in decided:
-            rates.setdefault(record.epoch + 1, record.decisions[-1].rate)
-    for record in decided:
-        within = [decision for decision in record.decisions if _is_within(run, decision)]
-        if within:
-            rates[record.epoch] = _in_force(run, curve, record.epoch, within[0].rate_before)
-        for decision in within:
-            rates[run.moment(decision)] = _in_force(run, curve, record.epoch, decision.rate)
-    end = run.over
-    epochs = sorted(epoch for epoch in rates if epoch <= end)
-    changes = [
-        epoch
-        for index, epoch in enumerate(epochs)
-        if index in (0, len(epochs) - 1) or rates[epoch] != rates[epochs[index - 1]]
+
+def _marks(look: _Look, marks: Marks) -> list[dict[str, Any]]:
+    """A trace in each panel, with one entry in the legend."""
+    mark = MARKS[marks.kind]
+    named = "" if look.color is None else f"{_literal(look.run.label)}<br>"
+    x = _x(look.axis, marks.x)
+    text = [_html(told) for told in marks.told]
+    epochs = [told.decision.epoch for told in marks.told]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": marks.kind,
+            "legendgroup": marks.kind,
+            "showlegend": look.color is None and panel == "rate",
+            "x": x,
+            "y": y,
+            "text": text,
+            "customdata": epochs,
+            "hovertemplate": f"{named}%{{text}}<extra></extra>",
+            "marker": {
+                "symbol": mark.symbol,
+                "size": 10,
+                "color": look.color or mark.color,
+                "line": {"width": 1, "color": look.theme.paper},
+            },
+            "yaxis": YAXES[panel],
+            "cliponaxis": False,
+        }
+        for panel, y in marks.y.items()
     ]
-    values = [rates[epoch] for epoch in changes]
-    return (changes, values) if not changes or changes[-1] == end else ([*changes, end], [*values, values[-1]])
 
 
-def _is_rate_of_rule(run: Run) -> bool:
-    """Whether the rate that is drawn is that of the decisions, not something made of it."""
-    # Before the end of the first epoch nothing is known but the decisions.
-    return len(run.rates) <= 1 and not run.is_scaled
-
-
-def _in_force(run: Run, curve: Curve, epoch: int, rate: float) -> float:
-    """The learning rate of a curve in an epoch with a decision, where that of the rule is `rate`."""
-    if _is_rate_of_rule(run):
-        return rate
-    if not curve.values:
-        return math.nan
-    at = _at_or_before(curve, epoch)
-    used = run.rate_used(curve.epochs[at])
-    return curve.values[at] * (rate / used) if used else curve.values[at]
-
-
-def thinned(curve: Curve) -> Curve:
-    """The curve with at most about `MOST_POINTS` points: the lowest and the highest of each stretch, and both ends."""
-    size = len(curve.epochs)
-    if size <= MOST_POINTS:
-        return curve
-    kept = {0, size - 1}
-    stretches = MOST_POINTS // 2
-    for stretch in range(stretches):
-        members = range(stretch * size // stretches, (stretch + 1) * size // stretches)
-        finite = [at for at in members if math.isfinite(curve.values[at])]
-        if finite:
-            kept |= {min(finite, key=curve.values.__getitem__), max(finite, key=curve.values.__getitem__)}
-    thin = Curve()
-    for at in sorted(kept):
-        thin.append(curve.epochs[at], curve.values[at], curve.times[at])
-    return thin
-
-
-# --- decisions -------------------------------------------------------------------------------------------------------
-
-
-def _marks(
-    run: Run, decisions: Sequence[Told], axis: Axis, top: float, theme: Theme, color: str | None
-) -> list[dict[str, Any]]:
-    """The decisions, on the rate and on the monitored metric: two traces a kind, with one entry in the legend."""
-    traces = []
-    metric = _axis_of(run.monitor)
-    rates = next(iter(run.rates.values()), None)
-    named = "" if color is None else f"{_literal(run.label)}<br>"
-    for kind, mark in MARKS.items():
-        these = [each for each in decisions if each.decision.kind == kind]
-        if not these:
-            continue
-        at = _x(run, axis, [each.moment for each in these])
-        heights = [_height(run, each.decision, top) for each in these]
-        levels = [_rate_at(run, rates, each.decision) for each in these]
-        for yaxis, y in (("y2", levels), (metric, heights)):
-            if yaxis == metric and run.monitor not in run.curves:
-                continue
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "name": kind,
-                    "legendgroup": kind,
-                    "showlegend": color is None and yaxis == "y2",
-                    "x": at,
-                    "y": y,
-                    "text": [each.words for each in these],
-                    "customdata": [each.decision.epoch for each in these],
-                    "hovertemplate": f"{named}%{{text}}<extra></extra>",
-                    "marker": {
-                        "symbol": mark.symbol,
-                        "size": 10,
-                        "color": color or mark.color,
-                        "line": {"width": 1, "color": theme.paper},
-                    },
-                    "yaxis": yaxis,
-                    "cliponaxis": False,
-                }
-            )
-    return traces
-
-
-def _legend_of_kinds(runs: Sequence[Run], theme: Theme) -> list[dict[str, Any]]:
+def _legend_of_kinds(picture: Picture, theme: Theme) -> list[dict[str, Any]]:
     """Entries in the legend that stand for the marks of all runs."""
-    seen = {decision.kind for run in runs for decision in run.decisions}
+    seen = {marks.kind for training in picture.trainings for marks in training.marks}
     return [
         {
             "type": "scatter",
@@ -430,7 +323,7 @@ def _legend_of_kinds(runs: Sequence[Run], theme: Theme) -> list[dict[str, Any]]:
             "legendgroup": kind,
             "x": [None],
             "y": [None],
-            "yaxis": "y2",
+            "yaxis": YAXES["rate"],
             "hoverinfo": "skip",
             "marker": {"symbol": mark.symbol, "size": 10, "color": theme.text},
         }
@@ -439,157 +332,69 @@ def _legend_of_kinds(runs: Sequence[Run], theme: Theme) -> list[dict[str, Any]]:
     ]
 
 
-def _epoch(decision: Decision) -> int:
-    """Of a decision that has one."""
-    assert decision.epoch is not None
-    return decision.epoch
+def _known_again(name: str, traces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The traces of a run, named so that plotly recognizes them when others have come before them."""
+    # Digests, since plotly makes names of classes of them.
+    names = [f"{name}|{trace['name']}|{trace['yaxis']}" for trace in traces]
+    digests = [hashlib.sha256(each.encode(errors="replace")).hexdigest()[:16] for each in names]
+    return [{**trace, "uid": digest} for trace, digest in zip(traces, digests, strict=True)]
 
 
-def _is_within(run: Run, decision: Decision) -> bool:
-    """Whether a decision was made before its epoch was over."""
-    return decision.epoch is not None and run.moment(decision) < decision.epoch + 1
+# --- texts -----------------------------------------------------------------------------------------------------------
 
 
-def _steps_in_words(steps: float) -> str:
-    return "1 step" if round(steps) == 1 else f"{round(steps)} steps"
+def _html(told: Told) -> str:
+    """What is shown when the pointer is on a decision; plotly takes some markup."""
+    kind, when, numbers, reason = told.words
+    lines = [*numbers, *textwrap.wrap(reason, 64, max_lines=12)]
+    return f"<b>{kind}</b> {when}<br>" + "<br>".join(map(_literal, lines))
 
 
-def _height(run: Run, decision: Decision, top: float) -> float | None:
-    """Where a decision is on the axis of the metric: at what was observed, or at the upper edge if that is above."""
-    curve = run.curves.get(run.monitor, Curve())
-    value = decision.value
-    if value is None and curve.values:
-        value = curve.values[_at_or_before(curve, _epoch(decision))]
-    if not _is_loss(run.monitor):
-        return _finite(value)
-    if value is None or not math.isfinite(value) or value > top:
-        return top if math.isfinite(top) else None
-    return value
+def _told_at(told: Sequence[Told]) -> str:
+    """What a point of a line under marks says: plotly prefers it to a mark on it, whichever is drawn first."""
+    texts = [_html(each) for each in told[:MOST_TOLD]]
+    if len(told) > MOST_TOLD:
+        texts.append(f"and {counted(len(told) - MOST_TOLD, 'further decision')}")
+    return "".join(f"<br>{text}" for text in texts)
 
 
-def _rate_at(run: Run, rates: Curve | None, decision: Decision) -> float | None:
-    """Where a decision is on the rate's axis: at the new rate; under a schedule, at what it makes of the one in use.
-
-    Args:
-        run: The training.
-        rates: The curve of its rate, or of one of them.
-        decision: The decision.
-    """
-    # All annealing is one row, whose new rate is that of the end.
-    rate = decision.rate_before if decision.kind == "anneal" else decision.rate
-    if not _is_rate_of_rule(run):
-        if rates is None or not rates.values:
-            return None
-        if run.is_scaled or _is_within(run, decision):
-            rate = _in_force(run, rates, _epoch(decision), rate)
-        else:
-            rate = rates.values[_at_or_before(rates, _epoch(decision))]
-    return rate if math.isfinite(rate) and rate > 0 else None
+def _literal(text: str) -> str:
+    """A text that plotly shows as it is: it takes some markup, templates in braces, and formulas in dollars."""
+    return html.escape(text, quote=False).replace("{", "&#123;").replace("$", "&#36;")
 
 
-def _at_or_before(curve: Curve, epoch: int) -> int:
-    return max(bisect.bisect_right(curve.epochs, epoch) - 1, 0)
+# --- shades ----------------------------------------------------------------------------------------------------------
 
 
-class Told(NamedTuple):
-    """A decision with an epoch, and what is shown when the pointer is on it."""
-
-    decision: Decision
-    moment: float
-    words: str
-
-
-def _told(run: Run) -> list[Told]:
-    return [
-        Told(decision, run.moment(decision), _words(run, decision))
-        for decision in told(run.decisions)
-        if decision.epoch is not None
-    ]
-
-
-def _words(run: Run, decision: Decision) -> str:
-    """Escaped: plotly takes some markup."""
-    what = f"{decision.rate_before:.6g} → {decision.rate:.6g}"
-    if decision.rate == decision.rate_before:
-        what = f"stays {decision.rate:.6g}"
-    lines = [f"{run.quantity} {what}"]
-    if decision.value is not None:
-        lines.append(f"{run.monitor} {decision.value:.6g}")
-    lines += textwrap.wrap(decision.reason, 64, max_lines=12)
-    when = f"after {run.unit} {_epoch(decision) + 1}"
-    if decision.step is not None and _is_within(run, decision):
-        when = f"in epoch {_epoch(decision) + 1}, after {_steps_in_words(decision.step)}"
-    return f"<b>{decision.kind}</b> {when}<br>" + "<br>".join(map(_literal, lines))
-
-
-def _told_at(decisions: Iterable[Told]) -> dict[float, str]:
-    """What the points of lines under marks tell, by the number of epochs that were over.
-
-    Plotly prefers a point of a line to a mark that is on it, whichever is drawn first.
-    """
-    texts: dict[float, str] = {}
-    for _, moment, words in decisions:
-        texts[moment] = f"{texts.get(moment, '')}<br>{words}"
-    return texts
-
-
-# --- plateaus and excursions -----------------------------------------------------------------------------------------
-
-
-def _plateaus(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
-    """From the end of the epoch before the first observation of a plateau to the decision that it caused."""
-    spans: list[tuple[float, float]] = []
-    begin = 0.0
-    for decision in run.decisions:
-        if decision.since_epoch is not None and decision.epoch is not None:
-            spans.append((max(decision.since_epoch, begin), run.moment(decision)))
-        if _is_within(run, decision):
-            # The next plateau begins after it, but of its first observation only the epoch is known.
-            begin = run.moment(decision)
-    return [
-        {**_band(x, LOSS_DOMAIN, theme.plateau, theme.paper, "plateau"), "showlegend": index == 0}
-        for index, x in enumerate(_x(run, axis, span) for span in spans)
-    ]
-
-
-def _bands(run: Run, axis: Axis, theme: Theme) -> list[dict[str, Any]]:
-    """Behind the rate, what became of each raise."""
-    bands = []
+def _shapes(picture: Picture, theme: Theme) -> list[dict[str, Any]]:
+    shapes = []
     named = set()
-    for excursion in excursions(run):
-        if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
-            continue
-        end = run.over if excursion.closed is None else run.moment(excursion.closed)
-        x = _x(run, axis, (run.moment(excursion.opened), end))
-        name = f"{excursion.outcome} excursion"
-        bands.append(
-            {
-                **_band(x, RATE_DOMAIN, BANDS[excursion.outcome], theme.paper, name),
-                "showlegend": excursion.outcome not in named,
-            }
-        )
-        named.add(excursion.outcome)
-    return bands
+    for shade in picture.shades:
+        shape = _shape(picture.axis, theme, shade)
+        shapes.append({**shape, "showlegend": shape["name"] not in named})
+        named.add(shape["name"])
+    return shapes
 
 
-def _unknown(run: Run, axis: Axis, theme: Theme, departs: int) -> list[dict[str, Any]]:
-    """From where on what is shown was observed in another training than the one that is asked about."""
-    x = _x(run, axis, (departs + 1, max(run.over, departs + 1)))
-    band = _band(x, (0.0, 1.0), UNKNOWN, theme.text, "would have been different")
-    return [{**band, "line": {"width": 1, "color": theme.text, "dash": "dot"}, "showlegend": True}]
-
-
-def _band(x: Sequence[Any], domain: tuple[float, float], color: str, edge: str, name: str) -> dict[str, Any]:
+def _shape(axis: Axis, theme: Theme, shade: Shade) -> dict[str, Any]:
+    if shade.what == "plateau":
+        domain, color, name = LOSS_DOMAIN, theme.plateau, "plateau"
+    elif shade.what == "excursion":
+        domain, color, name = RATE_DOMAIN, BANDS[shade.outcome], f"{shade.outcome} excursion"
+    else:
+        domain, color, name = (0.0, 1.0), UNKNOWN, "would have been different"
+    edge = {"color": theme.text, "dash": "dot"} if shade.what == "unknown" else {"color": theme.paper}
+    start, end = _x(axis, [shade.start, shade.end])
     return {
         "type": "rect",
         "xref": "x",
         "yref": "paper",
-        "x0": x[0],
-        "x1": x[1],
+        "x0": start,
+        "x1": end,
         "y0": domain[0],
         "y1": domain[1],
         "fillcolor": color,
-        "line": {"width": 1, "color": edge},
+        "line": {"width": 1, **edge},
         "layer": "below",
         "name": name,
         "legendgroup": name,
@@ -599,58 +404,9 @@ def _band(x: Sequence[Any], domain: tuple[float, float], color: str, edge: str, 
 # --- axes ------------------------------------------------------------------------------------------------------------
 
 
-def _x(run: Run, axis: Axis, epochs: Iterable[float]) -> list[Any]:
+def _x(axis: Axis, places: Sequence[float]) -> list[float]:
     # Plotly takes dates as milliseconds.
-    return [1000 * position if axis == "time" else position for position in run.positions(axis, epochs)]
-
-
-def _literal(text: str) -> str:
-    """A text that plotly shows as it is: it takes some markup, templates in braces, and formulas in dollars."""
-    return html.escape(text, quote=False).replace("{", "&#123;").replace("$", "&#36;")
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no NaN, and a chart no place for it."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _in_sight(run: Run, curves: Iterable[Curve]) -> list[float]:
-    """The finite losses of these curves, but for those that are far off."""
-    # What came before a return to the first weights is no measure: it may have been broken from its first epoch on.
-    returns = [decision.epoch for decision in run.decisions if decision.restore == "start"]
-    begun = max((epoch + 1 for epoch in returns if epoch is not None), default=0)
-    found: list[float] = []
-    for curve in curves:
-        points = [
-            (epoch, value) for epoch, value in zip(curve.epochs, curve.values, strict=True) if math.isfinite(value)
-        ]
-        sizes = [abs(value) for epoch, value in points if epoch >= begun] or [abs(value) for _, value in points]
-        limit = FAR_OFF * max(sizes[0], sorted(sizes)[len(sizes) // 2]) if sizes else 0.0
-        found += [value for _, value in points if abs(value) <= limit]
-    return found
-
-
-def _upper_edge(in_sight: Sequence[float], axis: Mapping[str, Any]) -> float:
-    """The highest loss that is in sight at first; infinite if there is none."""
-    if "range" not in axis:
-        return max(in_sight, default=math.inf)
-    edge = float(axis["range"][1])
-    return 10 ** min(edge, 308.0) if axis["type"] == "log" else edge
-
-
-def _loss_axis(in_sight: Sequence[float], is_part: bool, scale: Scale) -> dict[str, Any]:
-    """Its scale for the losses in sight; and if these are only a part of all, its range, with a margin."""
-    if not in_sight:
-        return {}
-    low, high = min(in_sight), max(in_sight)
-    is_log = scale == "log" or (scale == "auto" and low > 0 and high / low > WIDE)
-    axis = _log_axis(5) if is_log else {"type": "linear"}
-    if not is_part or (is_log and low <= 0):
-        return axis
-    ends = (math.log10(low), math.log10(high)) if is_log else (low, high)
-    margin = (0.05 * ends[1] - 0.05 * ends[0]) or 0.5
-    reach = [ends[0] - margin, ends[1] + margin]
-    return {**axis, "range": reach} if all(map(math.isfinite, reach)) else axis
+    return [1000 * place for place in places] if axis == "time" else list(places)
 
 
 def _log_axis(ticks: int) -> dict[str, Any]:
@@ -658,18 +414,20 @@ def _log_axis(ticks: int) -> dict[str, Any]:
     return {"type": "log", "exponentformat": "power", "nticks": ticks}
 
 
-def _layout(
-    axis: Axis,
-    unit: str,
-    theme: Theme,
-    main: dict[str, Any],
-    other: dict[str, Any] | None,
-    shapes: list[dict[str, Any]],
-) -> dict[str, Any]:
+def _main_axis(picture: Picture) -> dict[str, Any]:
+    axis: dict[str, Any] = {"title": {"text": _literal(picture.main)}}
+    if picture.is_log is not None:
+        axis |= _log_axis(5) if picture.is_log else {"type": "linear"}
+    return axis if picture.reach is None else {**axis, "range": list(picture.reach)}
+
+
+def _layout(picture: Picture, theme: Theme) -> dict[str, Any]:
     lines: dict[str, Any] = {"gridcolor": theme.grid, "linecolor": theme.grid, "zeroline": False, "automargin": True}
-    titles = {"epoch": unit, "step": "optimizer steps", "time": "wall time"}
+    title = {"epoch": picture.unit, "step": "optimizer steps", "time": "wall time"}[picture.axis]
+    if picture.note:
+        title += f" · {picture.note}"
     # Room for the marks to the right, but none before the first epoch.
-    right = {"type": "date"} if axis == "time" else {"type": "linear", "autorangeoptions": {"clipmin": 0}}
+    right = {"type": "date"} if picture.axis == "time" else {"type": "linear", "autorangeoptions": {"clipmin": 0}}
     rate = {"title": {"text": "learning rate"}, **_log_axis(4)}
     layout: dict[str, Any] = {
         "paper_bgcolor": theme.paper,
@@ -680,12 +438,14 @@ def _layout(
         "hoverlabel": {"align": "left", "bgcolor": theme.paper, "font": {"color": theme.text}},
         # Above: at the side there is the axis of other metrics.
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "tracegroupgap": 0},
-        "shapes": shapes,
-        "xaxis": {**lines, "anchor": "y2", "title": {"text": titles[axis], "standoff": 8}, **right},
-        "yaxis": {**lines, "domain": list(LOSS_DOMAIN), **main},
+        "shapes": _shapes(picture, theme),
+        "xaxis": {**lines, "anchor": "y2", "title": {"text": title, "standoff": 8}, **right},
+        "yaxis": {**lines, "domain": list(LOSS_DOMAIN), **_main_axis(picture)},
         "yaxis2": {**lines, "domain": list(RATE_DOMAIN), **rate},
+        # The zoom stays as long as this does.
+        "uirevision": "|".join([picture.axis, picture.scale, *sorted(each.run.name for each in picture.trainings)]),
     }
-    if other:
+    if picture.side is not None:
         side = {"overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto"}
-        layout["yaxis3"] = {**lines, **side, **other}
+        layout["yaxis3"] = {**lines, **side, "title": {"text": _literal(picture.side)}}
     return layout

@@ -1,15 +1,16 @@
-"""A training in words: a summary, and a row for each decision. For the tab and for the report."""
+"""A training in words: a summary, and a row for each decision. For the tab, the report and the command."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_lrplateau.history.run import Axis, Curve, Run, told
+from keras_lrplateau.history.axes import Axis, Timeline
+from keras_lrplateau.history.run import Curve, Run, told
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import MARKS
+from keras_lrplateau.views.words import number
 
 AROUND = 5
 """To zoom to a decision shows so many epochs before its plateau, and at least as many after it.
@@ -22,21 +23,24 @@ def summary(run: Run) -> dict[str, Any]:
     """Where a training stands, as strict JSON can hold it.
 
     Returns:
-        "monitor": the name of the monitored metric. "status": see `policy.Status`. "epochs" and "steps": how many
-        epochs are over, and how many optimizer steps. "best" and "best_epoch": the best observation and the number of
-        its epoch, from 1; None before there is one. "last": the last observation, or None. "rate": the learning rate in
-        force; None if there are several. "quantity": what the rates of the decisions are. "time": when something was
-        last heard of it, in seconds since 1970. Values of the metric and of the rate are texts.
+        "monitor": the name of the monitored metric. "status": see `keras_lrplateau.rule.decision.Status`. "unit": what
+        the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and how many
+        optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and the
+        number of its epoch, from 1; None before there is one. "last": the last observation, or None. "rate": the
+        learning rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the
+        last wall time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
     best, rate = run.best, run.rate
+    timeline = Timeline(run)
     return {
         "monitor": run.monitor,
         "status": run.status,
-        "epochs": int(run.over),
-        "steps": round(run.positions("step", [run.over])[0]),
+        "unit": run.unit,
+        "epochs": int(timeline.over) if run.unit == "epoch" else None,
+        "steps": timeline.steps,
         "best": None if best is None else number(best.value),
-        "best_epoch": None if best is None else best.epoch + 1,
+        "best_at": None if best is None else best.epoch + 1,
         "last": number(curve.values[-1]) if curve.values else None,
         "quantity": run.quantity,
         "rate": None if rate is None else number(rate),
@@ -50,11 +54,13 @@ def counts(run: Run) -> dict[str, int]:
     return {kind: found[kind] for kind in MARKS if found[kind]}
 
 
-def rows(run: Run, axis: Axis = "epoch") -> list[dict[str, Any]]:
+def rows(run: Run, axis: Axis = "epoch", most: int | None = None) -> list[dict[str, Any]]:
     """A row for each decision, as strict JSON can hold it; all annealing in a row is one.
 
     Args:
-        axis: That of the figure beside the table.
+        run: The training.
+        axis: The axis of the figure beside the table.
+        most: How many rows to make, of the latest decisions; None for all.
 
     Returns:
         "kind". "epoch": the number of the epoch, from 1, in or after which it was decided. "rate_before", "rate",
@@ -62,6 +68,7 @@ def rows(run: Run, axis: Axis = "epoch") -> list[dict[str, Any]]:
         axis to zoom to, in the axis' unit, which for "time" is milliseconds since 1970.
     """
     decisions = [(decision, decision.epoch) for decision in told(run.decisions) if decision.epoch is not None]
+    decisions = decisions if most is None else decisions[-most:]
     return [
         {
             "kind": decision.kind,
@@ -77,16 +84,12 @@ def rows(run: Run, axis: Axis = "epoch") -> list[dict[str, Any]]:
     ]
 
 
-def number(value: float | None) -> str:
-    """A number for people: six digits; empty if there is none."""
-    return "" if value is None else f"{value:.6g}" if math.isfinite(value) else str(float(value))
-
-
 def _stretches(run: Run, axis: Axis, decisions: Sequence[tuple[Decision, int]]) -> Iterator[list[float]]:
     """What to show of an axis to zoom to each decision, which is given with its epoch."""
+    timeline = Timeline(run)
     ends: list[float] = []
     for decision, epoch in decisions:
-        over = run.moment(decision)
+        over = timeline.moment(decision)
         since: float = epoch if decision.since_epoch is None else decision.since_epoch
         # Epochs for an observation. Within epochs there are several in one, and a plateau is a part of that.
         pace = min(over / max(decision.observation, 1), 1)
@@ -96,7 +99,7 @@ def _stretches(run: Run, axis: Axis, decisions: Sequence[tuple[Decision, int]]) 
         around = AROUND * pace
         ends += [max(since - around, 0), over + max(around, over - since)]
     unit = 1000 if axis == "time" else 1
-    positions = [unit * position for position in run.positions(axis, ends)]
+    positions = [unit * position for position in timeline.positions(axis, ends)]
     for low, high in zip(positions[::2], positions[1::2], strict=True):
         # After a single epoch nobody knows how long one takes.
         yield [low, high] if low < high else [low - unit, high + unit]

@@ -1,5 +1,6 @@
 """The commands show, compare and replay: what they print, in a pipe and as JSON, and what they refuse."""
 
+import contextlib
 import json
 import math
 import re
@@ -12,10 +13,11 @@ import pytest
 from test_report import in_a_process, write_run
 
 from keras_lrplateau import Config
-from keras_lrplateau.cli import commands
+from keras_lrplateau.cli import commands, printing
 from keras_lrplateau.history import codec
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.replay import replay
+from keras_lrplateau.settings import rule_settings
 
 VALUES = [1.0, 0.9, 0.95, 0.93, 0.94, 0.96, 0.97, 0.5, 0.6, 0.7]
 """With patience 2 there are cuts after the 4th and the 6th, and after the 10th; with patience 5, after the 7th."""
@@ -80,6 +82,38 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(
     assert "version 99" in caught.err
 
 
+def test_show_takes_several_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a" / "lr_plateau", cuts=(5,))
+    write_run(tmp_path / "b" / "lr_plateau", cuts=())
+    assert commands.main(["show", "a", "b", "--json"]) == 0
+    assert [run["run"] for run in json.loads(capsys.readouterr().out)] == ["a/lr_plateau", "b/lr_plateau"]
+
+
+@pytest.mark.parametrize("command", ["show", "compare"])
+def test_of_several_directories_one_at_fault_is_named_and_the_others_are_answered(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "good" / "lr_plateau")
+    (tmp_path / "empty").mkdir()
+    assert commands.main([command, "gone", "empty", "good"]) == 1
+    caught = capsys.readouterr()
+    assert "good/lr_plateau" in caught.out
+    assert "no directory gone" in caught.err
+    assert "no run of AdaptLROnPlateau in empty" in caught.err
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "report"])
+def test_a_file_that_replay_can_read_is_said_to_be_one(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "training.csv")
+    (tmp_path / "poem.txt").write_text("Roses are red")
+    assert commands.main([command, "training.csv"]) == 1
+    assert "try: keras-lrplateau replay training.csv" in capsys.readouterr().err
+    assert commands.main([command, "poem.txt"]) == 1
+    assert "poem.txt is a file; give its directory" in capsys.readouterr().err
+
+
 # --- compare ---------------------------------------------------------------------------------------------------------
 
 
@@ -115,18 +149,79 @@ def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, caps
     assert "training.csv: 10 observations of val_loss" in text
     rows = [re.split(r"  +", line.strip()) for line in text.splitlines() if " cut " in line]
     assert [row[:4] for row in rows] == [
-        ["patience=2, factor=0.5", "4", "cut", "0.1 -> 0.05"],
-        ["patience=2, factor=0.5", "6?", "cut", "0.05 -> 0.025"],
-        ["patience=2, factor=0.5", "10?", "cut", "0.025 -> 0.0125"],
-        ["patience=2, factor=0.1", "4", "cut", "0.1 -> 0.01"],
-        ["patience=2, factor=0.1", "6?", "cut", "0.01 -> 0.001"],
-        ["patience=2, factor=0.1", "10?", "cut", "0.001 -> 0.0001"],
-        ["patience=5, factor=0.5", "7", "cut", "0.1 -> 0.05"],
-        ["patience=5, factor=0.1", "7", "cut", "0.1 -> 0.01"],
+        ["factor=0.5, patience=2", "4", "cut", "0.1 -> 0.05"],
+        ["factor=0.5, patience=2", "6?", "cut", "0.05 -> 0.025"],
+        ["factor=0.5, patience=2", "10?", "cut", "0.025 -> 0.0125"],
+        ["factor=0.5, patience=5", "7", "cut", "0.1 -> 0.05"],
+        ["factor=0.1, patience=2", "4", "cut", "0.1 -> 0.01"],
+        ["factor=0.1, patience=2", "6?", "cut", "0.01 -> 0.001"],
+        ["factor=0.1, patience=2", "10?", "cut", "0.001 -> 0.0001"],
+        ["factor=0.1, patience=5", "7", "cut", "0.1 -> 0.01"],
     ]
     unwrapped = " ".join(text.split())
-    assert "The training would have gone another way after epoch 4 with patience=2, factor=0.5, after" in unwrapped
-    assert "after epoch 7 with patience=5, factor=0.1: what is marked by a ? was" in unwrapped
+    assert "The training would have gone another way after epoch 4 with factor=0.5, patience=2, after" in unwrapped
+    assert "after epoch 7 with factor=0.1, patience=5: what is marked by a ? was" in unwrapped
+
+
+def test_every_setting_of_the_rule_can_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv", [1.0, math.nan, 0.9])
+    assert commands.main(["replay", "training.csv", "--recover", "true,false", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [[each["kind"] for each in one["decisions"]] for one in found] == [["diverged"], []]
+    for rule in ("default", "auto"):
+        for name, setting in rule_settings(rule).items():
+            value = "none" if setting.default is None else str(setting.default)
+            command = ["replay", "training.csv", f"--{name.replace('_', '-')}", value, "--json"]
+            assert commands.main([*command, *(["--auto"] if rule == "auto" else [])]) == 0
+            (one,) = json.loads(capsys.readouterr().out)
+            assert one["settings"][name] == setting.default
+
+
+def test_replay_of_steps_claims_no_epochs_and_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{100 * row},{1 if row == 1 else 2}" for row in range(1, 31)]
+    (tmp_path / "steps.csv").write_text("\n".join(["step,val_loss", *rows, ""]))
+    command = ["replay", "steps.csv", "--patience", "5", "--max-raises", "0"]
+    assert commands.main([*command, "-o", "page.html"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"step +decision", text)
+    assert "epoch" not in text
+    page = re.sub(r"<script.*?</script>|<style>.*?</style>", "", (tmp_path / "page.html").read_text(), flags=re.S)
+    terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert (terms["optimizer steps"], terms["best val_loss"]) == ("3,000", "1 at step 100")
+    assert not {"epochs", "last recorded"} & terms.keys()
+    assert "epoch" not in page
+    assert "1970" not in page
+    assert commands.main([*command, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["steps"], found["best_step"]) == (3000, 100)
+
+
+def test_replay_of_epochs_claims_no_steps_and_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "training.csv")
+    assert commands.main(["replay", "training.csv", "-o", "page.html"]) == 0
+    terms = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", (tmp_path / "page.html").read_text()))
+    assert terms["epochs"] == "10"
+    assert not {"optimizer steps", "last recorded"} & terms.keys()
+    capsys.readouterr()
+    for axis, missing in (("step", "optimizer steps"), ("time", "wall times")):
+        assert commands.main(["replay", "training.csv", "-o", "page.html", "--axis", axis]) == 1
+        caught = capsys.readouterr()
+        assert "10 observations" in caught.out, "what can be answered is"
+        assert f"no {missing} are known" in caught.err
+
+
+def test_of_several_recordings_one_at_fault_is_named_and_the_others_are_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "good.csv")
+    write_csv(tmp_path / "high.csv", rates=[1.0] * len(VALUES))
+    (tmp_path / "other.csv").write_text("epoch,loss\n0,1\n1,2\n")
+    assert commands.main(["replay", "high.csv", "other.csv", "gone.csv", "good.csv", "--max-lr", "0.5"]) == 1
+    caught = capsys.readouterr()
+    assert "good.csv: 10 observations" in caught.out
+    assert "high.csv: max_lr must not be below the learning rate" in caught.err
+    assert "other.csv: there is no metric 'val_loss'" in caught.err
+    assert "gone.csv: cannot be read" in caught.err
 
 
 def test_replay_tells_words_apart_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,9 +302,15 @@ def test_rates_that_are_not_known_are_said_to_be_relative(tmp_path: Path, capsys
         (["training.csv", "missing.csv"], 1, ["missing.csv", "check the path"]),
         (["missing.csv"], 1, ["missing.csv", "no recorded training could be replayed"]),
         (["training.csv", "--monitor", "val_los"], 1, ["no metric 'val_los'", "'val_loss'"]),
-        (["training.csv", "--patience", "2.5"], 2, ["--patience", "an integer, or several as in 3,5,10", "'2.5'"]),
-        (["training.csv", "--factor", "0.5,x"], 2, ["--factor", "a number", "'0.5,x'"]),
+        (
+            ["training.csv", "--patience", "2.5"],
+            2,
+            ["--patience", "an integer, such as 10", "'2.5'", "commas between"],
+        ),
+        (["training.csv", "--factor", "0.5,x"], 2, ["--factor", "a number, such as 0.1", "'x'"]),
         (["training.csv", "--factor", "2"], 2, ["factor must be a number between 0 and 1", "factor=2.0"]),
+        (["training.csv", "--recover", "maybe"], 2, ["--recover", "true or false", "'maybe'"]),
+        (["training.csv", "--min-lr", "2", "--max-lr", "1"], 2, ["max_lr must not be below min_lr"]),
         (["training.csv", "--rate", "-1"], 2, ["rate must be a finite number"]),
         (["training.csv", "--auto", "--patience", "3"], 2, ["--patience: there is no such setting with --auto"]),
         (["training.csv", "--budget", "0.1"], 2, ["--budget: there is no such setting without --auto"]),
@@ -240,12 +341,47 @@ def test_progress_is_shown_only_when_it_takes_long(
     assert commands.main(["replay", "training.csv"]) == 0
     assert "replaying" not in capsys.readouterr().err
     clock = iter(range(1_000_000))
-    monkeypatch.setattr("keras_lrplateau.cli.commands.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("keras_lrplateau.cli.printing.time.monotonic", lambda: next(clock))
     monkeypatch.setenv("FORCE_COLOR", "1")  # As on a terminal.
     assert commands.main(["replay", "training.csv"]) == 0
     caught = capsys.readouterr()
     assert "replaying" in caught.err
     assert "replaying" not in caught.out
+
+
+# --- what terminals obey ---------------------------------------------------------------------------------------------
+
+HOSTILE = "a\x1b[31m\x07\x7f\x9b\u202eb"
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+def test_control_characters_in_names_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / HOSTILE / "lr_plateau", cuts=(5,), reason=f"why {HOSTILE}", monitor=f"val_{HOSTILE}")
+    write_csv(tmp_path / f"{HOSTILE}.csv")
+    (tmp_path / "names.csv").write_text(f"epoch,{HOSTILE}_loss,other_loss\n0,1,2\n1,2,3\n")
+    (tmp_path / f"{HOSTILE}.txt").write_text("nothing")
+    for arguments in (
+        ["show", "."],
+        ["show", ".", "--json"],
+        ["show", HOSTILE, f"{HOSTILE}/gone", f"{HOSTILE}.csv", f"{HOSTILE}.txt"],
+        ["compare", ".", "-o", f"{HOSTILE}.html"],
+        ["compare", ".", "--json"],
+        ["report", ".", "-o", f"{HOSTILE}/page.html"],
+        ["report", ".", "-o", f"{HOSTILE}{HOSTILE}/page.html"],
+        ["replay", f"{HOSTILE}.csv", "--patience", "2", "-o", f"{HOSTILE}.html"],
+        ["replay", f"{HOSTILE}.csv", "--json"],
+        ["replay", f"{HOSTILE}.csv", "--monitor", HOSTILE],
+        ["replay", "names.csv"],
+        ["replay", "names.csv", "--monitor", f"{HOSTILE}_loss", "--json"],
+        ["replay", "names.csv", "--patience", HOSTILE],
+        ["replay", "names.csv", f"--{HOSTILE}"],
+        [HOSTILE],
+    ):
+        with contextlib.suppress(SystemExit):
+            commands.main(arguments)
+        caught = capsys.readouterr()
+        assert caught.out + caught.err, arguments
+        assert not CONTROLS.findall(caught.out + caught.err), arguments
 
 
 # --- as a command ----------------------------------------------------------------------------------------------------
@@ -266,13 +402,13 @@ def test_in_a_pipe_a_line_is_as_long_as_it_has_to_be_and_no_longer(tmp_path: Pat
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
     assert "4       cut        0.1 -> 0.01" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= commands.PIPE_WIDTH
+    assert max(map(len, done.stdout.splitlines())) <= printing.PIPE_WIDTH
 
 
 def test_replay_loads_neither_keras_nor_tensorflow(tmp_path: Path) -> None:
     write_csv(tmp_path / "training.csv")
     code = (
-        "import sys; from keras_lrplateau.cli import commands; commands.main(['replay', 'training.csv'])\n"
+        "import sys; from keras_lrplateau.cli import commands, printing; commands.main(['replay', 'training.csv'])\n"
         "found = {'keras', 'tensorflow', 'jax', 'torch', 'pandas'} & set(sys.modules)\n"
         "assert not found, found"
     )

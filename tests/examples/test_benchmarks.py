@@ -1,13 +1,21 @@
-"""The benchmarks of big models, of the GPU and of plateau detectors run, at a tiny size."""
+"""The benchmarks of big models, of the GPU, of plateau detectors, of recovery and of excursions run, at a tiny size."""
 
+import importlib
 import importlib.util
+import math
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+
+import keras_lrplateau
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
 
@@ -32,6 +40,7 @@ def cells(output: str, start: str) -> list[list[str]]:
     return [line for line in lines if line and line[0] == start]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_big_models_tells_costs_and_counts(tmp_path: Path) -> None:
     done = run("snapshots.py", "--parameters", "1M", "--ways", "disk", "--repeats", "1", "--folder", str(tmp_path))
 
@@ -55,6 +64,7 @@ def test_a_model_too_big_for_this_machine_is_left_out_with_the_reason() -> None:
     assert "1e+03B with sgd, rollback=True, is left out: it needs 8" in done.stdout
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_gpu_runs_on_the_cpu() -> None:
     done = run("gpu.py", "--cpu")
 
@@ -113,3 +123,105 @@ def test_the_benchmark_of_long_replays_runs() -> None:
         r"read 2,000 rows: \d+\.\d\d s\nreplay, default rule: \d+\.\d\d s\nreplay, auto mode: \d+\.\d\d s\n",
         done.stdout,
     )
+
+
+def in_table(output: str, row: str, title: str) -> list[str]:
+    """The cells after the first one, in the row of that name of the table with that title."""
+    found = re.search(rf"^{re.escape(row)} .*", output.partition(f"\n{title}")[2], re.MULTILINE)
+    assert found, output
+    return re.split("  +", found[0])[1:]
+
+
+def test_the_benchmark_of_recovery_counts_harm_and_rescue_and_measures_nothing_twice(tmp_path: Path) -> None:
+    few = ("--only", "linear", "--monitors", "val_loss", "--rates", "0.1", "100", "--seeds", "1")
+    done = run("recovery.py", *few, "--epochs", "20", "--folder", str(tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    assert "tuning tasks, 20 epochs, patience 3, factor 0.1\n" in done.stdout
+    # At 0.1 all is well; at 100 training breaks, with Keras' callback, too.
+    harmed_sound, harmed, share, _, rescued = in_table(done.stdout, "all", "ours: ")
+    assert [harmed_sound, harmed, share, rescued] == ["0 of 1", "0 of 2", "0.0%", "1 of 1"]
+    assert in_table(done.stdout, "all", "no recovery: ")[-1] == "0 of 1"
+    written = {path: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(len(text.splitlines()) for text in written.values()) == [4, 4], "without our callback, and with it"
+
+    again = run("recovery.py", *few, "--epochs", "20", "--folder", str(tmp_path))
+
+    assert again.stdout.partition("tuning tasks")[2] == done.stdout.partition("tuning tasks")[2]
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_the_benchmark_of_recovery_names_the_tasks_that_there_are(tmp_path: Path) -> None:
+    done = run("recovery.py", "--only", "nothing", "--folder", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "--only must name tuning tasks: linear, dense, deep, conv, shifted, imbalanced, float16" in done.stdout
+
+
+def test_the_benchmark_of_recovery_repeats_keras_own_fits() -> None:
+    done = run("recovery.py", "--keras-fits", "2")
+
+    assert done.returncode == 0, done.stdout
+    for fit, epochs in (("model fit", "2"), ("min_lr", "4"), ("cooldown", "4")):
+        assert in_table(done.stdout, fit, "Keras' own fits, on jax") == [epochs, "2", "0", "0"]
+
+
+@pytest.fixture(scope="module")
+def excursions() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module("excursions")
+    sys.path.remove(str(BENCHMARKS))
+
+
+def rates(rule: Any, values: Iterable[float], start: float) -> list[float]:
+    """The rate after each value."""
+    state, followed = rule.start(start), []
+    for value in values:
+        state, decision = rule.step(state, value)
+        followed.append(decision.rate)
+    return followed
+
+
+def test_a_design_without_excursions_is_the_plain_plateau_rule(excursions: ModuleType) -> None:
+    random = np.random.default_rng(0)
+    cuts = 0
+    for factor, patience in ((0.1, 10), (0.5, 2)):
+        plain = keras_lrplateau.Config(factor=factor, patience=patience, max_raises=0, recover=False)
+        design = excursions.Design(name="none", epochs=60, times=0, factor=factor, patience=patience)
+        for _ in range(20):
+            values = np.cumsum(random.normal(-0.1, 1, 60)).tolist()
+            assert rates(design, values, 0.1) == rates(plain, values, 0.1)
+            cuts += rates(design, values, 0.1)[-1] < 0.1
+    assert cuts > 20
+
+
+@pytest.mark.parametrize(("level", "kind"), [(0.5, "success"), (1.0, "rollback")])
+def test_a_design_raises_a_stalled_rate_comes_back_by_a_cosine_and_judges_at_the_end(
+    excursions: ModuleType, level: float, kind: str
+) -> None:
+    design = excursions.Design(
+        name="", epochs=14, factor=0.1, patience=2, after=2, depth=0.01, height=10.0, length=None, judge="both"
+    )
+    stalled = [1.0] * 7  # The best; then two cuts and a stall, of two values each.
+    state, decisions = design.start(1.0), []
+    for value in stalled + [level] * 7:
+        state, decision = design.step(state, value)
+        decisions.append(decision)
+
+    assert [decision.kind for decision in decisions[:7]] == ["best", "hold", "cut", "hold", "cut", "hold", "raise"]
+    assert decisions[6].save == "raise"
+    cosine = [0.01 + 9.99 * (1 + math.cos(math.pi * epoch / 7)) / 2 for epoch in range(7)]
+    assert [decision.rate for decision in decisions[6:]] == pytest.approx([*cosine, 0.01])
+    assert decisions[-1].kind == kind
+    assert decisions[-1].restore == (None if kind == "success" else "raise")
+    assert [decision.kind for decision in decisions[7:-1]].count("best") == (kind == "success")
+
+
+@pytest.mark.long
+def test_the_benchmark_of_excursions_compares_them_by_pairs() -> None:
+    done = run("raise_defaults.py", "--tasks", "reporting", "--only", "cancer", "--seeds", "1", "--epochs", "6")
+
+    assert done.returncode == 0, done.stdout
+    # In six epochs nothing stalls.
+    title = "Reporting tasks: designs of an excursion, against the plain plateau"
+    assert in_table(done.stdout, "chosen", title)[0] == "0 of 42"

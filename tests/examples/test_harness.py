@@ -68,9 +68,9 @@ def in_short(decisions):
 @pytest.mark.parametrize(
     ("name", "optimizer", "rate", "expected_kinds"),
     [
-        ("loss", "SGD", 10.0, {"search", "settle", "anneal"}),
+        pytest.param("loss", "SGD", 10.0, {"search", "settle", "anneal"}, marks=pytest.mark.long),
         ("loss", "ADAM", 1e-5, {"search", "settle", "anneal"}),
-        ("accuracy", "MOMENTUM", 0.01, {"search", "settle", "anneal"}),
+        pytest.param("accuracy", "MOMENTUM", 0.01, {"search", "settle", "anneal"}, marks=pytest.mark.long),
     ],
 )
 def test_auto_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optimizer, rate, expected_kinds):

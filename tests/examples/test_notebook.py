@@ -13,6 +13,8 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "examples" / "notebook.ipynb"
 FIGURE = "application/vnd.plotly.v1+json"

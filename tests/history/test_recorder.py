@@ -11,14 +11,15 @@ import pytest
 from conftest import make_decision, make_record
 
 from keras_lrplateau.cli import commands
+from keras_lrplateau.history.event_log import STEPS, EventLog
 from keras_lrplateau.history.event_writer import EventWriter
-from keras_lrplateau.history.recorder import STEPS, Reporter
+from keras_lrplateau.history.recorder import Recorder, Sink
 from keras_lrplateau.history.run import Record
 
 EPOCHS = 12
 
 
-def report(reporter: Reporter, *epochs: int, meanwhile: Any = None) -> None:
+def report(reporter: Any, *epochs: int, meanwhile: Any = None) -> None:
     """Epochs with a decision in every third one."""
     for epoch in epochs:
         # The long name is for a disk to be full soon.
@@ -28,10 +29,10 @@ def report(reporter: Reporter, *epochs: int, meanwhile: Any = None) -> None:
         reporter.record(make_record(epoch, *decisions), is_last=epoch == EPOCHS - 1)
         if meanwhile is not None:
             meanwhile(epoch)
-        reporter.write()
+        reporter.flush()
 
 
-def check_whole(log_dir: Path, reporter: Reporter, first: int = 0) -> None:
+def check_whole(log_dir: Path, reporter: Any, first: int = 0) -> None:
     """TensorBoard has one run with each epoch once, and the decisions."""
     reporter.close()
     (found,), unreadable = commands.read(str(log_dir))
@@ -44,23 +45,31 @@ def check_whole(log_dir: Path, reporter: Reporter, first: int = 0) -> None:
     assert [decision.epoch for decision in expected] == [epoch for epoch in range(first, EPOCHS) if epoch % 3 == 0]
 
 
-def make_reporter(log_dir: Path) -> Reporter:
-    return Reporter("training", log_dir / "lr_plateau", "val_loss", {"patience": 3})
+def make_reporter(log_dir: Path) -> Any:
+    """A recorder whose only sink is an event log."""
+    recorder = Recorder("training")
+    recorder.sinks.append(EventLog(recorder.run, log_dir / "lr_plateau", "val_loss", {"patience": 3}))
+    return recorder
+
+
+def failure_of(reporter: Any) -> OSError | None:
+    (log,) = reporter.sinks
+    return log.failure
 
 
 def test_what_is_reported_is_read_back(tmp_path: Path) -> None:
     reporter = make_reporter(tmp_path)
     report(reporter, *range(EPOCHS))
-    assert reporter.failure is None
+    assert failure_of(reporter) is None
     check_whole(tmp_path, reporter)
 
 
 def test_without_a_place_it_is_kept_for_the_figure_only() -> None:
-    reporter = Reporter("training", None, "val_loss", {})
+    reporter = Recorder("training")
     report(reporter, *range(EPOCHS))
+    assert not reporter.sinks
     reporter.step(5, {"loss": 1.0}, 1e9)
-    reporter.write()
-    assert (reporter.failure, reporter._unwritten, reporter._unwritten_steps) == (None, [], [])
+    reporter.flush()
     assert reporter.run.curves["loss"].epochs == list(range(EPOCHS))
 
 
@@ -68,7 +77,7 @@ def test_without_a_place_it_is_kept_for_the_figure_only() -> None:
 def test_a_directory_that_was_removed_is_written_again_whole(epoch: int, tmp_path: Path) -> None:
     reporter = make_reporter(tmp_path)
     report(reporter, *range(EPOCHS), meanwhile=lambda at: at == epoch and shutil.rmtree(tmp_path / "lr_plateau"))
-    assert reporter.failure is None
+    assert failure_of(reporter) is None
     check_whole(tmp_path, reporter)
     assert len(list((tmp_path / "lr_plateau").iterdir())) == 1
 
@@ -81,11 +90,11 @@ def test_a_directory_with_a_file_in_its_place_is_written_when_that_is_gone(tmp_p
             shutil.rmtree(tmp_path / "lr_plateau")
             (tmp_path / "lr_plateau").touch()
         if epoch == 7:
-            assert reporter.failure is not None
+            assert failure_of(reporter) is not None
             (tmp_path / "lr_plateau").unlink()
 
     report(reporter, *range(EPOCHS), meanwhile=interfere)
-    assert reporter.failure is None
+    assert failure_of(reporter) is None
     check_whole(tmp_path, reporter)
 
 
@@ -117,8 +126,8 @@ def test_a_disk_that_is_full_for_some_epochs_costs_nothing(
     """Half a record at the end of a file is no harm."""
     reporter = make_reporter(tmp_path)
     report(reporter, 0)
-    assert reporter._writer is not None
-    reporter._writer._file = FailingFile(reporter._writer._file, room)  # type: ignore[assignment]  # stands for one
+    (log,) = reporter.sinks
+    log._writer._file = FailingFile(log._writer._file, room)  # There is no other way to fill one file's disk.
     failures = []
 
     def refuse(self: Any, *_: Any, **__: Any) -> None:
@@ -128,11 +137,10 @@ def test_a_disk_that_is_full_for_some_epochs_costs_nothing(
         patch.setattr(EventWriter, "__init__", refuse)
         for epoch in range(1, 8):
             report(reporter, epoch)
-            failures.append(reporter.failure)
+            failures.append(failure_of(reporter))
     assert isinstance(failures[-1], OSError)
-    assert reporter._unwritten
     report(reporter, *range(8, EPOCHS))
-    assert reporter.failure is None
+    assert failure_of(reporter) is None
     check_whole(tmp_path, reporter)
 
 
@@ -152,7 +160,7 @@ def test_a_real_disk_that_is_full_for_some_epochs_costs_nothing(small_disk: Path
     failures = []
 
     def fill_and_empty(epoch: int) -> None:
-        failures.append(reporter.failure)
+        failures.append(failure_of(reporter))
         if epoch == 3:
             with (small_disk / "filler").open("wb", 0) as file, contextlib.suppress(OSError):
                 while True:
@@ -162,7 +170,7 @@ def test_a_real_disk_that_is_full_for_some_epochs_costs_nothing(small_disk: Path
 
     report(reporter, *range(EPOCHS), meanwhile=fill_and_empty)
     assert any(failure is not None for failure in failures[4:9])
-    assert reporter.failure is None
+    assert failure_of(reporter) is None
     check_whole(small_disk, reporter)
 
 
@@ -199,10 +207,10 @@ def test_what_was_decided_anew_in_an_epoch_takes_the_place_of_its_record(tmp_pat
     again = Record(last.epoch, more, *[getattr(last, name) for name in list(Record.__slots__)[2:]])
     reporter.record(again, is_last=True)
     reporter.record(again, is_last=True)
-    assert len(reporter._unwritten) == 1
-    reporter.write()
+    reporter.flush()
     reporter.close()
     (found,), _ = commands.read(str(tmp_path))
+    assert len([each for each in found.records if each.epoch == EPOCHS - 1]) == 1
     assert [decision.kind for decision in found.records[-1].decisions] == ["rollback"]
     assert found.curves["loss"].epochs == list(range(EPOCHS))
 
@@ -217,11 +225,11 @@ def test_steps_are_a_run_of_their_own_and_are_tried_again(tmp_path: Path) -> Non
     (tmp_path / "lr_plateau").touch()
     for step in range(5, 30, 5):
         if step == 20:
-            assert reporter.failure is not None
+            assert failure_of(reporter) is not None
             (tmp_path / "lr_plateau").unlink()
         reporter.step(step, {"loss": float(step)}, 1e9 + step)
-        reporter.write()
-    assert reporter.failure is None
+        reporter.flush()
+    assert failure_of(reporter) is None
     found = read_scalars(tmp_path / "lr_plateau" / STEPS)
     assert found == {"lr_plateau/loss": {step: float(step) for step in range(5, 30, 5)}}
 
@@ -233,3 +241,37 @@ def test_closing_twice_and_writing_after_it_is_fine(tmp_path: Path) -> None:
     reporter.close()
     report(reporter, *range(6, EPOCHS))
     check_whole(tmp_path, reporter)
+
+
+# --- listeners -------------------------------------------------------------------------------------------------------
+
+
+class Listener(Sink):
+    """Writes down what it is told, and fails at one decision."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def epoch(self, epoch: int, numbers: Any, time: float) -> None:
+        self.told.append(("epoch", epoch, dict(numbers)))
+
+    def decision(self, decision: Any, quantity: str) -> None:
+        self.told.append(("decision", decision.epoch, quantity))
+        if decision.epoch == 3:
+            raise KeyError("a bug of the user")
+
+    def record(self, record: Any) -> None:
+        self.told.append(("record", record.epoch, len(record.decisions)))
+
+
+def test_a_listener_hears_all_and_its_errors_are_reported_and_stop_nothing() -> None:
+    listener, errors = Listener(), []
+    recorder = Recorder("training", [], [listener], lambda sink, error: errors.append((sink, error)))
+    for epoch in range(5):
+        recorder.epoch(epoch, {"loss": 1.0}, 1e9)
+        recorder.decision(make_decision("cut", epoch, 0.1, 0.05), "learning rate")
+        recorder.record(make_record(epoch, make_decision("cut", epoch, 0.1, 0.05)), is_last=False)
+    assert listener.told[:3] == [("epoch", 0, {"loss": 1.0}), ("decision", 0, "learning rate"), ("record", 0, 1)]
+    assert [told[:2] for told in listener.told[-3:]] == [("epoch", 4), ("decision", 4), ("record", 4)]
+    assert [(sink, type(error)) for sink, error in errors] == [(listener, KeyError)]
+    assert len(recorder.run.records) == 5

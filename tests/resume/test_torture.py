@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 posix = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it counts its threads by /proc")
 
 

@@ -257,6 +257,7 @@ def train_at_once(process: int, barrier: Any, log_dir: Path) -> None:
         assert kinds(adapt) == ["cut", "cut"]
 
 
+@pytest.mark.long
 def test_two_processes_at_once_have_runs_of_their_own_in_one_directory(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)

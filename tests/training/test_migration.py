@@ -44,6 +44,7 @@ def one_rate() -> Any:
         (multi_optimizer, {"patience": 1, "min_lr": 0.004}),
     ],
 )
+@pytest.mark.backends
 def test_a_fit_records_the_rates_of_keras(make_optimizer: Any, arguments: Any) -> None:
     names = ["learning_rate"] if make_optimizer is one_rate else ["learning_rate_adam", "learning_rate_sgd"]
     histories = []

@@ -106,6 +106,7 @@ def test_tensorflow_46248_tf_keras_403_the_rate_of_an_epoch_is_the_one_used_in_i
     assert rates == pytest.approx({0: 0.1, 1: 0.1, 2: 0.05})
 
 
+@pytest.mark.long
 def test_keras_19121_tensorboard_files_are_written_without_tensorflow(tmp_path: Path) -> None:
     """keras#19121: keras.callbacks.TensorBoard needs TensorFlow on every backend."""
     if keras.backend.backend() == "tensorflow":

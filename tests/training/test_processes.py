@@ -52,7 +52,11 @@ def run_together(folder: Path, backend: str, count: int, *tasks: str) -> Results
         port = free.getsockname()[1]
     worker = [sys.executable, str(HERE / "processes_worker.py"), backend]
     # On a machine with few cores, threads of several processes get in each other's way.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE.parents[1])]),
+    }
     outputs = [folder / f"{rank}.txt" for rank in range(count)]
     running: list[subprocess.Popen[bytes]] = []
     try:
@@ -83,7 +87,9 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 on_jax = pytest.mark.parametrize("trained", ["jax"], indirect=True, scope="module")
-on_both_backends = pytest.mark.parametrize("trained", ["jax", "torch"], indirect=True, scope="module")
+on_both_backends = pytest.mark.parametrize(
+    "trained", ["jax", pytest.param("torch", marks=pytest.mark.long)], indirect=True, scope="module"
+)
 
 
 def found_by(results: Results, task: str) -> list[Any]:
@@ -121,6 +127,7 @@ def test_two_processes_hear_each_other_exactly_and_in_order(trained: Results, re
     check_exchanges(trained, request.node.callspec.params["trained"])
 
 
+@pytest.mark.long
 def test_so_do_four(tmp_path: Path) -> None:
     check_exchanges(run_together(tmp_path, "jax", 4, "exchanges"), "jax")
 
@@ -295,6 +302,7 @@ def test_a_model_in_parts_goes_back_too(trained: Results) -> None:
 # --- several devices in one process ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_mirrored_strategy_is_cut_raised_and_rolled_back_on_all_devices(tmp_path: Path) -> None:
     (found,) = found_by(run_together(tmp_path, "tensorflow", 1, "mirrored"), "mirrored")
     events = kinds(found)

@@ -11,6 +11,7 @@ from conftest import (
     everything,
     fit,
     kinds,
+    only,
     push,
     pushed_model,
     scripted,
@@ -22,7 +23,8 @@ from keras.optimizers import SGD, Adam, LossScaleOptimizer, MultiOptimizer, Opti
 from keras.optimizers.schedules import CosineDecay, ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
-from keras_lrplateau.training.rates import RateControl, scale_schedules
+from keras_lrplateau.training.rates import RateControl
+from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.snapshots import restore_snapshot, take_snapshot
 
 
@@ -48,6 +50,7 @@ def test_a_rate_reads_as_the_number_that_the_user_wrote(floatx: Any, dtype: str,
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: inner, LossScaleOptimizer], ids=["plain", "LossScale"])
+@pytest.mark.backends
 def test_a_single_rate_is_read_and_written(wrap: Any) -> None:
     inner = SGD(0.1)
     control = RateControl(wrap(inner), 0.0, None)
@@ -58,6 +61,7 @@ def test_a_single_rate_is_read_and_written(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: inner, LossScaleOptimizer], ids=["Multi", "LossScale(Multi)"])
+@pytest.mark.backends
 def test_sub_rates_move_by_the_same_factor(wrap: Any) -> None:
     big, small = SGD(0.1, name="big"), Adam(0.001, name="small")
     control = RateControl(wrap(multi(small, big)), 0.0, None)
@@ -67,6 +71,7 @@ def test_sub_rates_move_by_the_same_factor(wrap: Any) -> None:
         assert control.in_force() == pytest.approx({"learning_rate_big": number, "learning_rate_small": sub_rate})
 
 
+@pytest.mark.backends
 def test_a_bfloat16_rate_that_is_changed_outside_is_noticed_and_its_own_writes_are_not(floatx: Any) -> None:
     floatx("bfloat16")
     optimizer = SGD(0.1)
@@ -121,6 +126,7 @@ def test_a_model_without_a_keras_optimizer_fails_before_training() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: inner, LossScaleOptimizer], ids=["plain", "LossScale"])
+@pytest.mark.backends
 def test_the_rate_logged_for_an_epoch_is_the_one_that_moved_the_weight(wrap: Any) -> None:
     model = pushed_model(wrap(SGD(0.25)))
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
@@ -146,6 +152,7 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.backends
 def test_a_cut_scales_the_schedule_in_the_compiled_step(make: Any) -> None:
     """multiplier 1, 1, .5, .25, .25"""
     model = pushed_model(SGD(make()))
@@ -178,6 +185,7 @@ KINDS = ["plain", "LossScale", "Multi", "LossScale(Multi)"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.backends
 def test_multiplier_zero_freezes_the_weights_though_the_step_was_traced_before(kind: str) -> None:
     model = tiny_model(scheduled(kind), compiled=True)
     fit(model)
@@ -288,7 +296,7 @@ def test_a_saved_model_loads_without_the_callback(kind: str, tmp_path: Any) -> N
     assert int(loaded.optimizer.iterations) == 2
 
 
-@pytest.mark.parametrize("kind", ["plain", "LossScale", "Multi"])
+@pytest.mark.parametrize("kind", only(("plain", "Multi"), ["plain", "LossScale", "Multi"]))
 @pytest.mark.parametrize("saved_with", [False, True], ids=["saved without", "saved with"])
 @pytest.mark.parametrize("loaded_with", [False, True], ids=["loaded without", "loaded with"])
 def test_weight_files_keep_the_optimizer_whole(kind: str, saved_with: bool, loaded_with: bool, tmp_path: Any) -> None:
@@ -365,9 +373,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "make"), CASES.values(), ids=CASES)
-def test_a_snapshot_brings_everything_back_bit_for_bit(dtype: str, make: Any) -> None:
+@pytest.mark.parametrize("case", only(("SGD, momentum", "Multi", "mixed_float16", "schedule"), CASES))
+@pytest.mark.backends
+def test_a_snapshot_brings_everything_back_bit_for_bit(case: str) -> None:
     """Snapshot after epoch 1, back to it after epochs 3, 5 and 7."""
+    dtype, make = CASES[case]
     model = model_with_all_kinds_of_state(make(), dtype)
     snapshots, states = [], {}
 
@@ -387,6 +397,7 @@ def test_a_snapshot_brings_everything_back_bit_for_bit(dtype: str, make: Any) ->
     assert states[5] == states[7] == states[3], "training repeats itself: dropout, slots and steps were all back"
 
 
+@pytest.mark.backends
 def test_a_snapshot_lives_on_the_host_and_owns_its_memory() -> None:
     model = tiny_model(Adam(), compiled=True)
     fit(model)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import compile_model, everything, fit, tiny_model
+from conftest import compile_model, everything, fit, only, tiny_model
 from keras.optimizers import SGD, Adam
 from keras.optimizers.schedules import CosineDecay
 
@@ -40,6 +40,7 @@ def full_disk(*_: object) -> None:
 
 
 @WHERE
+@pytest.mark.backends
 def test_a_copy_comes_back_bit_for_bit(in_memory: bool, tmp_path: Path) -> None:
     model = trained_model()
     copies = Snapshots(in_memory, tmp_path / "copies")
@@ -103,7 +104,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", only(("float32", "Multi", "schedule"), KINDS))
+@pytest.mark.backends
 def test_a_copy_of_any_kind_goes_through_a_file_into_a_new_model(kind: str, tmp_path: Path, floatx: Any) -> None:
     """Mixed precision has a LossScaleOptimizer around the optimizer, whose variables count, too."""
     if kind == "Multi" and not hasattr(keras.optimizers, "MultiOptimizer"):

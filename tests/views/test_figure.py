@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from dataclasses import replace
+from time import process_time
 from typing import get_args
 
 import pytest
@@ -15,12 +16,15 @@ from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
 from keras_lrplateau import Config
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, told
-from keras_lrplateau.recordings.objects import from_history
+from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
-from keras_lrplateau.views import figure as figure_module
-from keras_lrplateau.views.figure import COLORS, MARKS, MOST_POINTS, draw, plotly_js, thinned, to_plotly
+from keras_lrplateau.views import picture
+from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
+from keras_lrplateau.views.picture import MOST_POINTS, thinned
+from keras_lrplateau.views.tables import rows, summary
 
 NAN, INF = math.nan, math.inf
 
@@ -260,6 +264,7 @@ def runs(draw_from):
 @settings(max_examples=150)
 @given(st.lists(runs(), max_size=3), st.sampled_from(AXES), st.sampled_from(SCALES), st.booleans())
 def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark):
+    drawn = [run for run in drawn if not Timeline(run).lacks(axis)]
     figure = draw(drawn, axis, scale=scale, dark=dark)
     json.dumps(figure, allow_nan=False)
     for trace in figure["data"]:
@@ -269,7 +274,7 @@ def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark
 @settings(max_examples=60)
 @given(st.lists(runs(), max_size=2), st.sampled_from(AXES))
 def test_whatever_a_run_holds_plotly_takes_the_figure(drawn, axis):
-    Figure(draw(drawn, axis))
+    Figure(draw([run for run in drawn if not Timeline(run).lacks(axis)], axis))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -610,7 +615,7 @@ def test_plateaus_and_bands_are_where_their_epochs_are(axis):
     run = eventful()
     spans = [each[1:] for each in shapes(draw([run]), "")]
     unit = 1000 if axis == "time" else 1
-    expected = [[unit * x for x in run.positions(axis, span)] for span in spans]
+    expected = [[unit * x for x in Timeline(run).positions(axis, span)] for span in spans]
     assert [list(each[1:]) for each in shapes(draw([run], axis), "")] == expected
 
 
@@ -949,14 +954,132 @@ def test_nothing_of_a_run_is_changed_by_drawing_it():
     for axis in AXES:
         draw([run], axis)
     assert repr(run) == before
-    assert figure_module.MOST_POINTS == MOST_POINTS
+    assert picture.MOST_POINTS == MOST_POINTS
 
 
-def test_the_picture_shows_from_where_on_it_would_have_been_different() -> None:
-    recording = from_history({"val_loss": [1, 2, 2, 0.5, 0.4], "lr": [0.1] * 5})
-    found = replay(recording, Config(patience=2, factor=0.5))
-    picture = figure_module.figure(found).to_plotly_json()
-    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in picture["data"]}
-    (band,) = [shape for shape in picture["layout"]["shapes"] if shape["name"] == "would have been different"]
+# --- replays ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_is_drawn_beside_the_training_with_what_would_have_been_different():
+    values = make_run({"val_loss": [1.0, 2.0, 2.0, 0.5, 0.4], "learning_rate": [0.1] * 5}).curves
+    found = replay(Recording("x", "epoch", values), Config(patience=2, factor=0.5))
+    figure = drawn(found)
+    assert {"as trained · val_loss", "what if · learning rate"} <= {trace["name"] for trace in figure["data"]}
+    (band,) = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "would have been different"]
     assert (band["x0"], band["x1"]) == (3, 5)
     assert not [each for each in draw([found.run])["layout"]["shapes"] if each["name"] == band["name"]]
+
+
+def test_a_run_and_a_replay_make_an_object_for_notebooks_alike():
+    run = make_run({"val_loss": [1.0, 2.0, 2.0], "learning_rate": [0.1] * 3})
+    found = replay(Recording("x", "epoch", run.curves), Config(patience=2, factor=0.5))
+    assert figure(run, "step", dark=True) == to_plotly(draw([run], "step", dark=True))
+    assert figure(found) == to_plotly(drawn(found))
+
+
+# --- what was not recorded -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("axis", "missing"), [("step", "optimizer steps"), ("time", "wall times")])
+def test_an_axis_that_was_not_recorded_is_refused_with_another(axis, missing):
+    recording = Recording("x", "epoch", {"val_loss": Curve([0, 1, 2], [1.0, 2.0, 2.0], [0.0] * 3)})
+    found = replay(recording, Config(patience=2, factor=0.5))
+    with pytest.raises(ValueError, match=f"no {missing} are known of 'as trained'; use the axis 'epoch'"):
+        drawn(found, axis)
+    assert drawn(found)["data"]
+
+
+def test_a_training_recorded_by_its_steps_has_steps_on_the_axis_and_no_epochs():
+    curve = Curve([100, 200, 300], [1.0, 2.0, 2.0], [0.0] * 3)
+    found = replay(Recording("x", "step", {"val_loss": curve}), Config(patience=2, factor=0.5))
+    for axis, title in (("epoch", "step"), ("step", "optimizer steps")):
+        picture = drawn(found, axis)
+        assert picture["layout"]["xaxis"]["title"]["text"] == title
+        assert lines(picture)["as trained · val_loss"]["x"] == [100, 200, 300]
+        assert "epoch" not in json.dumps(picture["data"])
+
+
+# --- what costs ------------------------------------------------------------------------------------------------------
+
+
+def long_training(size, within=1):
+    """A training of so many epochs with decisions in each."""
+    epochs = list(range(size))
+    times = [time_of(epoch) for epoch in epochs]
+    values = [1.0 + 1 / (epoch + 1) for epoch in epochs]
+    curves = {name: Curve(epochs, values, times) for name in ("loss", "val_loss", "learning_rate")}
+    records = [
+        Record(
+            epoch,
+            tuple(
+                make_decision("cut", epoch, 0.1, 0.05, since_epoch=epoch, step=10 * epoch + at + 1)
+                for at in range(within)
+            ),
+            "holding",
+            10 * (epoch + 1),
+            "val_loss",
+            "min",
+            "learning rate",
+            Observation(0, 1.0),
+            time_of(epoch),
+        )
+        for epoch in epochs
+    ]
+    return Run("run1/lr_plateau", curves, records)
+
+
+def work(action):
+    """How many calls of Python functions something takes."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("quantity", ["learning rate", "multiplier of the schedule"])
+@pytest.mark.parametrize("within", [1, 4])
+def test_the_work_grows_as_the_training_does(axis, quantity, within):
+    costs = []
+    for size in (100, 400):
+        run = long_training(size, within)
+        run.records = [replace(record, quantity=quantity) for record in run.records]
+        costs.append(work(lambda run=run: (draw([run], axis), summary(run), rows(run, axis))))
+    assert costs[1] < 5 * costs[0]
+
+
+def test_ten_thousand_decisions_and_a_hundred_thousand_epochs_are_drawn_in_two_seconds():
+    many, lengthy = long_training(10_000), long_training(100_000)
+    lengthy.records = [replace(record, decisions=()) for record in lengthy.records]
+    for run, axis in itertools.product((many, lengthy), AXES):
+        began = process_time()
+        draw([run], axis)
+        assert process_time() - began < 2
+
+
+def test_the_latest_of_many_decisions_are_marked_and_the_latest_of_many_plateaus_are_shaded(monkeypatch):
+    monkeypatch.setattr(picture, "MOST_MARKS", 3)
+    monkeypatch.setattr(picture, "MOST_SHADES", 2)
+    figure = draw([long_training(6)])
+    assert [x for _, x, _, _ in marks(figure)] == pytest.approx([3.1, 4.1, 5.1])
+    assert len(shapes(figure, "plateau")) == 2
+    note = figure["layout"]["xaxis"]["title"]["text"]
+    assert note == "epoch · marked: the latest 3 of 6 decisions, shaded: the latest 2 stretches"
+    monkeypatch.undo()
+    assert draw([long_training(6)])["layout"]["xaxis"]["title"]["text"] == "epoch"
+
+
+def test_a_point_of_a_line_lists_a_few_decisions():
+    decisions = [make_decision("cut", 1, 0.1, 0.05) for _ in range(20)]
+    figure = draw([make_run({"val_loss": [1.0, 2.0]}, *decisions)])
+    (text,) = (text for text in lines(figure)["val_loss (monitor)"]["text"] if text)
+    assert text.count("<b>cut</b>") == 8
+    assert "and 12 further decisions" in text

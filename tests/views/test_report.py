@@ -20,11 +20,12 @@ from conftest import browser_path
 
 from keras_lrplateau import __version__
 from keras_lrplateau.cli import commands
+from keras_lrplateau.cli.printing import complain
 from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Observation, Record, Run
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.views import figure, report, tables
+from keras_lrplateau.views import figure, picture, report, tables
 
 ROOT = Path(commands.__file__).parents[2]
 
@@ -211,7 +212,7 @@ def test_every_epoch_of_a_long_run_is_read_and_its_extremes_are_drawn(tmp_path: 
     page = Page(tmp_path / "report.html")
     assert len(page.ranges) == 29
     losses = next(trace for trace in page.figures[0]["data"] if trace["name"] == "loss")
-    assert len(losses["x"]) <= figure.MOST_POINTS + 2
+    assert len(losses["x"]) <= picture.MOST_POINTS + 2
     assert (losses["x"][0], losses["x"][-1]) == (1, 3000)
 
 
@@ -297,7 +298,7 @@ def test_a_name_that_no_page_or_terminal_can_show_is_no_harm(
     assert "no improvement" not in page
     (tmp_path / "page.html").write_bytes(page.encode(errors="replace"))
     assert len(Page(tmp_path / "page.html").figures) == 2
-    commands._complain(name)
+    complain(name)
     (message,) = capsys.readouterr().err.splitlines()
     assert message.removeprefix("keras-lrplateau: ").isprintable()
 
@@ -505,7 +506,7 @@ def test_without_a_browser_it_is_said_how_to_name_one(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, "plotly.io", types.SimpleNamespace(write_images=write_images))
     message = png_fails(capsys)
-    assert "Install one, or tell by the environment variable BROWSER_PATH" in message
+    assert "Install one, or say where it is in the environment variable BROWSER_PATH" in message
     assert "RuntimeError: Kaleido requires Google Chrome" in message
 
 

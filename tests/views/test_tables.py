@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from conftest import STEPS, make_decision, make_run, time_of
 
+from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run
-from keras_lrplateau.views.tables import AROUND, counts, number, rows, summary
+from keras_lrplateau.views.tables import AROUND, counts, rows, summary
+from keras_lrplateau.views.words import number
 
 NAN, INF = math.nan, math.inf
 
@@ -31,10 +33,11 @@ def test_the_summary_says_where_a_training_stands():
     assert summary(run) == {
         "monitor": "val_loss",
         "status": "holding",
+        "unit": "epoch",
         "epochs": 30,
         "steps": 30 * STEPS,
         "best": "0.516667",
-        "best_epoch": 30,
+        "best_at": 30,
         "last": "0.516667",
         "quantity": "learning rate",
         "rate": "0.05",
@@ -47,7 +50,7 @@ def test_the_summary_counts_epochs_and_steps_beyond_the_last_record():
     run = Run("run", {"loss": Curve([0, 1, 2], [1.0, 0.4, 0.5], [1.0, 2.0, 3.0])}, [record])
     found = summary(run)
     assert (found["epochs"], found["steps"], found["time"]) == (3, 21, 3.0)
-    assert (found["best"], found["best_epoch"], found["last"]) == ("0.4", 2, "0.5")
+    assert (found["best"], found["best_at"], found["last"]) == ("0.4", 2, "0.5")
 
 
 def test_the_summary_counts_the_steps_from_before_a_resume_that_began_at_0():
@@ -61,13 +64,13 @@ def test_the_summary_counts_the_steps_from_before_a_resume_that_began_at_0():
 def test_the_summary_leaves_open_what_is_not_known():
     run = make_run({"loss": [1.0, 0.9], "learning_rate_a": [0.1, 0.1], "learning_rate_b": [0.1, 0.1]}, mode=None)
     found = summary(run)
-    assert [found[name] for name in ("best", "best_epoch", "last", "rate")] == [None] * 4
+    assert [found[name] for name in ("best", "best_at", "last", "rate")] == [None] * 4
     assert found["status"] == "holding"
 
 
 def test_the_summary_shows_a_last_value_that_is_not_finite_but_no_such_best():
     found = summary(make_run({"val_loss": [1.0, 0.5, NAN]}))
-    assert (found["best"], found["best_epoch"], found["last"]) == ("0.5", 2, "nan")
+    assert (found["best"], found["best_at"], found["last"]) == ("0.5", 2, "nan")
     assert summary(make_run({"val_loss": [1.0, -INF]}))["last"] == "-inf"
 
 
@@ -151,7 +154,7 @@ def test_a_row_zooms_to_its_plateau_with_some_epochs_around_it(axis):
     for row, decision in zip(rows(run, axis), (CUT, RAISE, END), strict=True):
         over = decision.epoch + 1
         since = decision.epoch if decision.since_epoch is None else decision.since_epoch
-        before, first, last, after = (unit * x for x in run.positions(axis, [0, since, over, over + AROUND]))
+        before, first, last, after = (unit * x for x in Timeline(run).positions(axis, [0, since, over, over + AROUND]))
         low, high = row["range"]
         assert before <= low <= first < last < after <= high
 
@@ -181,13 +184,13 @@ def test_a_row_zooms_to_a_decision_within_an_epoch_with_some_observations_around
     late = make_decision("cut", 9, 0.05, 0.02, step=100, observation=40, since=None, since_epoch=None)
     run = training(cut, late)
     unit = 1000 if axis == "time" else 1
-    low, first, last, high = (unit * x for x in run.positions(axis, [9.5 - 7 / 4, 9, 9.5, 9.5 + 5 / 4]))
+    low, first, last, high = (unit * x for x in Timeline(run).positions(axis, [9.5 - 7 / 4, 9, 9.5, 9.5 + 5 / 4]))
     found = rows(run, axis)
     assert [row["epoch"] for row in found] == [10, 10]
     assert found[0]["range"] == pytest.approx([low, high], rel=1e-13)
     assert low < first < last < high
     assert found[1]["range"] == pytest.approx(
-        [unit * x for x in run.positions(axis, [10 - 6 / 4, 10 + 5 / 4])], rel=1e-13
+        [unit * x for x in Timeline(run).positions(axis, [10 - 6 / 4, 10 + 5 / 4])], rel=1e-13
     )
 
 
@@ -223,4 +226,4 @@ def test_all_of_it_is_strict_json():
 def test_the_best_that_is_shown_is_that_of_the_run():
     record = Record(0, (), "holding", 1, "val_loss", "min", "learning rate", Observation(0, 0.25), 1.0)
     run = Run("run", {"val_loss": Curve([0, 1], [0.5, 0.4], [1.0, 2.0])}, [record])
-    assert (summary(run)["best"], summary(run)["best_epoch"]) == ("0.25", 1)
+    assert (summary(run)["best"], summary(run)["best_at"]) == ("0.25", 1)

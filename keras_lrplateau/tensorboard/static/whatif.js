@@ -1,39 +1,24 @@
 /**
  * The panel "What if …": what other settings, or the other rule, would have decided in the run that is shown. The
- * server replays it, see ../whatif.py; it also checks what the user enters, and knows the run's own settings.
+ * server replays it, see ../whatif.py. It also says which settings there are, checks what the user enters, and knows the
+ * run's own settings.
  */
 
 import { ask, attempt, choice, copy, countsOf, make, plot, showAll } from "./common.js";
-import { symbolOf, table, Trouble, UNANSWERED } from "./common.js";
+import { symbolOf, syncChildren, table, Trouble, UNANSWERED } from "./common.js";
 
-/** Milliseconds without a further key after which the server is asked. */
+/** Milliseconds after the last key until the server is asked. */
 const DELAY = 200;
 
-/** More rows than that nobody compares. */
+/** Nobody compares more rows. */
 const FEW_ROWS = 200;
 
 const RULES = { default: "Default", auto: "Auto" };
 
-/** The settings: the rules that have them, and what they are. `step` is for the arrow keys, by default a decade. */
-const SETTINGS = {
-  patience: { step: 1, text: "Observations without improvement that make a plateau." },
-  factor: { step: 0.05, text: "Each cut multiplies the rate by this." },
-  min_delta: { text: "By how much an observation must beat the best to count." },
-  threshold_mode: { options: { abs: "abs", rel: "rel" }, text: "rel: min_delta is a fraction of the best." },
-  cooldown: { step: 1, text: "Observations after a change of rate in which no wait is counted." },
-  min_lr: { text: "No cut goes below this rate." },
-  max_lr: { text: "No raise goes above this rate; empty for no bound.", placeholder: "none" },
-  raise_factor: { step: 0.5, text: "A raise goes to this multiple of the rate at the last improvement." },
-  raise_after: { step: 1, text: "Cuts in a row without a new best before a raise." },
-  max_raises: { step: 1, text: "How many raises there may be; 0 turns raising off." },
-  recover: { options: { true: "on", false: "off" }, text: "Whether divergence is answered at all." },
-  budget: { step: 0.05, text: "The share of all observations that trials may take." },
-};
-
 const state = {
   /** What the user asks for instead of what the run has: "rule", and settings, by name; all of them texts. */
   changes: {},
-  /** Those of the changes that the server has taken; a link tells of these. */
+  /** The changes that the server has taken; a link has them. */
   taken: {},
   /** The arguments of a request for the run that is shown; null if that is not one run. */
   view: null,
@@ -56,9 +41,10 @@ let underWay = null;
 let timer;
 
 export function whatIfPanel(onChange) {
-  const fields = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, field(name)]));
   parts = {
-    fields,
+    /** By name, each setting that an answer had. */
+    fields: new Map(),
+    fieldset: make("div", { className: "fields" }),
     rule: choice("rule", "Rule", RULES, change),
     error: make("p", { className: "error", role: "status", hidden: true }),
     result: make("div", { className: "result", hidden: true }),
@@ -88,7 +74,7 @@ export function whatIfPanel(onChange) {
       "summary",
       {},
       "What if … ",
-      make("span", { className: "note" }, "other settings had decided in this training"),
+      make("span", { className: "note" }, "other settings had decided in this training?"),
     ),
     make(
       "div",
@@ -97,7 +83,7 @@ export function whatIfPanel(onChange) {
         "form",
         { onsubmit: (event) => event.preventDefault(), aria: { label: "Settings" } },
         parts.rule,
-        ...Object.values(fields),
+        parts.fieldset,
         parts.error,
         make("button", { type: "button", onclick: reset, title: "The run's own settings" }, "Reset"),
       ),
@@ -108,22 +94,21 @@ export function whatIfPanel(onChange) {
   return parts.panel;
 }
 
-/** A setting with its name, as the constructor has it. Which ones there are, the first answer tells. */
-function field(name) {
-  const { step, text, options, placeholder = "" } = SETTINGS[name];
-  if (options) {
-    const buttons = choice(name, name, options, change);
-    return Object.assign(buttons, { className: "field", title: text, hidden: true });
+/** A setting with its name, as the constructor has it. */
+function field({ name, kind, choices, text, empty }) {
+  if (kind === "choice") {
+    const options = Object.fromEntries(Object.entries(choices).map(([word, value]) => [value, word]));
+    return Object.assign(choice(name, name, options, change), { className: "field", title: text });
   }
   const input = make("input", {
     type: "number",
     name,
-    step: step ?? "any",
-    placeholder,
+    step: kind === "integer" ? 1 : "any",
+    placeholder: empty,
     oninput: () => change(name, input.value, DELAY),
     aria: { description: text },
   });
-  return make("label", { className: "field", title: text, hidden: true }, make("span", {}, name), input);
+  return make("label", { className: "field", title: text }, make("span", {}, name), input);
 }
 
 /** Show the panel for a run, given by the arguments of a request; or hide it. */
@@ -138,16 +123,15 @@ export function showWhatIf(view, isNew) {
   if (isNew || state.isUnanswered) request();
 }
 
-/** What a link has to say of the panel; null if nothing. */
+/** What a link says about the panel; null if nothing. */
 export function whatIfLink() {
   return parts.panel.open ? JSON.stringify(state.taken) : null;
 }
 
-/** Show what a link says of the panel. */
+/** Show what a link says about the panel. */
 export function applyWhatIfLink(text) {
   const found = attempt(() => Object.entries(JSON.parse(text)));
-  const known = found?.filter(([name]) => name === "rule" || Object.hasOwn(SETTINGS, name)) ?? [];
-  state.changes = Object.fromEntries(known.map(([name, value]) => [name, String(value)]));
+  state.changes = Object.fromEntries((found ?? []).map(([name, value]) => [name, String(value)]));
   state.taken = { ...state.changes };
   parts.panel.open = state.isToBeSeen = Boolean(found);
   request();
@@ -201,16 +185,15 @@ async function request() {
   }
 }
 
-/** What was changed, if it can be sent: of what is no number, the browser tells nothing but that. */
+/** What was changed, if it can be sent: the browser keeps what is no number to itself. */
 function asked() {
   for (const input of parts.panel.querySelectorAll("input[type=number]")) {
-    const { badInput } = input.validity;
-    if (badInput && !parts.fields[input.name].hidden) throw new Trouble(`${input.name}: ${input.validationMessage}`);
+    if (input.validity.badInput) throw new Trouble(`${input.name}: ${input.validationMessage}`);
   }
   return { ...state.changes };
 }
 
-/** Tell what is wrong, and mark the setting that the message begins with; nothing if it is empty. */
+/** Say what is wrong, and mark the setting that the message begins with; nothing if it is empty. */
 function complain(message, cause) {
   state.isUnanswered = cause === UNANSWERED;
   parts.error.textContent = message;
@@ -223,7 +206,7 @@ function complain(message, cause) {
 async function show(signal) {
   const { answer } = state;
   parts.rule.querySelector(`[value=${answer.rule}]`).checked = true;
-  for (const name of Object.keys(SETTINGS)) showField(name, answer);
+  showFields(answer);
   parts.caveat.textContent = answer.caveat;
   parts.caveat.classList.toggle("departs", answer.departs !== null);
   parts.call.textContent = answer.call;
@@ -241,22 +224,30 @@ async function showWhole() {
   await showAll(parts.figure, figure, axes);
 }
 
-/** What the user has entered stays as it was entered. */
-function showField(name, { settings, own }) {
-  const field = parts.fields[name];
-  field.hidden = !Object.hasOwn(settings, name);
-  field.classList.toggle("changed", settings[name] !== own[name]);
-  if (field.hidden) return;
-  const value = state.changes[name] ?? String(settings[name] ?? "");
-  const { options, step } = SETTINGS[name];
-  if (options) {
-    field.querySelector(`[value=${value}]`).checked = true;
-    return;
+/** The settings of the rule. What the user has entered stays as it was entered. */
+function showFields({ fields, settings, own }) {
+  for (const about of fields) {
+    if (!parts.fields.has(about.name)) parts.fields.set(about.name, field(about));
   }
-  const [input] = field.getElementsByTagName("input");
-  if (input.value !== value) input.value = value;
-  // What spans decades goes up and down by the decade that it is in.
-  input.step = step ?? 10 ** Math.floor(Math.log10(Math.abs(settings[name]) || 1e-4));
+  syncChildren(
+    parts.fieldset,
+    fields,
+    ({ name }) => name,
+    ({ name }) => parts.fields.get(name),
+  );
+  for (const { name, kind } of fields) {
+    const element = parts.fields.get(name);
+    element.classList.toggle("changed", settings[name] !== own[name]);
+    const value = state.changes[name] ?? String(settings[name] ?? "");
+    if (kind === "choice") {
+      for (const button of element.querySelectorAll("input")) button.checked = button.value === value;
+      continue;
+    }
+    const [input] = element.getElementsByTagName("input");
+    if (input.value !== value) input.value = value;
+    // What spans decades goes up and down by the decade that it is in.
+    if (kind === "number") input.step = 10 ** Math.floor(Math.log10(Math.abs(settings[name]) || 1e-4));
+  }
 }
 
 // --- the decisions of both -------------------------------------------------------------------------------------------

@@ -1,0 +1,281 @@
+"""Claims the files of a training for this process, its run directory and its state file, and recalls what they say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from keras_lrplateau.files import locks
+from keras_lrplateau.files.atomic import check_place
+from keras_lrplateau.files.locks import Claim
+from keras_lrplateau.history.run import RUN_NAME
+from keras_lrplateau.resume import state_file
+from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, next_run_dir
+from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
+
+
+@dataclass
+class Files:
+    """What was found.
+
+    Attributes:
+        run_dir: Where event files go; None if nowhere.
+        state: The state file, with the entries from before the training's next epoch; None if there is to be none.
+        pending: The observation of the epoch before, if it was not decided upon; else None.
+        messages: What the user should hear.
+        claims: What this process holds, to be released when the training is over.
+        failure: Why the log dir could not be looked at; None if it could.
+        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
+    """
+
+    run_dir: Path | None = None
+    state: StateFile | None = None
+    pending: Pending | None = None
+    messages: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    failure: OSError | None = None
+    begins_phase: bool = False
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The one that looks for its files; see `open_files`."""
+
+    settings: dict[str, Any]
+    epoch: int
+    iterations: int
+    owner: object
+    is_over: bool
+
+
+def open_files(
+    log_dir: str | None,
+    state_path: str | Literal[False] | None,
+    settings: dict[str, Any],
+    epoch: int,
+    iterations: int,
+    takes_over: bool = True,
+    owner: object = None,
+    is_over: bool = False,
+) -> Files:
+    """Choose the files of a training, and recall what is known of it.
+
+    Args:
+        log_dir, state_path: As the callback has them.
+        settings: What must be the same for a training to go on; see `StateFile`.
+        epoch: With which the training begins, from 0; a later one goes on with an earlier training.
+        iterations: The optimizer's count of steps.
+        takes_over: Whether a training that begins at 0 may take the place of one that died in its first epoch.
+        owner: Stands for the present `fit`: callbacks of the same one never get the same files. None if not known.
+        is_over: Whether no epoch is left.
+
+    Returns:
+        The files. Nothing is written yet, but for locks.
+
+    Raises:
+        StateFileError: The state file cannot be used.
+        RuntimeError: Another training is using it: in another process or thread, or by another callback of the owner.
+        OSError: The place of `state_path` cannot be written, or is not that of a file.
+    """
+    files, training = Files(), _Training(settings, epoch, iterations, owner, is_over)
+    try:
+        if log_dir is not None:
+            _find_run_dir(files, log_dir, training, takes_over)
+        if state_path is None and files.run_dir is not None:
+            _find_state(files, files.run_dir / STATE, False, training)
+        elif isinstance(state_path, str):
+            path = Path(state_path)
+            check_place(path)
+            lock = path.with_name(f".{path.name}{LOCK}")
+            if not _claim(files, lock, training):
+                _refuse(lock, "state_path", state_path, owner)
+            _find_state(files, path, True, training)
+    except BaseException:
+        locks.release(files.claims)
+        raise
+    return files
+
+
+def renew(claims: Sequence[Claim]) -> None:
+    """Claim again what was removed, as by `rm -r log_dir`, before it is written anew.
+
+    Raises:
+        OSError: It cannot be claimed, or another training has it by now.
+    """
+    for each in claims:
+        if not each.renew():
+            raise OSError(f"{each.path.parent} was removed, and another training writes there now")
+
+
+def _find_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bool) -> None:
+    try:
+        if training.epoch > 0:
+            files.run_dir = _run_dir_to_go_on_with(files, log_dir, training)
+        else:
+            files.run_dir = _new_run_dir(files, log_dir, training, takes_over)
+    except OSError as error:
+        # Whoever writes there tries again.
+        files.run_dir, files.failure = Path(log_dir) / RUN_NAME, error
+
+
+def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -> None:
+    epoch, settings = training.epoch, training.settings
+    files.state = StateFile(path, settings)
+    try:
+        found = state_file.load(path)
+        if epoch > 0 and not found.is_finished:
+            found.check_settings(settings)
+    except FileNotFoundError:
+        has_events = files.run_dir is not None and any(files.run_dir.glob("*tfevents*"))
+        if epoch > 0 and (is_given or has_events):
+            files.messages.append(
+                f"AdaptLROnPlateau: there is no state file {path} of the training that goes on in epoch {epoch + 1}, "
+                "so its waits and counts begin at zero."
+            )
+        return
+    except StateFileError as error:
+        if files.failure is None or not isinstance(error.__cause__, OSError):
+            raise
+        return  # The log dir cannot be looked at, of which the user hears.
+    if epoch > 0 and found.is_finished and not training.is_over:
+        # Its waits, its yardsticks and its copies are of the phase that has ended.
+        found.settings = settings
+        found.keep(0)
+        found.is_finished = False
+        files.state, files.begins_phase = found, True
+        return
+    if epoch == 0 or not found.is_of(settings):
+        if not found.is_young:
+            _set_aside(path, "it is of another training", files.messages)
+        return
+    found.settings = settings  # They may tell more.
+    _recall(files, found, epoch, training.iterations)
+
+
+def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None:
+    entries, pending = found.entries, found.pending
+    kept = entries.until(epoch, iterations)
+    is_decided = kept < len(entries) or (kept > 0 and entries.next_epoch == epoch)
+    if pending is not None and not is_decided and (pending.epoch, pending.iterations) == (epoch - 1, iterations):
+        files.pending = pending
+    found.keep(kept)
+    found.pending, found.is_finished = None, False
+    found.check_use()
+    files.state = found
+    known = epoch if files.pending is not None else entries.next_epoch
+    if known < epoch:
+        files.messages.append(
+            f"AdaptLROnPlateau: training goes on in epoch {epoch + 1}, but the state file {found.path} ends with epoch "
+            f"{known}. What was observed since is not known; decisions go on from there."
+        )
+
+
+def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> Path:
+    """The newest one; or, if that is not of this training, the newest one that is and died where this one goes on.
+
+    What another `fit` has claimed in this thread is taken if that one began at an earlier epoch: it came here, and was
+    interrupted. Else it may also be that its epochs take turns with ours, so it is taken only if no other run fits.
+    """
+    newest = next_run_dir(log_dir, resume=True)
+    fitting = _fitting_run_dirs(newest, training)
+    for is_last_resort in (False, True):
+        for run_dir in fitting:
+            held = locks.holder(run_dir / LOCK)
+            is_past = held is not None and held.since < training.epoch
+            if _may_claim(files, run_dir / LOCK, training, is_last_resort or is_past):
+                if run_dir != newest:
+                    files.messages.append(
+                        f"AdaptLROnPlateau goes on with the training in {run_dir}. There is a later one in {newest}, "
+                        "which is not the one that comes to this epoch with these settings, or is still running."
+                    )
+                return run_dir
+    if not _may_claim(files, newest / LOCK, training):
+        _refuse(newest / LOCK, "log_dir", log_dir, training.owner)
+    return newest
+
+
+def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
+    """Those that this training may go on with, the newest first."""
+    fitting = []
+    for run_dir in (newest, *earlier_run_dirs(newest)):
+        try:
+            found = state_file.load(run_dir / STATE)
+        except FileNotFoundError:
+            continue
+        except StateFileError:
+            if run_dir == newest:
+                break  # It may well be the one, and then the user should hear of it.
+            continue
+        fits = found.is_of(training.settings) and found.knows(training.epoch, training.iterations)
+        if fits and (run_dir == newest or not found.is_finished):
+            fitting.append(run_dir)
+    return fitting
+
+
+def _new_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bool) -> Path:
+    def is_free(run_dir: Path) -> bool:
+        return _may_claim(files, run_dir / LOCK, training, takes_over=False)
+
+    newest = next_run_dir(log_dir, resume=True)
+    if takes_over and _died_at_once(newest, training.settings) and is_free(newest):
+        return newest
+    wanted = next_run_dir(log_dir, resume=False)
+    run_dir = next_run_dir(log_dir, resume=False, is_free=is_free)
+    busy = [each for each in (wanted, newest, *earlier_run_dirs(newest)) if locks.is_held_elsewhere(each / LOCK)]
+    if busy:
+        files.messages.append(
+            f"AdaptLROnPlateau: another training is writing to {busy[0]} at this moment, so this training writes to "
+            f"{run_dir}. If they should not share a log_dir, stop one of them."
+        )
+    return run_dir
+
+
+def _died_at_once(run_dir: Path, settings: dict[str, Any]) -> bool:
+    """Whether the last training was this one, and got no further than its first epoch before it died.
+
+    Then there is nothing to lose in it, and it would only be a second line in TensorBoard.
+    """
+    try:
+        found = state_file.load(run_dir / STATE)
+    except (FileNotFoundError, StateFileError):
+        return False
+    return found.is_young and (found.is_of(settings) or found.entries.next_epoch == 0)
+
+
+def _may_claim(files: Files, lock: Path, training: _Training, takes_over: bool = True) -> bool:
+    """As `_claim`; where no lock can be made, writing fails, too, and whoever writes tries again."""
+    try:
+        return _claim(files, lock, training, takes_over)
+    except OSError as error:
+        files.failure = error
+        return True
+
+
+def _claim(files: Files, lock: Path, training: _Training, takes_over: bool = True) -> bool:
+    """Claim a place, and note it, unless another has it."""
+    mine = locks.claim(lock, training.owner, takes_over=takes_over)
+    if mine is None:
+        return False
+    mine.since = training.epoch
+    files.claims.append(mine)
+    return True
+
+
+def _refuse(lock: Path, argument: str, received: str, owner: object) -> NoReturn:
+    held = locks.holder(lock)
+    is_ours = held is not None and owner is not None and held.owner is owner
+    who = "another callback of this model" if is_ours else "another training"
+    raise RuntimeError(
+        f"{who} is writing to {lock.parent} at this moment. Received: {argument}={received!r}; stop it, or pass "
+        f"another {argument}"
+    )
+
+
+def _set_aside(path: Path, why: str, messages: list[str]) -> None:
+    aside = state_file.set_aside(path)
+    messages.append(
+        f"AdaptLROnPlateau begins a new state file {os.fspath(path)}; the old one is now {os.fspath(aside)}: {why}."
+    )

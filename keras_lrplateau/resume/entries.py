@@ -1,0 +1,378 @@
+"""How things stood after each epoch of a training, kept as short text, and read one at a time.
+
+All entries are kept, because whoever resumes chooses the epoch: a backup may be older than our file (another callback
+had not saved yet), and a checkpoint as old as the user likes. Of each entry a few numbers are at hand, by which one is
+found. The rest is decoded when it is asked for, and then as strictly as it can be.
+
+A text holds only what has changed since the entry before, but for each `WHOLE`th one, which holds all: so to read one,
+few others are read. Nothing here knows Keras.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, final, get_args, overload
+
+from keras_lrplateau.history.codec import (
+    as_object,
+    check_fields,
+    decode_best,
+    decode_decision,
+    encode_decision,
+    encode_number,
+    finite,
+    integer,
+    number,
+    parse,
+    require,
+    text,
+    word,
+)
+from keras_lrplateau.history.run import Observation
+from keras_lrplateau.rule.decision import Decision, Snapshot
+from keras_lrplateau.rule.stored import read_state
+
+WHOLE = 64
+"""Each so many entries, one is kept whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How things stood at the end of an epoch, or after some steps of it.
+
+    Attributes:
+        epoch: From 0.
+        is_over: Whether the epoch was over. If not, the entry is of its first moment, or of an observation within it.
+        iterations_before: The optimizer's count of steps before anything was decided.
+        iterations: The same afterwards; going back takes it back.
+        has_observation: Whether there was a value of the metric.
+        decisions: Those that changed something.
+        rates_before: What the optimizers held before: rates, or multipliers of schedules.
+        rates: What they held afterwards.
+        bases: What they held when the callback last took their rates for the ones to go on from.
+        adopted: The rule's rate at that time.
+        mode: The direction of the metric; None while it is not known.
+        best: The best observation so far.
+        steps: Optimizer steps so far, those that were rolled back included.
+        snapshots: The names of the files of the copies to go back to.
+        window: Of a step cadence, what `StepCadence.numbers` is; else empty.
+        state: The rule's state, as `to_dict` makes it.
+    """
+
+    epoch: int
+    is_over: bool
+    iterations_before: int
+    iterations: int
+    has_observation: bool
+    decisions: tuple[Decision, ...]
+    rates_before: tuple[float, ...]
+    rates: tuple[float, ...]
+    bases: tuple[float, ...]
+    adopted: float
+    mode: Literal["min", "max"] | None
+    best: Observation | None
+    steps: int
+    snapshots: Mapping[Snapshot, str]
+    window: tuple[float, ...]
+    state: Mapping[str, Any]
+
+
+class _Mark(NamedTuple):
+    """What is at hand of an entry without decoding it; the names are those of `Entry`."""
+
+    epoch: int
+    is_over: bool
+    iterations_before: int
+    iterations: int
+    has_observation: bool
+    has_decisions: bool
+    snapshots: Mapping[Snapshot, str]
+
+
+@final
+class Entries(Sequence[Entry]):
+    """The entries of a training, in the order of time. They come and go at the end only.
+
+    Args:
+        texts: Those of another one.
+
+    Attributes:
+        texts: One for each entry; JSON in one line.
+
+    Raises:
+        ValueError: A text is not of an entry, as far as can be seen without decoding it.
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.texts: list[str] = []
+        self._marks: list[_Mark] = []
+        self._last: dict[str, Any] | None = None  # The last entry as plain values, if it is known.
+        self._files: dict[int, set[str]] = {}  # The files of copies of the last two epochs.
+        for each in texts:
+            self.take(each, parse("entry", each))
+
+    # --- as a sequence ---
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        """Decode an entry.
+
+        Raises:
+            ValueError: It has a value that no entry has.
+        """
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        return decode_entry(self._plain(range(len(self))[index]))
+
+    def __iter__(self) -> Iterator[Entry]:
+        plain: dict[str, Any] = {}
+        for index, each in enumerate(self.texts):
+            plain = _apply(plain if index % WHOLE else {}, parse("entry", each))
+            yield decode_entry(plain)
+
+    def _plain(self, index: int) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for each in self.texts[index - index % WHOLE : index + 1]:
+            plain = _apply(plain, parse("entry", each))
+        return plain
+
+    # --- how it grows ---
+
+    def append(self, entry: Entry) -> None:
+        """Add one."""
+        plain = _as_plain(entry)
+        before: dict[str, Any] = {}
+        if len(self) % WHOLE:
+            before = self._plain(len(self) - 1) if self._last is None else self._last
+        changes = _changes(before, plain)
+        self.take(json.dumps(changes, allow_nan=False), changes)
+        self._last = plain
+
+    def take(self, text: str, changes: dict[str, Any]) -> None:
+        """Add one by its text, and by what that means as JSON.
+
+        Raises:
+            ValueError: It is not that of an entry, as far as can be seen without decoding it.
+        """
+        mark = self._marks[-1] if self._marks else None
+        try:
+            snapshots = changes.get("snapshots")
+            found = _Mark(
+                changes["epoch"],
+                changes["is_over"],
+                changes["iterations_before"],
+                changes["iterations"],
+                changes["has_observation"],
+                bool(changes["decisions"]),
+                _snapshots(snapshots) if snapshots is not None or mark is None else mark.snapshots,
+            )
+        except KeyError:
+            missing = [name for name in _OF_ONE_ENTRY if name not in changes]
+            raise ValueError(f"entry must be complete. Received: an entry without {missing}") from None
+        is_right = type(found.epoch) is int and type(found.iterations_before) is type(found.iterations) is int
+        require(is_right and type(found.is_over) is bool, "entry", "with numbers and flags", changes)
+        require(mark is None or mark.epoch <= found.epoch, "epochs of entries", "in order", found.epoch)
+        self.texts.append(text)
+        self._marks.append(found)
+        self._last = None
+        self._note_files(found)
+
+    def keep(self, count: int) -> None:
+        """Forget all but the first ones."""
+        if count >= len(self):
+            return
+        del self.texts[count:], self._marks[count:]
+        self._last = None
+        self._files = {}
+        for mark in self._marks[bisect.bisect_left(self._marks, self.last_epoch - 1, key=_epoch_of) :]:
+            self._note_files(mark)
+
+    def _note_files(self, mark: _Mark) -> None:
+        if mark.epoch not in self._files:
+            self._files = {epoch: files for epoch, files in self._files.items() if epoch >= mark.epoch - 1}
+            self._files[mark.epoch] = set()
+        self._files[mark.epoch].update(mark.snapshots.values())
+
+    # --- questions that need no decoding ---
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch of the first one; 0 if there is none."""
+        return self._marks[0].epoch if self._marks else 0
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last one; 0 if there is none."""
+        return self._marks[-1].epoch if self._marks else 0
+
+    @property
+    def next_epoch(self) -> int:
+        """The first epoch that is not known to be over."""
+        return self._marks[-1].epoch + self._marks[-1].is_over if self._marks else 0
+
+    @property
+    def observed(self) -> list[int]:
+        """The epoch of each observation."""
+        return [mark.epoch for mark in self._marks if mark.has_observation]
+
+    @property
+    def recent_files(self) -> set[str]:
+        """The files of the copies that entries of the last two epochs name."""
+        return {file for files in self._files.values() for file in files}
+
+    def snapshots_at(self, index: int) -> Mapping[Snapshot, str]:
+        """The `snapshots` of an entry."""
+        return self._marks[index].snapshots
+
+    def until(self, epoch: int, iterations: int) -> int:
+        """How many entries a training keeps that goes on with this epoch and so many steps.
+
+        All of earlier epochs; and of a step cadence those of the same epoch that its weights have seen.
+        """
+        marks = self._marks
+        first = last = bisect.bisect_left(marks, epoch, key=_epoch_of)
+        while last < len(marks) and marks[last].epoch == epoch and not marks[last].is_over:
+            last += 1
+        for kept in range(first, last + 1):
+            # Weights from between two entries have a count of steps from between, or that from before the first of them
+            # went back. It may come again later in the epoch; but most checkpoints are of the end of an epoch, so the
+            # first time is meant.
+            before = marks[kept - 1] if kept else None
+            low, also = (before.iterations, before.iterations_before) if before is not None else (0, 0)
+            high = marks[kept].iterations_before if kept < last else math.inf
+            if low <= iterations < high or iterations == also:
+                return kept
+        return first
+
+    def ends(self, epoch: int, iterations: int) -> bool:
+        """Whether this epoch ended with so many steps, before or after what was decided then."""
+        marks, at = self._marks, bisect.bisect_left(self._marks, epoch, key=_epoch_of)
+        while at < len(marks) and marks[at].epoch == epoch:
+            if marks[at].is_over and iterations in (marks[at].iterations_before, marks[at].iterations):
+                return True
+            at += 1
+        return False
+
+    # --- questions about decisions ---
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """All decisions that changed something.
+
+        Raises:
+            ValueError: One has a value that no decision has.
+        """
+        found: list[Decision] = []
+        for mark, each in zip(self._marks, self.texts, strict=True):
+            if mark.has_decisions:
+                found += _decisions(parse("entry", each)["decisions"])
+        return found
+
+
+def _epoch_of(mark: _Mark) -> int:
+    return mark.epoch
+
+
+# --- entries as JSON -------------------------------------------------------------------------------------------------
+
+_OF_ONE_ENTRY = ("epoch", "is_over", "iterations_before", "iterations", "has_observation", "decisions")
+"""These are in every text; of the others, what has not changed is left out, field by field of the rule's state."""
+
+
+def _as_plain(entry: Entry) -> dict[str, Any]:
+    plain = {each.name: getattr(entry, each.name) for each in fields(entry)}
+    for name in ("rates_before", "rates", "bases", "window"):
+        plain[name] = [encode_number(each) for each in plain[name]]
+    best = entry.best
+    return plain | {
+        "decisions": [encode_decision(decision) for decision in entry.decisions],
+        "best": None if best is None else [best.epoch, best.value],
+        "snapshots": dict(entry.snapshots),
+        "state": dict(entry.state),
+    }
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in after.items() if name in _OF_ONE_ENTRY or _differs(before, name, value)}
+    if "state" in found and "state" in before:
+        old = before["state"]
+        found["state"] = {name: value for name, value in after["state"].items() if _differs(old, name, value)}
+    return found
+
+
+def _differs(before: dict[str, Any], name: str, value: Any) -> bool:
+    # By their texts: 0.0 equals -0.0, and 1 equals True.
+    return name not in before or repr(before[name]) != repr(value)
+
+
+def _apply(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    after = {**before, **changes}
+    if "state" in changes and "state" in before:
+        after["state"] = {**before["state"], **as_object("state", changes["state"])}
+    return after
+
+
+def decode_entry(plain: dict[str, Any]) -> Entry:
+    """The entry with these plain values.
+
+    Raises:
+        ValueError: A value is none that an entry has.
+    """
+    check_fields("entry", plain, {each.name for each in fields(Entry)})
+    for name in ("is_over", "has_observation"):
+        require(isinstance(plain[name], bool), name, "true or false", plain[name])
+    for name in ("rates_before", "rates", "bases", "window"):
+        require(isinstance(plain[name], list), name, "a list", plain[name])
+    state = as_object("state", plain["state"])
+    # As strict as it can be: what is read here is trusted from now on.
+    read_state(state)
+    numbers = {
+        name: tuple(number(name, each) for each in plain[name]) for name in ("rates_before", "rates", "bases", "window")
+    }
+    require(len(numbers["rates"]) == len(numbers["bases"]) > 0, "rates", "as many as bases", plain["rates"])
+    require(len(numbers["window"]) in (0, 4), "window", "four numbers or none", plain["window"])
+    counts = numbers["window"][1::2]
+    require(all(0 <= each < math.inf for each in counts), "window", "with numbers of batches", plain["window"])
+    return Entry(
+        epoch=integer("epoch", plain["epoch"]),
+        is_over=plain["is_over"],
+        iterations_before=integer("iterations_before", plain["iterations_before"]),
+        iterations=integer("iterations", plain["iterations"]),
+        has_observation=plain["has_observation"],
+        decisions=_decisions(plain["decisions"]),
+        adopted=finite("adopted", plain["adopted"]),
+        mode=None if plain["mode"] is None else word("mode", plain["mode"], ("min", "max")),
+        best=decode_best(plain["best"]),
+        steps=integer("steps", plain["steps"]),
+        snapshots=_snapshots(plain["snapshots"]),
+        state=state,
+        **numbers,
+    )
+
+
+def _decisions(items: Any) -> tuple[Decision, ...]:
+    require(isinstance(items, list), "decisions", "a list", items)
+    return tuple(decode_decision(item) for item in items)
+
+
+def _snapshots(data: Any) -> Mapping[Snapshot, str]:
+    snapshots: dict[Any, str] = as_object("snapshots", data)
+    for name, file in snapshots.items():
+        word("name of a snapshot", name, get_args(Snapshot))
+        # It is a name in our own folder, whatever a file may say.
+        is_name = text(name, file) == os.path.basename(file) and file not in ("", ".", "..")
+        require(is_name, name, "the name of a file", file)
+    return snapshots

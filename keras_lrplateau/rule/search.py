@@ -1,0 +1,209 @@
+"""The search for a first rate: one observation at each of several rates, always from the weights before training.
+
+The rates lie half decades apart, and each is known by how many half decades it is above the given one. What a rate has
+brought is its *score*, the lower the better; a rate that broke training has the score infinity. Nothing here decides
+about snapshots or knows the rule around it: `keras_lrplateau.rule.auto` says when a search begins, which rates it may
+try, and what becomes of its choice.
+
+The rules:
+
+1. The search goes up and down by decades until the best rate has a worse one on either side; then half a decade to
+   either side of the best.
+2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
+3. Where every rate is far worse than no training at all, the good ones can only be lower.
+4. The choice is the lowest rate that makes most of the best one's progress.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from keras_lrplateau.rule import checks
+from keras_lrplateau.rule.soundness import FAR_WORSE, exceeds
+
+MOST_TRIALS = 10
+"""No search takes more observations than this."""
+
+AS_GOOD = 0.98
+"""A rate that makes this share of the best one's progress is as good: look beyond it."""
+
+ENOUGH = 0.7
+"""The choice makes this share of the best one's progress, and is at most a decade below it."""
+
+HOPELESS = 2.0
+"""Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.
+
+Only a rate too high does that. An epoch far too short, or a first batch that was an easy one, stays below.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search under way.
+
+    Attributes:
+        start_rate: The rate with which training started. > 0.
+        at: The half decade above it that is being tried.
+        trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
+        saved: The half decade whose weights are in the best snapshot; None if there are none.
+    """
+
+    name: ClassVar[Literal["search"]] = "search"
+
+    start_rate: float
+    at: int = 0
+    trials: tuple[tuple[int, float], ...] = ()
+    saved: int | None = None
+
+    def rate_at(self, at: int) -> float:
+        """The rate so many half decades above the first one."""
+        return self.start_rate * 10 ** (at / 2)
+
+    def tried(self, score: float) -> Search:
+        """The search with the score of the rate that was being tried."""
+        return replace(self, trials=tuple(sorted({**dict(self.trials), self.at: score}.items())))
+
+
+def choice(search: Search, loss_before: float | None) -> int | None:
+    """The lowest half decade that makes most of the best one's progress; None if all broke.
+
+    Args:
+        search: The search.
+        loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
+    """
+    share = _shares(search, loss_before)
+    if not share:
+        return None
+    best = _best(share)
+    return min(at for at in share if share[at] >= ENOUGH and at >= best - 2)
+
+
+def following(search: Search, loss_before: float | None, may_try: Callable[[float], bool]) -> int | None:
+    """The half decade to try next, or None when the search is over.
+
+    Args:
+        search: The search.
+        loss_before: As for `choice`.
+        may_try: Whether a rate is within the bounds.
+    """
+    trials = dict(search.trials)
+    if len(trials) >= MOST_TRIALS:
+        return None
+    for at in _candidates(search, loss_before):
+        if at not in trials and _is_in_range(search, at) and may_try(search.rate_at(at)):
+            return at
+    return None
+
+
+def scores(search: Search, loss_before: float | None) -> dict[int, float]:
+    """The scores of the unbroken trials: finite, and not far worse than before training."""
+    before = _score_before(search, loss_before)
+    return {at: score for at, score in search.trials if math.isfinite(score) and not exceeds(score, before, FAR_WORSE)}
+
+
+def lowest_broken(search: Search, loss_before: float | None) -> float | None:
+    """The lowest rate that broke training, or None."""
+    unbroken = scores(search, loss_before)
+    return min((search.rate_at(at) for at, _ in search.trials if at not in unbroken), default=None)
+
+
+def in_words(search: Search, loss_before: float | None) -> str:
+    """Such as "0.01: 30%, 0.1: 100%, 1: worse than none, 10: broken"."""
+    share = _shares(search, loss_before)
+
+    def result(at: int) -> str:
+        if at not in share:
+            return "broken"
+        return f"{share[at]:.0%}" if share[at] >= 0 else "worse than none"
+
+    return ", ".join(f"{search.rate_at(at):.3g}: {result(at)}" for at, _ in search.trials)
+
+
+def _candidates(search: Search, loss_before: float | None) -> list[int]:
+    """The half decades worth a trial, the most promising first; some of them were tried already."""
+    tried = [at for at, _ in search.trials]
+    lowest, highest = min(tried), max(tried)
+    share = _shares(search, loss_before)
+    if not share:
+        return [lowest - 2]
+    best = _best(share)
+    before = _score_before(search, loss_before)
+    # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
+    is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
+    candidates = [highest + 2] if highest == best and not is_hopeless else []
+    # By itself, the one below the best is no proof of the score without training.
+    only_one_below = before is None and lowest == best - 2
+    down = [lowest - 2] if is_hopeless or share.get(lowest, 0) >= AS_GOOD or only_one_below else []
+    up = [highest + 2] if share.get(highest, 0) >= AS_GOOD else []
+    # By turns: rates far too low may be all alike, and those far too high, too.
+    candidates += down + up if is_hopeless or highest > -lowest else up + down
+    return candidates + [at for at in (best + 1, best - 1) if at > lowest]
+
+
+def _is_in_range(search: Search, at: int) -> bool:
+    try:
+        return 0 < search.rate_at(at) < math.inf
+    except OverflowError:
+        return False
+
+
+def _best(share: Mapping[int, float]) -> int:
+    return min(at for at in share if share[at] == max(share.values()))
+
+
+def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
+    """What share of the best one's progress each unbroken trial has made; empty if all broke."""
+    unbroken = scores(search, loss_before)
+    if not unbroken:
+        return {}
+    best = min(unbroken.values())
+    before = _score_before(search, loss_before)
+    if before is None or before <= best:
+        # The worst one of the rates below the best.
+        best_at = min(at for at in unbroken if unbroken[at] == best)
+        before = max((score for at, score in unbroken.items() if at < best_at), default=best)
+    reach = before / 2 - best / 2  # Halves do not overflow.
+    if reach <= 0:
+        return {at: float(score == best) for at, score in unbroken.items()}
+    return {at: (before / 2 - score / 2) / reach for at, score in unbroken.items()}
+
+
+def _score_before(search: Search, loss_before: float | None) -> float | None:
+    """The score without any training; None when it is not known.
+
+    It is that of the first batch. Where rates far apart are all far worse, and alike, that batch was an easy one.
+    """
+    far_worse = sorted(score for _, score in search.trials if exceeds(score, loss_before, FAR_WORSE))
+    if any(higher < 2 * lower for lower, higher in itertools.pairwise(far_worse)):
+        return None
+    return loss_before
+
+
+# --- stored searches -------------------------------------------------------------------------------------------------
+
+
+def contradictions(search: Search) -> Iterator[str]:
+    """What no search brings about, in a stored one whose fields are fine one by one."""
+    tried = [at for at, _ in search.trials]
+    for at in (*tried, search.at):
+        # Each trial goes at most two half decades beyond those before it.
+        if abs(at) > 2 * len(tried) or not _is_in_range(search, at):
+            yield f"a trial at {at} half decades from {search.start_rate!r}"
+    if tried != sorted(set(tried)) or search.at in tried or len(tried) >= MOST_TRIALS:
+        yield f"at {search.at} after trials at {tried}"
+    if search.saved is not None and search.saved not in tried:
+        yield f"saved={search.saved} of trials at {tried}"
+
+
+READ = checks.record(
+    Search,
+    start_rate=checks.positive,
+    at=checks.whole,
+    trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
+    saved=checks.optional(checks.whole),
+)
+"""Reads a stored search."""

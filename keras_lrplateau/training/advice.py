@@ -1,0 +1,104 @@
+"""What is around the callback in a `fit`, and warnings about what works against it there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_lrplateau.training import metrics
+from keras_lrplateau.training.options import Options
+
+FRAMES = 4
+"""So many callers up, at most, is the list of callbacks that has called a hook."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around the callback in a `fit`.
+
+    Attributes:
+        others: The other callbacks; empty if that is not known.
+        has_validation: Whether there is validation data; None if that is not known.
+    """
+
+    others: Sequence[Any] = ()
+    has_validation: bool | None = None
+
+    def observations_left(self, monitor: str) -> list[int]:
+        """For each EarlyStopping that watches a metric: so many epochs more without a new best, and it stops."""
+        stopping = [each for each in self.others if isinstance(each, keras.callbacks.EarlyStopping)]
+        return [max(each.patience - each.wait, 0) for each in stopping if each.monitor == monitor]
+
+
+def look_around(callback: Any) -> Surroundings:
+    """What is around a callback, one of whose hooks Keras has called.
+
+    Keras tells a callback nothing of this. But whatever calls its hooks holds the list of all callbacks, and is called
+    by `fit`, which has the data. In a loop without `fit` nothing is found, and nothing is warned of.
+    """
+    frame = sys._getframe(1)
+    for _ in range(FRAMES):
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            others = [each for each in caller.callbacks if each is not callback]
+            fit = frame.f_back.f_locals if frame.f_back is not None else {}
+            return Surroundings(others, fit["validation_data"] is not None if "validation_data" in fit else None)
+    return Surroundings()
+
+
+def advice(options: Options, model: Any, rate: float, others: Sequence[Any]) -> Iterator[str]:
+    """What is likely to go wrong, each with the remedy.
+
+    Args:
+        options: The arguments of the callback.
+        model: The compiled model.
+        rate: The rule's rate at the start.
+        others: The other callbacks of the `fit`.
+    """
+    known = metrics.direction(model, options.monitor)
+    if known is not None and options.mode not in ("auto", known):
+        better = "smaller" if known == "min" else "larger"
+        yield (
+            f"AdaptLROnPlateau: mode={options.mode!r} contradicts the metric '{options.monitor}', of which a {better} "
+            f"value is better; pass mode='auto' or mode={known!r}."
+        )
+    if options.rule.min_lr > rate > 0:
+        yield (
+            f"AdaptLROnPlateau: min_lr={options.rule.min_lr:g} is above the learning rate of {rate:g}, so no cut can "
+            "change it; lower min_lr, or start with a higher rate."
+        )
+    for other in others:
+        yield from _about(options, other)
+
+
+def _about(options: Options, other: Any) -> Iterator[str]:
+    name = type(other).__name__
+    if isinstance(other, (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)):
+        yield (
+            f"AdaptLROnPlateau: {name} sets the learning rate of the same optimizer, and each of the two undoes what "
+            "the other does; remove one of them."
+        )
+    elif getattr(other, "_options", None) is not None and isinstance(other._options, Options):
+        if _sets_the_same(options.optimizer, other._options.optimizer):
+            yield (
+                "AdaptLROnPlateau: there are two of it for the same optimizer, and each undoes what the other does; "
+                "remove one of them, or pass optimizer=... to tell them apart."
+            )
+    elif isinstance(other, keras.callbacks.EarlyStopping):
+        needed = options.rule.patience_to_judge
+        if needed is not None and other.monitor == options.monitor and other.patience < needed:
+            yield (
+                f"AdaptLROnPlateau: EarlyStopping(patience={other.patience}) ends training before a raise can help; "
+                f"give it patience={needed} or more, or turn raising off with max_raises=0."
+            )
+
+
+def _sets_the_same(mine: Any, theirs: Any) -> bool:
+    return mine is theirs or (isinstance(mine, str) and mine == theirs)

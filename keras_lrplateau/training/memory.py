@@ -1,0 +1,171 @@
+"""The state file of a training in this process: what survives a crash, and what this process has claimed.
+
+Rank 0 writes the file, and tells the other ranks what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, final
+
+from keras_lrplateau.files import locks
+from keras_lrplateau.files.locks import Claim
+from keras_lrplateau.resume import claim, state_file
+from keras_lrplateau.resume.claim import Files, open_files
+from keras_lrplateau.resume.entries import Entries, Entry
+from keras_lrplateau.resume.state_file import Pending, StateFile
+from keras_lrplateau.training import processes
+from keras_lrplateau.training.snapshots import Snapshots
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of a training when it begins.
+
+    Attributes:
+        run_dir: Where its event files go; None if nowhere, and on other ranks than 0.
+        own_folder: Where this rank keeps its copies; None for memory only.
+        entries: How things stood after each epoch of an earlier process; empty if training begins.
+        pending: An observation that the earlier process made and did not decide upon.
+        messages: What the user should hear.
+        failure: Why the log dir could not be looked at; None if it could.
+        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
+    """
+
+    run_dir: Path | None
+    own_folder: Path | None
+    entries: Entries
+    pending: Pending | None
+    messages: Sequence[str]
+    failure: OSError | None
+    begins_phase: bool
+
+
+@final
+class Memory:
+    """Opens, writes and releases the files that survive a crash.
+
+    Attributes:
+        file: The state file; None if there is none, and on other ranks than 0.
+        folder: Where the copies of rank 0 are; None if there are none on disk.
+    """
+
+    def __init__(self) -> None:
+        self.file: StateFile | None = None
+        self.folder: Path | None = None
+        self._claims: list[Claim] = []
+
+    def open(
+        self,
+        log_dir: str | None,
+        state_path: str | Literal[False] | None,
+        settings: dict[str, Any],
+        epoch: int,
+        iterations: int,
+        *,
+        takes_over: bool,
+        is_on_disk: bool,
+        owner: object,
+        is_over: bool,
+    ) -> Found:
+        """Make the files of a training ready, and find what is known of it from before an epoch; alike on all ranks.
+
+        Args:
+            log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_over: See `open_files`.
+            is_on_disk: Whether each rank keeps its copies on disk.
+
+        Raises:
+            StateFileError: The state file cannot be used.
+            RuntimeError: Another training is using it. Or, on all ranks, rank 0 cannot begin.
+            OSError: The place of `state_path` cannot be written.
+        """
+        rank, files, refusal = processes.rank(), Files(), None
+        if rank == 0:
+            try:
+                files = open_files(
+                    log_dir,
+                    state_path,
+                    settings,
+                    epoch,
+                    iterations,
+                    takes_over=takes_over,
+                    owner=owner,
+                    is_over=is_over,
+                )
+            except (OSError, RuntimeError, ValueError) as error:
+                if processes.count() == 1:
+                    raise
+                refusal = f"{type(error).__name__}: {error}"
+        self._claim(files.claims)
+        self.file = files.state
+        entries = Entries() if files.state is None else files.state.entries
+        self.folder = own = None if files.state is None else state_file.snapshot_folder(files.state.path)
+        if processes.count() > 1:
+            folder = None if own is None else os.fspath(own)
+            mine = {"refusal": refusal, "folder": folder, "entries": entries.texts}
+            known = processes.gather(mine)[0]
+            if known["refusal"] is not None:
+                raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
+            if rank > 0 and known["folder"] is not None:
+                entries = Entries(known["entries"])
+                self.folder = Path(known["folder"])
+                own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
+        return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure, files.begins_phase)
+
+    def open_run(self, log_dir: str, owner: object) -> Path | None:
+        """A new run directory, for the copy of a callback in the middle of a training."""
+        files = open_files(log_dir, False, {}, 0, 0, takes_over=False, owner=owner)
+        self._claim(files.claims)
+        return files.run_dir
+
+    def release(self) -> None:
+        """Give up what is claimed. Doing it twice is fine."""
+        locks.release(self._claims)
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry for the state file, which `write` writes."""
+        assert self.file is not None
+        self.file.add(entry)
+
+    def end(self, entry: Entry) -> None:
+        """Training has ended: what was decided since the last entry belongs to its epoch."""
+        assert self.file is not None
+        last = self.file.entries[-1]
+        whole = replace(
+            entry,
+            epoch=last.epoch,
+            is_over=last.is_over,
+            has_observation=last.has_observation,
+            iterations_before=last.iterations_before,
+            rates_before=last.rates_before,
+            decisions=last.decisions + entry.decisions,
+        )
+        self.file.keep(len(self.file.entries) - 1)
+        self.file.add(whole)
+        self.file.is_finished = True
+
+    def forget(self, epoch: int, iterations: int) -> None:
+        """Training begins again with this epoch: what is known of it and of later ones is void."""
+        if self.file is not None:
+            self.file.keep(self.file.entries.until(epoch, iterations))
+
+    def write(self, snapshots: Snapshots) -> None:
+        """Write the file, and remove the copies that no resumed training needs.
+
+        Raises:
+            OSError: Something could not be written; the next call tries again.
+        """
+        assert self.file is not None
+        claim.renew(self._claims)
+        self.file.write()
+        snapshots.clean(self.file.recent_snapshots)
+        if snapshots.failure is not None:
+            raise snapshots.failure
+
+    def _claim(self, claims: list[Claim]) -> None:
+        self._claims = claims
+        weakref.finalize(self, locks.release, claims)  # An interrupted fit ends without `release`.

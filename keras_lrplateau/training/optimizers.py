@@ -1,0 +1,94 @@
+"""The optimizers of a model: which of them hold a rate, and how a rate is read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras.optimizers.schedules import LearningRateSchedule
+
+
+def all_leaves(optimizer: Any) -> list[Any]:
+    """The optimizers that hold a rate of their own, in the order in which `MultiOptimizer` lists them."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return list(inner.optimizers) if hasattr(inner, "optimizers") else [inner]
+
+
+def leaf_optimizers(optimizer: Any) -> list[Any]:
+    """As `all_leaves`, of an optimizer whose rate is to be set.
+
+    Raises:
+        TypeError: It cannot be set.
+    """
+    leaves = all_leaves(optimizer)
+    for leaf in leaves:
+        if not isinstance(leaf, keras.optimizers.Optimizer):
+            raise TypeError(
+                "AdaptLROnPlateau needs a compiled Keras optimizer whose learning rate it can set. "
+                f"Received: {leaf!r}; pass optimizer=... to model.compile, or an optimizer to AdaptLROnPlateau"
+            )
+        if callable(leaf._learning_rate) and not isinstance(leaf._learning_rate, LearningRateSchedule | keras.Variable):
+            raise TypeError(
+                "AdaptLROnPlateau cannot scale a learning rate that is a plain callable: a compiled training step may "
+                f"have evaluated it once for all. Received: learning_rate={leaf._learning_rate!r} in optimizer "
+                f"'{leaf.name}'; use a float or a keras.optimizers.schedules.LearningRateSchedule"
+            )
+    return leaves
+
+
+def optimizers_of(model: Any, optimizer: Any = None) -> list[Any]:
+    """The optimizer of `compile`, those that a class of the user keeps as attributes, and the one given; each once."""
+    found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
+    unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
+    return list(unique.values())
+
+
+def chosen_optimizer(model: Any, wanted: Any) -> Any:
+    """The optimizer that the argument `optimizer` of the callback means; None if the model has none.
+
+    Raises:
+        ValueError: The model has no attribute of that name.
+    """
+    if wanted is None:
+        return getattr(model, "optimizer", None)
+    if isinstance(wanted, str):
+        if not hasattr(model, wanted):
+            raise ValueError(
+                f"optimizer must name an attribute of the model. Received: optimizer={wanted!r}, which "
+                f"{type(model).__name__} does not have"
+            )
+        return getattr(model, wanted)
+    return wanted
+
+
+def iterations_of(optimizer: Any) -> int:
+    """How many steps an optimizer has counted."""
+    # Early releases of Keras 3 count only those of the optimizer inside a LossScaleOptimizer.
+    return int(to_float(getattr(optimizer, "inner_optimizer", optimizer).iterations))
+
+
+def to_float(value: Any) -> float:
+    """A scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
+
+    A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
+    number that the user wrote.
+
+    Args:
+        value: Anything with one element that Keras can convert to NumPy.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It has several elements.
+    """
+    dtype = keras.backend.standardize_dtype(value.dtype) if hasattr(value, "dtype") else "float64"
+    if dtype == "bfloat16":
+        value = keras.ops.cast(value, "float32")  # NumPy 2.4 refuses TensorFlow's bfloat16 scalars.
+    number = float(np.asarray(keras.ops.convert_to_numpy(value)).item())
+    if dtype not in ("float32", "float16", "bfloat16") or not math.isfinite(number):
+        return number
+    narrow = np.dtype(dtype).type
+    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 9))
+    with np.errstate(over="ignore"):
+        return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)

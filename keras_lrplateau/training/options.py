@@ -1,0 +1,133 @@
+"""The arguments of the callback, checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from keras_lrplateau.history.recorder import Sink
+from keras_lrplateau.rule.auto import Config as AutoConfig
+from keras_lrplateau.rule.decision import Rule
+from keras_lrplateau.rule.plateau import Config
+from keras_lrplateau.settings import RuleName, Setting, check_integer, rule_settings, settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user chose. All but these two are as the docstring of the callback says.
+
+    Attributes:
+        rule: The rule with its settings. Its `mode` is "min" until the direction of the metric is known.
+        arguments: All arguments by name, as `get_config` returns them.
+    """
+
+    rule: Rule[Any]
+    arguments: Mapping[str, Any]
+    monitor: str
+    mode: Literal["auto", "min", "max"]
+    verbose: int
+    rollback: bool | Literal["disk"]
+    log_dir: str | None
+    state_path: str | Literal[False] | None
+    optimizer: Any
+    sinks: list[Sink] | None
+    stop_when_exhausted: bool = False
+    reset_on_train_begin: bool = True
+    frequency: int | Literal["epoch"] = "epoch"
+
+    @property
+    def decides_in_epoch(self) -> bool:
+        """Whether observations are made every `frequency` optimizer steps."""
+        return self.frequency != "epoch" and not self.monitor.startswith("val_")
+
+
+def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
+    """Check the arguments of a constructor.
+
+    Args:
+        rule: Whose constructor it is.
+        arguments: All of them, by name.
+
+    Raises:
+        TypeError: One is of the wrong type.
+        ValueError: One is out of its range, or two contradict each other.
+    """
+    checked = {name: _check(setting, arguments[name]) for name, setting in settings_of(rule).items()}
+    if checked["rollback"] == "disk" and not (checked["state_path"] or (checked["log_dir"] and _is_unset(checked))):
+        raise ValueError(
+            "rollback='disk' needs a place for its files. Received: rollback='disk' without a state file; pass "
+            "state_path or log_dir"
+        )
+    values = {name: checked[name] for name in rule_settings(rule)}
+    values["mode"] = "max" if checked["mode"] == "max" else "min"
+    if rule == "auto":
+        if checked["rollback"] is False:
+            raise ValueError(
+                "auto mode takes trials back. Received: rollback=False; pass rollback='disk' to spare memory"
+            )
+        made: Rule[Any] = AutoConfig(**values)
+    else:
+        made = Config(**values, rollback=bool(checked["rollback"]))
+    others = {name: value for name, value in checked.items() if name not in rule_settings(rule)}
+    return Options(rule=made, arguments=checked, **others)
+
+
+def _is_unset(checked: Mapping[str, Any]) -> bool:
+    """Whether the state file goes beside the event files."""
+    return checked["state_path"] is None
+
+
+def _check(setting: Setting, value: Any) -> Any:
+    name, value = setting.name, _plain(value)
+    if name == "monitor":
+        if not isinstance(value, str) or not value:
+            raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={value!r}")
+    elif name == "frequency":
+        if not (isinstance(value, str) and value == "epoch"):
+            check_integer("frequency", value, minimum=1)
+    elif name == "optimizer":
+        if not (value is None or isinstance(value, (str, keras.optimizers.Optimizer))):
+            raise TypeError(
+                "optimizer must be None, a Keras optimizer, or the name of the attribute of the model that holds one. "
+                f"Received: optimizer={value!r}"
+            )
+    elif name == "sinks":
+        value = _sinks(value)
+    elif name == "log_dir":
+        return None if value is None else _path(name, value, "None or the path of a directory")
+    elif name == "state_path":
+        return value if value is None or value is False else _path(name, value, "None, False or the path of a file")
+    elif name == "verbose":
+        return check_integer(name, int(value) if isinstance(value, bool) else value, minimum=0)
+    elif name == "min_delta" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = abs(value)  # As Keras does.
+    elif setting.kind == "integer" and isinstance(value, float) and value.is_integer():
+        value = int(value)  # Keras takes 5.0 for 5.
+    return setting.check(value)
+
+
+def _sinks(value: Any) -> list[Sink] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, Sink) for each in value):
+        raise TypeError(f"sinks must be None or a list of keras_lrplateau.Sink. Received: sinks={value!r}")
+    return list(value)
+
+
+def _path(name: str, value: Any, wanted: str) -> str:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise TypeError(f"{name} must be {wanted}. Received: {name}={value!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"{name} must be {wanted}, not empty and without NUL. Received: {name}={value!r}")
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar, as search libraries hand them out, as a Python number; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

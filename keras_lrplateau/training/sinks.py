@@ -1,0 +1,43 @@
+"""The sinks that need Keras: its console, and its logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from keras.src.utils import io_utils
+
+from keras_lrplateau.history.recorder import Sink
+from keras_lrplateau.rule.decision import Decision
+
+
+@final
+class Console(Sink):
+    """Prints a line at each decision, as Keras prints."""
+
+    def __init__(self) -> None:
+        self._last_kind = ""
+
+    def decision(self, decision: Decision, quantity: str) -> None:
+        # Annealing is a decision at every epoch, but news only once.
+        is_news = decision.kind != "anneal" or self._last_kind != "anneal"
+        self._last_kind = decision.kind
+        if is_news:
+            epoch = 0 if decision.epoch is None else decision.epoch + 1
+            io_utils.print_msg(f"\nEpoch {epoch}: AdaptLROnPlateau {decision.describe(quantity)}")
+
+
+@final
+class KerasLogs(Sink):
+    """Puts the learning rates of an epoch into its logs, for History and the callbacks behind ours.
+
+    Args:
+        logs: Those of the epoch.
+    """
+
+    def __init__(self, logs: dict[str, Any]) -> None:
+        self._logs = logs
+
+    def epoch(self, epoch: int, numbers: Mapping[str, float], time: float) -> None:
+        # As Keras does: the rate that was used, before anything is decided.
+        self._logs.update((name, number) for name, number in numbers.items() if name.startswith("learning_rate"))

@@ -1,0 +1,82 @@
+"""How numbers, decisions and moments read: the one place for the text that people see about a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from keras_lrplateau.history.run import Run
+from keras_lrplateau.rule import words as plain
+from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.words import change
+
+__all__ = ["Words", "best", "change", "count", "counted", "length", "number", "printable", "utc", "words_of"]
+
+
+def number(value: float | None) -> str:
+    """A number with six digits; empty if there is none."""
+    return "" if value is None else plain.number(value)
+
+
+def count(value: float) -> str:
+    """A number of things, rounded, such as "1,000"."""
+    return f"{round(value):,}"
+
+
+def counted(value: float, noun: str) -> str:
+    """A number of things with what they are, such as "1 epoch" or "1,000 epochs"."""
+    return f"{count(value)} {noun}" + ("" if round(value) == 1 else "s")
+
+
+def utc(seconds: float) -> datetime | None:
+    """The moment so many seconds after 1970; None if no clock shows it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey or refuse: names of files and metrics may hold anything."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def best(about: Mapping[str, Any]) -> str:
+    """The best observation of a summary and when it was, such as "0.25 in epoch 7"."""
+    if about["best"] is None:
+        return "none"
+    return f"{about['best']} {'in epoch' if about['unit'] == 'epoch' else 'at step'} {count(about['best_at'])}"
+
+
+def length(about: Mapping[str, Any]) -> str:
+    """How long the training of a summary is: in epochs, where these are known."""
+    return counted(about[f"{about['unit']}s"], about["unit"])
+
+
+class Words(NamedTuple):
+    """A decision in words: what it is, when it was taken, a line for each number, and why; each is one line of text."""
+
+    kind: str
+    when: str
+    numbers: tuple[str, ...]
+    reason: str
+
+
+def words_of(run: Run, decision: Decision, is_within: bool) -> Words:
+    """A decision of a training, which has an epoch, in words.
+
+    Args:
+        run: The training.
+        decision: The decision.
+        is_within: Whether it was taken before its epoch was over.
+    """
+    epoch = (decision.epoch or 0) + 1
+    when = f"after {run.unit} {epoch}"
+    if is_within and decision.step is not None:
+        when = f"in epoch {epoch}, after {counted(decision.step, 'step')}"
+    stays = "stays " if decision.rate == decision.rate_before else ""
+    lines = [f"{run.quantity} {stays}{change(decision.rate_before, decision.rate, '→')}"]
+    if decision.value is not None:
+        lines.append(f"{run.monitor} {number(decision.value)}")
+    return Words(decision.kind, when, tuple(lines), decision.reason)
