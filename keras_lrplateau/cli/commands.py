@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from keras_lrplateau.cli.arguments import OPTIONS, parse
 from keras_lrplateau.cli.printing import complain, print_json, print_table, progress, say
+from keras_lrplateau.files.atomic import replace_file
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.event_files import event_files
@@ -175,7 +176,11 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
     except (ImportError, ValueError) as error:
         # There is no plotly, or the axis was not recorded.
         raise UserError(f"no page was written: {error}") from None
-    _write(output, content.encode(errors="replace"))  # A name that is no UTF-8 cannot be shown as it is.
+    encoded = content.encode(errors="replace")  # A name that is no UTF-8 cannot be shown as it is.
+    try:
+        replace_file(output, lambda stream: stream.write(encoded))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}") from None
     say(f"{output}: {what}")
 
 
@@ -187,20 +192,6 @@ def _output(name: str) -> Path:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a file; choose another name with -o")
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, or leave what was there as it was."""
-    target = path.resolve()  # A link stays, and what it points to is replaced.
-    unfinished = target.with_name(f".{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _write_pngs(output: Path, runs: Sequence[Run], axis: Axis, dark: bool) -> None:

@@ -66,6 +66,7 @@ from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.checks import check_settings, check_start
 from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, divergence, exceeds
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_flag, check_number
 
 HARD_CUT = 0.03
@@ -223,7 +224,7 @@ class Config(Rule["State"]):
         back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
         after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
         return decide(
-            state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+            state, after, "override", None, f"the rate was found at {number(rate)}, not at {number(state.rate)} as set"
         )
 
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
@@ -397,9 +398,9 @@ def _new_best(config: Config, state: State, value: float) -> Step[State]:
     )
     save: Snapshot | None = "best" if beaten and "best" in config.needed_snapshots(after) else None
     if state.in_excursion:
-        return decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
+        return decide(state, after, "success", value, f"the raise brought a new best, {number(value)}", save=save)
     if state.aside is not None and beaten:
-        return decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
+        return decide(state, after, "success", value, f"the restart brought a new best, {number(value)}", save=save)
     return decide(state, after, "best", value, "", save=save)
 
 
@@ -411,12 +412,12 @@ def _plateau(config: Config, state: State, value: float) -> Step[State]:
     if at_floor and state.exhausted and not restarts:
         return hold(state, value)
 
-    best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
+    best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     if state.rate_before_raise is not None:
         if state.rate > state.rate_before_raise:
             return _cut(config, state, value, state.rate_before_raise, f"{waited} of the excursion")
-        reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
+        reason = f"the raise failed: {waited} since the rate is back at {number(state.rate)}"
         return _end_excursion(config, state, value, "rollback", reason)
     if restarts:
         return _restart(config, state, value, f"{waited}, and the training loss once rose far above the first one")
@@ -461,7 +462,7 @@ def _raise(config: Config, state: State, value: float, stalled: str) -> Step[Sta
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
     elif not state.rate < target < math.inf:
-        reason = f"{stalled}; there is no room to raise below {ceiling:.6g}"
+        reason = f"{stalled}; there is no room to raise below {number(ceiling)}"
     else:
         after = replace(
             state,

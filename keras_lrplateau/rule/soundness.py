@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from keras_lrplateau.rule.words import number
+
 FAR_WORSE = 10.0
 """A training loss above this multiple of the loss before training has diverged.
 
@@ -32,7 +34,7 @@ def divergence(value: float, loss: float | None, loss_before: float | None, vouc
     if not math.isfinite(loss):
         return f"the training loss is {loss}"
     if exceeds(loss, loss_before, FAR_WORSE):
-        return f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
+        return f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
     return ""
 
 
