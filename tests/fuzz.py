@@ -789,7 +789,7 @@ class Hooks:
         rate = float(self.model.optimizer.learning_rate)
         self.low, self.high = min(bounds[0], rate), INF if bounds[1] is None else max(bounds[1], rate)
         self.missing, self.spoilt, self.overridden = rng.choice((0.0, 0.1)), rng.choice((0.0, 0.0, 0.1)), 0.0
-        self.stepwise = isinstance(adapt.frequency, int) and not adapt.monitor.startswith("val_")
+        self.stepwise = isinstance(getattr(adapt, "frequency", "epoch"), int) and not adapt.monitor.startswith("val_")
 
     def begin(self, epochs: int | None) -> bool:
         """Whether a training may begin so."""

@@ -180,7 +180,7 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
     try:
         replace_file(output, lambda stream: stream.write(encoded))
     except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}") from None
+        raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
     say(f"{output}: {what}")
 
 
