@@ -104,6 +104,7 @@ def compare(arguments: argparse.Namespace) -> int:
             rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
         print_table("", heads, rows)
     if output is not None:
+        runs = _drawable(runs, arguments.axis, unreadable)
         _write_page(
             output,
             words.counted(len(runs), "run"),
@@ -153,6 +154,7 @@ def report(arguments: argparse.Namespace) -> int:
     """Write a page with the figure and the decisions of each run."""
     output = _output(arguments.output)
     runs, unreadable = _read_all([arguments.path])
+    runs = _drawable(runs, arguments.axis, unreadable)
     _write_page(
         output,
         words.counted(len(runs), "run"),
@@ -165,6 +167,18 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.png:
         _write_pngs(output, runs, arguments.axis, arguments.dark)
     return 1 if unreadable else 0
+
+
+def _drawable(runs: Sequence[Run], axis: Axis, unreadable: dict[str, str]) -> list[Run]:
+    """The runs that can be drawn over an axis, at least one. Others are complained about, and noted as unreadable."""
+    for run in runs:
+        if Timeline(run).lacks(axis) and run.name not in unreadable:
+            unreadable[run.name] = f"it cannot be drawn by {axis}, which was not recorded; use --axis epoch"
+            complain(f"{run.name}: {unreadable[run.name]}")
+    found = [run for run in runs if not Timeline(run).lacks(axis)]
+    if not found:
+        raise UserError("no page was written: nothing can be drawn")
+    return found
 
 
 def _write_page(output: Path, what: str, **arguments: Any) -> None:
@@ -264,17 +278,22 @@ def replay_files(arguments: argparse.Namespace) -> int:
         for _, group in itertools.groupby(replays, key=lambda each: id(each.recording)):
             _print_replays(list(group))
     if output is not None:
+        refused: dict[str, str] = {}
+        recorded = _drawable([each.found.recorded for each in replays], arguments.axis, refused)
+        drawn = [each for each in replays if any(each.found.recorded is run for run in recorded)]
         _write_page(
             output,
-            words.counted(len(replays), "replay"),
+            words.counted(len(drawn), "replay"),
             source="what if",
             runs=[
-                replace(found.run, name=f"{recording.name}/{label or 'what if'}") for recording, label, found in replays
+                replace(found.run, name=f"{recording.name}/{label or 'what if'}") for recording, label, found in drawn
             ],
+            unreadable=refused,
             axis=arguments.axis,
             dark=arguments.dark,
-            replays=[each.found for each in replays],
+            replays=[each.found for each in drawn],
         )
+        failed += len(refused)
     return 1 if failed else 0
 
 
