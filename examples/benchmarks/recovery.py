@@ -98,17 +98,6 @@ class Task:
     train: int
     batch: int
 
-    @property
-    def monitors(self) -> tuple[str, ...]:
-        """Every metric that a fit of this task has."""
-        kinds = ("loss", "accuracy") if self.is_classes else ("loss",)
-        return tuple(prefix + kind for kind in kinds for prefix in ("", "val_"))
-
-    @property
-    def is_classes(self) -> bool:
-        """Whether the targets are classes."""
-        return self.load()[1].dtype.kind == "i"
-
 
 def dense(*widths: int, activation: str = "relu", dtype: str | None = None) -> Callable[[], list[Any]]:
     """A network of dense layers; the last width is that of the output."""
@@ -217,27 +206,35 @@ REPORTING = (
 # --- fits ------------------------------------------------------------------------------------------------------------
 
 
+def monitors_of(task: Task) -> list[str]:
+    """Every metric that a fit of this task has."""
+    kinds = ("loss", "accuracy") if task.load()[1].dtype.kind == "i" else ("loss",)
+    return [prefix + kind for kind in kinds for prefix in ("", "val_")]
+
+
 class Bench:
     """A compiled model that is set back before each fit, so that it is compiled once."""
 
     def __init__(self, task: Task):
         x, y = task.load()
-        x, y = x.astype(np.float32), y if task.is_classes else y.astype(np.float32)
+        self._is_classes = y.dtype.kind == "i"
+        x, y = x.astype(np.float32), y if self._is_classes else y.astype(np.float32)
         self.train, self.validation = (x[: task.train], y[: task.train]), (x[task.train :], y[task.train :])
         self._task = task
         self._weights: dict[int, list[np.ndarray]] = {}
+        self._before: dict[int, list[float]] = {}
         self.model = self._build()
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
             task.optimizer(),
-            loss=cross_entropy if task.is_classes else "mse",
-            metrics=["accuracy"] if task.is_classes else [],
+            loss=cross_entropy if self._is_classes else "mse",
+            metrics=["accuracy"] if self._is_classes else [],
         )
         self.model.optimizer.build(self.model.trainable_variables)
         self._memory = [np.array(each) for each in self.model.optimizer.variables]
 
     def _build(self) -> Any:
-        return keras.Sequential([keras.Input((self._task.load()[0].shape[1],)), *self._task.network()])
+        return keras.Sequential([keras.Input(self.train[0].shape[1:]), *self._task.network()])
 
     def reset(self, rate: float, seed: int) -> None:
         """Weights, optimizer and random numbers as they are before training."""
@@ -262,7 +259,7 @@ class Bench:
     def constant(self) -> list[float]:
         """The losses of the answer that is best for the training data among those that are alike for all rows."""
         (_, known), (_, others) = self.train, self.validation
-        if not self._task.is_classes:
+        if not self._is_classes:
             return [float(np.mean((y - known.mean(0)) ** 2)) for y in (known, others)]
         shares = (np.bincount(known, minlength=known.max() + 1) + 0.5) / (len(known) + 0.5 * (known.max() + 1))
         return [float(-np.mean(np.log(shares[y]))) for y in (known, others)]
@@ -270,7 +267,8 @@ class Bench:
     def fit(self, rate: float, seed: int, callbacks: list[Any], epochs: int) -> Row:
         """Train, and say what came of it."""
         self.reset(rate, seed)
-        before = self.losses()
+        if seed not in self._before:
+            self._before[seed] = self.losses()
         history = self.model.fit(
             *self.train,
             epochs=epochs,
@@ -282,7 +280,7 @@ class Bench:
         ).history
         decisions = getattr(callbacks[0], "decisions", []) if callbacks else []
         return {
-            "before": before,
+            "before": self._before[seed],
             "constant": self.constant(),
             "after": self.losses(),
             "highest": float(np.max(np.nan_to_num(history["loss"], nan=np.inf))),
@@ -392,12 +390,12 @@ def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Ru
     runs = []
     for task in tasks:
         bench = functools.cache(functools.partial(Bench, task))  # Compiled only where something is to be measured.
+        monitors = [each for each in monitors_of(task) if arguments.monitors is None or each in arguments.monitors]
         rates = [10.0**power for power in range(task.rates[0], task.rates[1] + 1)]
         for rate in rates if arguments.rates is None else sorted(set(rates) & set(arguments.rates)):
-            for seed, monitor in itertools.product(range(arguments.seeds), task.monitors):
-                if arguments.monitors is None or monitor in arguments.monitors:
-                    rows = measure_one(store, bench, [task.name, arguments.epochs, rate, seed], monitor, arguments)
-                    runs.append(Run(task.name, monitor, rate, seed, rows))
+            for seed, monitor in itertools.product(range(arguments.seeds), monitors):
+                rows = measure_one(store, bench, [task.name, arguments.epochs, rate, seed], monitor, arguments)
+                runs.append(Run(task.name, monitor, rate, seed, rows))
             print(f"{time.perf_counter() - began:5.0f} s: {task.name}, rate {rate:g}", file=sys.stderr, flush=True)
     return runs
 
