@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-LONGEST_TAIL = 150
-"""So many characters of a name are part of the temporary one. File systems allow 255 bytes."""
+LONGEST_TAIL = 50
+"""So much of a name is part of the temporary one. File systems allow 255 bytes, and a character takes up to four."""
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:

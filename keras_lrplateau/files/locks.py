@@ -1,8 +1,7 @@
 """Claims on places that one training at a time may write to.
 
 `filelock` does the locking. The system lets go of a lock when its process dies, however it dies; a forked process does
-not keep its parent's. Two claims in one process conflict, as those of two processes do, but for one exception: see
-`claim`.
+not keep its parent's. Two claims in one process conflict, as those of two processes do; `claim` has one exception.
 """
 
 from __future__ import annotations
@@ -36,11 +35,13 @@ class Claim:
     Attributes:
         path: The file that stands for it.
         owner: Who has claimed it; None if not known.
+        since: The epoch with which the training of its owner began, for `keras_lrplateau.resume.claim`.
     """
 
     def __init__(self, path: Path, owner: object) -> None:
         self.path = path
         self.owner = owner
+        self.since = 0
         self._thread = threading.current_thread()
         self._lock: filelock.BaseFileLock | None = None
         self._place: tuple[int, int] | None = None

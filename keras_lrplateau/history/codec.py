@@ -2,7 +2,7 @@
 
 A record holds all decisions of its epoch, rather than one decision, because TensorBoard's data server keeps only the
 last value of a tag and step, and an epoch can have several: an override and a cut, or a cut and the rollback at the end
-of training. So a further decision writes the record of its epoch anew, and *the last record of an epoch counts*. The
+of training. So a further decision writes the record of its epoch again, and *the last record of an epoch counts*. The
 first record of a training that was resumed takes back what was decided from its epoch on before the interruption.
 
 What is read may come from anywhere: whatever is not exactly what was written is refused with a ValueError.
@@ -212,7 +212,7 @@ def finite(name: str, value: Any) -> float:
 def integer(name: str, value: Any) -> int:
     """An integer from 0 to `MOST`."""
     require(isinstance(value, int) and not isinstance(value, bool), name, "an integer", value)
-    # Others are none of ours, and would make whoever draws them fail.
+    # Larger ones are not ours, and would break a drawing.
     require(0 <= value <= MOST, name, f"from 0 to {MOST}", value)
     return int(value)
 

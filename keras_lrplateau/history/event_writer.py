@@ -46,7 +46,7 @@ _counter = itertools.count()
 
 @final
 class EventWriter:
-    """One event file, in a run directory that nobody else writes to.
+    """One event file, in a run directory of its own.
 
     Every method hands its data to the operating system before it returns, so a killed process loses nothing of it.
 

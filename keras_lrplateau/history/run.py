@@ -30,11 +30,11 @@ class Record:
     """What was decided in one epoch, and how things stood at its end; while the epoch runs, at its last decision.
 
     There is one for the first epoch of a training, for each epoch with a decision or another status than before, for
-    the last one, and at times for one with a new best. Each says all anew that concerns the whole training, so that
-    none is needed to read another.
+    the last one, and at times for one with a new best. Each repeats all that concerns the whole training, so that
+    one can be read without the others.
 
     Attributes:
-        epoch: The epoch, from 0, in which or at the end of which it was decided.
+        epoch: The epoch of the decisions, from 0.
         decisions: In the order in which they were made.
         status: What the rule is about from now on.
         steps: Optimizer steps taken so far; those that were rolled back count, too.
@@ -238,7 +238,7 @@ class Excursion(NamedTuple):
 
     @property
     def outcome(self) -> Literal["open", "successful", "failed", "abandoned"]:
-        """What has come of it; "abandoned" if somebody else set the rate, and auto mode went on from there."""
+        """The result; "abandoned" if something else set the rate, and auto mode went on from there."""
         if self.closed is None:
             return "open"
         if self.closed.kind == "override":

@@ -164,14 +164,16 @@ def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None
 def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> Path:
     """The newest one; or, if that is not of this training, the newest one that is and died where this one goes on.
 
-    What another `fit` has claimed in this thread is taken only where there is no other: it may have been interrupted,
-    or its epochs may take turns with ours.
+    What another `fit` has claimed in this thread is taken if that one began at an earlier epoch: it came here, and was
+    interrupted. Else it may also be that its epochs take turns with ours, so it is taken only if no other run fits.
     """
     newest = next_run_dir(log_dir, resume=True)
     fitting = _fitting_run_dirs(newest, training)
-    for takes_over in (False, True):
+    for is_last_resort in (False, True):
         for run_dir in fitting:
-            if _may_claim(files, run_dir / LOCK, training, takes_over):
+            held = locks.holder(run_dir / LOCK)
+            is_past = held is not None and held.since < training.epoch
+            if _may_claim(files, run_dir / LOCK, training, is_last_resort or is_past):
                 if run_dir != newest:
                     files.messages.append(
                         f"AdaptLROnPlateau goes on with the training in {run_dir}. There is a later one in {newest}, "
@@ -245,6 +247,7 @@ def _claim(files: Files, lock: Path, training: _Training, takes_over: bool = Tru
     mine = locks.claim(lock, training.owner, takes_over=takes_over)
     if mine is None:
         return False
+    mine.since = training.epoch
     files.claims.append(mine)
     return True
 

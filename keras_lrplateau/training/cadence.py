@@ -1,7 +1,7 @@
 """Observations within an epoch: the mean of a training metric over the last optimizer steps.
 
 Keras reports running means: after k batches of an epoch, the mean over all k. Two of them give the mean of what lies
-between. A window may reach across the end of an epoch, where Keras begins anew.
+between. A window may reach across the end of an epoch, where Keras begins a new mean.
 
 The last batch of an epoch is often smaller; the running mean counts it for less, which is not known here. So the value
 of a window with a smaller last batch lies a little nearer to the mean of the epoch than it should.
@@ -51,8 +51,8 @@ class Window:
 class StepCadence:
     """Collects the logs of batches, and says when an observation is due and what it is.
 
-    Keras tells of the end of a batch from any thread, and perhaps out of order, while the training runs ahead. It tells
-    of the beginning of the next one in the thread that trains: there everything is decided.
+    Keras reports the end of a batch from any thread, and perhaps out of order, while the training runs ahead. It
+    reports the beginning of the next one in the thread that trains: there everything is decided.
 
     Args:
         monitor: The name of the metric.
@@ -91,7 +91,7 @@ class StepCadence:
         self._windows = [Window(numbers[i], int(numbers[i + 1])) for i in (0, 2)]
 
     def restart(self, batch: int = 0) -> None:
-        """Keras' running means begin anew with this batch of the epoch; with 0, as they do in each epoch."""
+        """Keras' running means start again with this batch of the epoch; with 0, as they do in each epoch."""
         self._windows = [replace(window, seen=0, mean=0.0) for window in self._windows]
         self._first = batch
         self._ended, self._logs = [], {}

@@ -142,7 +142,7 @@ class Memory:
             self.file.keep(self.file.entries.until(epoch, iterations))
 
     def write(self, snapshots: Snapshots) -> None:
-        """Write the file, and remove the copies that nobody can need any more.
+        """Write the file, and remove the copies that no resumed training needs.
 
         Raises:
             OSError: Something could not be written; the next call tries again.

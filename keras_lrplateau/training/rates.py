@@ -113,7 +113,7 @@ class RateControl:
             each.share = base / adopted if adopted else 1.0
 
     def impose(self, values: Sequence[float]) -> None:
-        """Let each optimizer hold what somebody else has decided; to be adopted like any change from outside."""
+        """Let each optimizer hold what another rank has decided; it is adopted like any change from outside."""
         for rate, value in zip(self._rates, values, strict=True):
             rate.assign(value)
 

@@ -137,7 +137,7 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     if is_ours:
         rates.write(session.known_state.rate)
     elif last.epoch + last.is_over < epoch:
-        # It was decided after the file's last entry, of which the user has heard.
+        # It was decided after the file's last entry, and the user was told so.
         session.notice_override(last.epoch, is_known=True)
     if missing and not is_training_over:
         _make_up_for(session, missing, last)

@@ -28,7 +28,7 @@ def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | N
     step, but kept out of saved files: they hold the optimizer that the user built, and load without this package.
 
     Args:
-        model: Its training step is traced anew if a schedule is scaled now.
+        model: Its training step is traced again if a schedule is scaled now.
         optimizer: The one to scale. If it is the one that the model is compiled with, and the model is built and the
             optimizer is not, that is built, too.
         min_lr: The multiplier does not take the rate below this. >= 0.

@@ -149,7 +149,7 @@ class Session:
 
     @property
     def _epochs(self) -> int | None:
-        """How many epochs the present `fit` has; None where nobody says so."""
+        """How many epochs the present `fit` has; None where it is not known."""
         return (self.host.params or {}).get("epochs")
 
     # --- the life of a training --------------------------------------------------------------------------------------
@@ -429,7 +429,7 @@ class Session:
     # --- decide ------------------------------------------------------------------------------------------------------
 
     def decide_on_epoch(self, epoch: int, logs: dict[str, Any], first_loss: float | None) -> None:
-        """Decide about an epoch that is over, and tell of it."""
+        """Decide about an epoch that is over, and report it."""
         is_last = epoch + 1 == self._epochs
         epoch += self._epoch_offset
         self.next_epoch = epoch + 1
@@ -484,10 +484,10 @@ class Session:
     # --- carry out ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, epoch: int, step: Step[Any], found: Observation | None = None) -> None:
-        """Do to the model what was decided, and tell of it.
+        """Do to the model what was decided, and report it.
 
         Args:
-            epoch: The epoch, from 0, in which or at the end of which it was decided.
+            epoch: The epoch of the decision, from 0.
             step: The rule's answer.
             found: The observation that it is about, if it is about one.
         """
@@ -514,7 +514,7 @@ class Session:
             self.recorder.decision(decision, self.rates.quantity)
 
     def _dated(self, step: Step[Any], epoch: int) -> Decision:
-        """A decision with its epochs and its step, of which the rule knows nothing."""
+        """A decision with its epochs and its step, which the rule does not know."""
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this session has not.
         missed = step.state.observations - len(self.observed)
@@ -574,7 +574,7 @@ class Session:
                 self._decide_in_epoch(batch, value, loss)
 
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
-        """Decide on the batches before this one, and tell of it."""
+        """Decide on the batches before this one, and report it."""
         epoch = self._epoch
         done = (self._batches_before_epoch + batch) // self._accumulation
         self._count_steps(done)

@@ -1,7 +1,7 @@
 """Copies of all that training changes, to go back to: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all. It stays until nobody may ask for it any more: neither the
-training that goes on, nor one that is resumed from an epoch before (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all. It stays as long as it may be asked for: by the
+training that goes on, or by one that is resumed from an epoch before (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
     if isinstance(snapshot, list) and len(variables) != len(snapshot):
         raise ValueError(
             f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
-            "do not add layers or compile anew during a training that can roll back"
+            "do not add layers or compile again during a training that can roll back"
         )
     averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)]
     # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
@@ -265,7 +265,7 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
 def _variables(model: Any, optimizer: Any) -> list[Any]:
     """Each once, though that of an optimizer inside another one is met twice.
 
-    Rates are left out, and so are multipliers: whoever sets a rate decides what it is after going back, too. For the
+    Rates are left out, and so are multipliers: what sets a rate also decides what it is after going back. For the
     adapted optimizer that is the callback; for another one it may be another callback.
     """
     rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
@@ -294,7 +294,7 @@ def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _check(path: Path, variables: list[Any]) -> None:
-    """That a file has an array of the right shape for each variable, and is as long as it should be.
+    """Check that a file has an array of the right shape for each variable, and the right length.
 
     Raises:
         OSError: It cannot be read, or is not whole.

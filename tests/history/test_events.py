@@ -31,7 +31,7 @@ from tensorboard.util import grpc_util
 import keras_lrplateau
 from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history import event_writer as writer_module
-from keras_lrplateau.history.event_writer import EventWriter, next_run_dir
+from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Observation, Record
 from keras_lrplateau.rule.decision import Decision, Kind, Snapshot, Status
 
@@ -619,8 +619,8 @@ class Watch:  # so that the test holds where they are not installed, too
 sys.meta_path.insert(0, Watch())
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.history.run import Record
-from keras_lrplateau.history.event_writer import EventWriter, next_run_dir
-writer = EventWriter(next_run_dir(sys.argv[1], resume=False), 0)
+from keras_lrplateau.history.event_writer import EventWriter
+writer = EventWriter(sys.argv[1], 0)
 writer.layout("val_loss", ["learning_rate", "loss", "val_loss"])
 writer.hparams({"patience": 3, "mode": "min"})
 cut = Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.01)
@@ -631,7 +631,7 @@ print({name.split(".")[0] for name in sys.modules} & {"tensorflow", "keras"})
 """
     done = run_python(code, str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
-    assert read(tmp_path / "lr_plateau")["lr_plateau/loss"] == [0]
+    assert read(tmp_path)["lr_plateau/loss"] == [0]
 
 
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
@@ -812,35 +812,12 @@ def test_only_the_first_epoch_after_a_resume_is_marked_as_such_each_time_it_is_w
     assert texts(tmp_path) == {5: f"**resumed** at epoch 5\n\n{cut}", 6: cut}
 
 
-# --- the run directory -----------------------------------------------------------------------------------------------
-
-
-def fill(run_dir: Path) -> Path:
-    EventWriter(run_dir, 0).close()
-    return run_dir
-
-
-def test_each_training_gets_a_run_directory_of_its_own(tmp_path: Path) -> None:
-    names = [fill(next_run_dir(tmp_path / "logs", resume=False)).name for _ in range(11)]
-    assert names == ["lr_plateau"] + [f"lr_plateau_{number}" for number in range(2, 12)]
-    assert next_run_dir(tmp_path / "logs", resume=True).name == "lr_plateau_11"
-
-
-def test_a_resume_without_an_earlier_training_is_the_first(tmp_path: Path) -> None:
-    assert next_run_dir(str(tmp_path / "none"), resume=True) == tmp_path / "none" / "lr_plateau"
-
-
-def test_a_gap_is_not_filled(tmp_path: Path) -> None:
-    fill(tmp_path / "lr_plateau_3")
-    assert next_run_dir(tmp_path, resume=False).name == "lr_plateau_4"
-    assert next_run_dir(tmp_path, resume=True).name == "lr_plateau_3"
-
-
-def test_other_names_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / "lr_plateau").mkdir()  # no event file
-    for name in ("train", "lr_plateau_x", "lr_plateau_03", "my_lr_plateau", "other"):
-        fill(tmp_path / name)
-    for resume in (False, True):
-        assert next_run_dir(tmp_path, resume=resume).name == "lr_plateau"
-        assert next_run_dir(tmp_path, "oth.r", resume=resume).name == "oth.r"
-    assert next_run_dir(tmp_path, "other", resume=False).name == "other_2"
+def test_names_that_are_no_utf8_are_written_with_question_marks(tmp_path: Path) -> None:
+    run_dir = tmp_path / "l\udcf6gs"
+    writer = EventWriter(run_dir, 0)
+    writer.layout("m\ud800", ["learning_rate", "m\ud800"])
+    writer.hparams({"log_dir": str(run_dir), "patience": 3})
+    writer.scalars(0, {"m\ud800": 1.0}, 1.0)
+    writer.record(Record(0, (CUT,), "holding", 1, "m\ud800", "min", "learning rate", None, 1.0))
+    writer.close()
+    assert read(run_dir)["lr_plateau/m?"] == [0]

@@ -576,7 +576,7 @@ def test_other_settings_are_refused_and_named(other: str, whole: Attempt, tmp_pa
     with pytest.raises(StateFileError, match=r"state\.json is of a training with other settings: ") as caught:
         training.start(**changes)
     assert words in str(caught.value)
-    assert "pass on_bad_state='fresh'" in str(caught.value)
+    assert "move the file away to begin a new one" in str(caught.value)
     assert files_below(tmp_path / "logs") == before
     # It can go on all the same.
     check_same(training.start(), whole)
@@ -607,11 +607,11 @@ def test_more_epochs_and_another_place_for_copies_are_no_other_settings(whole: A
 
 
 def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(path.read_bytes()[:100])
 
 
 def make_newer(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 9', 1))
+    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 9', 1))
 
 
 def empty(path: Path) -> None:
@@ -627,7 +627,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", only(("truncated", "of other settings"), BAD))
-def test_a_bad_state_file_is_an_error_or_begins_anew_and_is_kept_as_the_user_chooses(bad: str, tmp_path: Path) -> None:
+def test_a_bad_state_file_is_an_error_until_it_is_moved_away(bad: str, tmp_path: Path) -> None:
     training = Training(tmp_path, has_backup=False)
     training.crash("between", 6, checkpoints(tmp_path))
     spoil, words = BAD[bad]
@@ -640,14 +640,10 @@ def test_a_bad_state_file_is_an_error_or_begins_anew_and_is_kept_as_the_user_cho
             by_hand(training, 6, **changes)
     assert files_below(training.state_path.parent) == before
 
-    found = by_hand(training, 6, on_bad_state="fresh", **changes)
-    (message,) = [message for message in found.messages if "begins a new state file" in message]
-    assert words in message
-    assert "state.json.1" in message
-    after = files_below(training.state_path.parent)
-    for name, content in before.items():
-        if name.startswith("state.json"):
-            assert after[name.replace("state.json", "state.json.1")] == content
+    # Moved away, as the error says.
+    training.state_path.rename(training.state_path.with_name("old.json"))
+    found = by_hand(training, 6, **changes)
+    assert any("there is no state file" in message for message in found.messages)
     # Afresh with the weights and the rate that were found.
     assert found.adapt.decisions[0].epoch >= 6
     assert found.rates[6] == pytest.approx((0.05,)) or found.rates[6] == pytest.approx((0.1,))
@@ -939,8 +935,9 @@ def test_a_state_file_that_a_full_disk_kept_from_being_written_is_older_than_the
 HOLD = """
 import sys, time
 from pathlib import Path
-from keras_lrplateau.resume import state_file
-assert state_file.hold(Path(sys.argv[1]))
+from keras_lrplateau.files import locks
+claim = locks.claim(Path(sys.argv[1]))
+assert claim
 print("held", flush=True)
 time.sleep(600)
 """
@@ -957,10 +954,6 @@ def held_by_another_process(lock: Path) -> Iterator[None]:
             process.kill()
 
 
-posix = pytest.mark.skipif(os.name != "posix", reason="there are no such locks")
-
-
-@posix
 @long
 def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> None:
     """To go on beside it is an error; a new training has a run of its own, and says so."""
@@ -969,12 +962,12 @@ def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> 
     gc.collect()
     with held_by_another_process(tmp_path / "logs" / "lr_plateau" / ".lock"):
         before = files_below(tmp_path / "logs")
-        with pytest.raises(RuntimeError, match=r"another process is training in .*log_dir=.*pass another log_dir"):
+        with pytest.raises(RuntimeError, match=r"another training is writing to .*log_dir=.*pass another log_dir"):
             training.start()
         assert files_below(tmp_path / "logs") == before
         beside = Training(tmp_path, has_backup=False, epochs=3).start()
     (message,) = beside.messages
-    assert f"another process is writing to {tmp_path / 'logs' / 'lr_plateau'} at this moment" in message
+    assert f"another training is writing to {tmp_path / 'logs' / 'lr_plateau'} at this moment" in message
     assert training.runs == ["lr_plateau", "lr_plateau_2"]
     # The first goes on where it was, though it is not the newest one any more.
     found = training.start()
@@ -983,13 +976,12 @@ def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> 
     check_same(found, whole)
 
 
-@posix
 @long
 def test_another_process_with_the_same_state_path(tmp_path: Path) -> None:
     training = Training(tmp_path)
     with (
         held_by_another_process(tmp_path / ".state.json.lock"),
-        pytest.raises(RuntimeError, match=r"another process is training in .*state_path=.*pass another state_path"),
+        pytest.raises(RuntimeError, match=r"another training is writing to .*state_path=.*pass another state_path"),
     ):
         training.start(state_path=tmp_path / "state.json", log_dir=None)
     training.start(state_path=tmp_path / "state.json", log_dir=None)
@@ -1019,5 +1011,5 @@ def test_two_callbacks_of_one_fit_cannot_share_a_state_path(tmp_path: Path) -> N
     training = Training(tmp_path, has_backup=False, epochs=2)
     path = tmp_path / "state.json"
     other = AdaptLROnPlateau("val_mae", state_path=path)
-    with pytest.raises(RuntimeError, match="another callback of this model is training"):
+    with pytest.raises(RuntimeError, match="another callback of this model is writing to"):
         training.start(None, 0, other, state_path=path)

@@ -1,12 +1,10 @@
-"""The state file: what is written is read back bit for bit, whatever is not exactly that is refused, locks are kept."""
+"""The state file: what is written is read back bit for bit, whatever is not exactly that is refused."""
 
 import json
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from keras_lrplateau.files import atomic
 from keras_lrplateau.history.run import Observation
 from keras_lrplateau.resume import state_file
-from keras_lrplateau.resume.state_file import Entry, Pending, StateFile, StateFileError
+from keras_lrplateau.resume.entries import WHOLE, Entries, Entry
+from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision
 
@@ -70,12 +70,18 @@ def make_entries(config: Any, count: int) -> list[Entry]:
     return entries
 
 
-RULES = [plateau.Config(patience=2), auto.Config(observations=60)]
+RULES = [plateau.Config(patience=2), auto.Config(observations=150)]
+
+
+def with_entries(path: Path, *entries: Entry, settings: Any = SETTINGS) -> StateFile:
+    file = StateFile(path, settings)
+    for entry in entries:
+        file.add(entry)
+    return file
 
 
 def store(path: Path, *entries: Entry, settings: Any = SETTINGS, **attributes: Any) -> StateFile:
-    file = StateFile(path, settings)
-    file.entries += entries
+    file = with_entries(path, *entries, settings=settings)
     for name, value in attributes.items():
         setattr(file, name, value)
     file.write()
@@ -87,14 +93,18 @@ def store(path: Path, *entries: Entry, settings: Any = SETTINGS, **attributes: A
 
 @pytest.mark.parametrize("config", RULES, ids=["default", "auto"])
 def test_entries_come_back_bit_for_bit(config: Any, tmp_path: Path) -> None:
-    entries = make_entries(config, 60)
+    entries = make_entries(config, 150)
     assert {decision.kind for entry in entries for decision in entry.decisions} > {"raise", "diverged"}
     settings = {**SETTINGS, "budget": 0.25} if config.name == "auto" else SETTINGS
     store(tmp_path / "state.json", *entries, settings=settings)
     # As text, in which NaN equals NaN, and -0.0 does not equal 0.0.
-    assert repr(state_file.load(tmp_path / "state.json").entries) == repr(entries)
-    plain = json.loads(json.dumps(state_file.entries_to_json(entries)))
-    assert repr(state_file.entries_from_json(plain)) == repr(entries)
+    found = state_file.load(tmp_path / "state.json").entries
+    assert repr(list(found)) == repr(entries)
+    # In any order, and from their texts, which go to other ranks.
+    assert repr([found[at] for at in range(-1, -len(entries) - 1, -1)]) == repr(entries[::-1])
+    assert repr(list(Entries(found.texts))) == repr(entries)
+    assert repr(found.decisions) == repr([each for entry in entries for each in entry.decisions])
+    assert found.observed == [entry.epoch for entry in entries if entry.has_observation]
 
 
 def test_a_number_that_only_changes_its_sign_or_its_type_comes_back(tmp_path: Path) -> None:
@@ -105,7 +115,7 @@ def test_a_number_that_only_changes_its_sign_or_its_type_comes_back(tmp_path: Pa
         make_entry(2, best=Observation(0, 0.0), adopted=0.0, state={**state, "best": 1}),
     ]
     store(tmp_path / "state.json", *entries)
-    assert repr(state_file.load(tmp_path / "state.json").entries) == repr(entries)
+    assert repr(list(state_file.load(tmp_path / "state.json").entries)) == repr(entries)
 
 
 def test_an_observation_that_is_not_decided_upon_comes_back(tmp_path: Path) -> None:
@@ -122,26 +132,34 @@ def test_settings_and_the_end_come_back(is_finished: bool, tmp_path: Path) -> No
     assert (found.settings, found.is_finished, found.path) == (SETTINGS, is_finished, tmp_path / "state.json")
 
 
-def test_what_is_encoded_once_is_what_a_new_file_would_hold(tmp_path: Path) -> None:
+def test_what_is_appended_says_what_a_new_file_would(tmp_path: Path) -> None:
     """Entries are taken away and others put in their place, as they are when training goes back."""
     rng = random.Random(1)
-    entries = make_entries(plateau.Config(patience=2), 200)
-    file = StateFile(tmp_path / "state.json", SETTINGS)
+    entries = make_entries(plateau.Config(patience=2), 300)
+    file, mirror = StateFile(tmp_path / "state.json", SETTINGS), list[Entry]()
     for i, entry in enumerate(entries[1:]):
-        file.entries.append(replace(entry, epoch=len(file.entries)))
-        if rng.random() < 0.3:
-            del file.entries[rng.randrange(len(file.entries)) :]
-        if file.entries and rng.random() < 0.2:
-            file.entries[-1] = replace(file.entries[-1], steps=i)
-        file.write()
-        store(tmp_path / "new.json", *file.entries)
-        assert file.path.read_bytes() == (tmp_path / "new.json").read_bytes()
-    assert len(file.entries) > 3
+        new = replace(entry, epoch=len(mirror))
+        mirror.append(new)
+        file.add(new)
+        if rng.random() < 0.1:
+            kept = rng.randrange(len(mirror))
+            file.keep(kept)
+            del mirror[kept:]
+        file.pending = Pending(i, i, None, {}) if rng.random() < 0.3 else None
+        file.is_finished = bool(mirror) and rng.random() < 0.1
+        if rng.random() < 0.7:
+            file.write()
+            found = state_file.load(file.path)
+            assert repr(list(found.entries)) == repr(mirror) == repr(list(file.entries))
+            assert (found.pending, found.is_finished) == (file.pending, file.is_finished)
+            if rng.random() < 0.2:
+                file = found  # A process goes on where one has died.
+    assert len(mirror) > 3
 
 
 def test_what_has_not_changed_takes_no_room(tmp_path: Path) -> None:
     store(tmp_path / "state.json", *[make_entry(epoch) for epoch in range(3)])
-    sizes = [len(line) for line in (tmp_path / "state.json").read_text().splitlines()[1:-1]]
+    sizes = [len(line) for line in (tmp_path / "state.json").read_text().splitlines()[1:]]
     assert sizes[0] > 500
     assert max(sizes[1:]) < 160
 
@@ -157,37 +175,54 @@ def refusal(path: Path, content: bytes) -> str:
     return str(caught.value)
 
 
-WHOLE = [
-    (lambda data: data.update(version=state_file.VERSION + 1), "look at it with the release that wrote it"),
-    (lambda data: data.update(version=0), "version 0"),
-    (lambda data: data.update(version=True), "version True"),
-    (lambda data: data.pop("version"), "version None"),
-    (lambda data: data.pop("pending"), r"Missing: \['pending'\]"),
-    (lambda data: data.update(more=1), r"unknown: \['more'\]"),
-    (lambda data: data.update(settings=[]), "settings must be a JSON object"),
-    (lambda data: data.update(is_finished=0), "is_finished must be true or false"),
-    (lambda data: data.update(entries={}), "entries must be a list"),
-    (lambda data: data.update(entries=[1]), "entry must be a JSON object"),
-    (lambda data: data.update(entries=[{}]), "entry without"),
-    (lambda data: data["entries"].reverse(), ""),
-    (lambda data: data["entries"].append({**data["entries"][1], "epoch": 0}), "epochs of entries must be in order"),
-    (lambda data: data.update(pending=[]), "pending must be a JSON object"),
-    (lambda data: data["pending"].pop("logs"), r"pending does not have .* Missing: \['logs'\]"),
-    (lambda data: data["pending"].update(epoch=-1), "epoch must be from 0"),
-    (lambda data: data["pending"].update(iterations=1.5), "iterations must be an integer"),
-    (lambda data: data["pending"].update(first_loss="nan"), "first_loss must be a finite number"),
-    (lambda data: data["pending"].update(logs={"loss": None}), "loss must be a number"),
+LINES: list[tuple[Callable[[list[Any]], object], str]] = [
+    (lambda lines: lines[0].update(version=state_file.VERSION + 1), "look at it with the release that wrote it"),
+    (lambda lines: lines[0].update(version=0), "version 0"),
+    (lambda lines: lines[0].update(version=True), "version True"),
+    (lambda lines: lines[0].pop("version"), "version None"),
+    (lambda lines: lines[0].pop("settings"), r"Missing: \['settings'\]"),
+    (lambda lines: lines[0].update(more=1), r"unknown: \['more'\]"),
+    (lambda lines: lines[0].update(settings=[]), "settings must be a JSON object"),
+    (lambda lines: lines[-1].update(is_finished=0), "is_finished must be true"),
+    (lambda lines: lines[-1].update(more=0), r"of known fields. Received: \['more'\]"),
+    (lambda lines: lines.insert(1, 1), "a line must be a JSON object"),
+    (lambda lines: lines[1].update(entry=1), "entry must be a JSON object"),
+    (lambda lines: lines[1].update(entry={}), "entry without"),
+    (lambda lines: lines[1:3].reverse(), ""),
+    (lambda lines: lines.append({"entry": {**lines[2]["entry"], "epoch": 0}}), "epochs of entries must be in order"),
+    (lambda lines: lines.append({"keep": 2}), "keep must be less than the entries before it"),
+    (lambda lines: lines.append({"keep": -1}), "keep must be from 0"),
+    (lambda lines: lines[-1].update(pending=[]), "pending must be a JSON object"),
+    (lambda lines: lines[-1]["pending"].pop("logs"), r"pending does not have .* Missing: \['logs'\]"),
+    (lambda lines: lines[-1]["pending"].update(epoch=-1), "epoch must be from 0"),
+    (lambda lines: lines[-1]["pending"].update(iterations=1.5), "iterations must be an integer"),
+    (lambda lines: lines[-1]["pending"].update(first_loss="nan"), "first_loss must be a finite number"),
+    (lambda lines: lines[-1]["pending"].update(logs={"loss": None}), "loss must be a number"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "words"), WHOLE)
-def test_a_file_that_nobody_has_written_is_refused(spoil: Callable[[Any], object], words: str, tmp_path: Path) -> None:
+def lines_of(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def content_of(lines: list[Any]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize(("spoil", "words"), LINES)
+def test_a_file_that_nobody_has_written_is_refused(
+    spoil: Callable[[list[Any]], object], words: str, tmp_path: Path
+) -> None:
     import re
 
     store(tmp_path / "state.json", make_entry(0), make_entry(1), pending=Pending(2, 30, None, {"loss": 1.0}))
-    data = json.loads((tmp_path / "state.json").read_bytes())
-    spoil(data)
-    assert re.search(words, refusal(tmp_path / "state.json", json.dumps(data).encode()))
+    lines = lines_of(tmp_path / "state.json")
+    assert len(lines) == 4
+    if words:
+        spoil(lines)
+    else:
+        lines[1:3] = lines[2:0:-1]
+    assert re.search(words, refusal(tmp_path / "state.json", content_of(lines)))
 
 
 A_DECISION = Decision("cut", "why", 1, 1.0, 1.0, 0.1, 0.05, epoch=0, step=1)
@@ -216,10 +251,10 @@ FIELDS: list[tuple[str, Any]] = [
 @pytest.mark.parametrize(("name", "value"), FIELDS, ids=str)
 def test_an_entry_with_a_value_that_none_has_is_refused(name: str, value: Any, tmp_path: Path) -> None:
     store(tmp_path / "state.json", make_entry(0))
-    data = json.loads((tmp_path / "state.json").read_bytes())
-    assert name in data["entries"][0]
-    data["entries"][0][name] = value
-    refusal(tmp_path / "state.json", json.dumps(data).encode())
+    lines = lines_of(tmp_path / "state.json")
+    assert name in lines[1]["entry"]
+    lines[1]["entry"][name] = value
+    refusal(tmp_path / "state.json", content_of(lines))
 
 
 @pytest.mark.parametrize("config", RULES, ids=["default", "auto"])
@@ -237,18 +272,58 @@ def test_a_state_with_a_value_that_none_has_is_refused(config: Any, tmp_path: Pa
 
 def test_a_decision_with_a_value_that_none_has_is_refused(tmp_path: Path) -> None:
     store(tmp_path / "state.json", make_entry(0, decisions=(A_DECISION,)))
-    data = json.loads((tmp_path / "state.json").read_bytes())
-    for name in data["entries"][0]["decisions"][0]:
-        spoilt = json.loads(json.dumps(data))
-        spoilt["entries"][0]["decisions"][0][name] = ["nonsense"]
-        refusal(tmp_path / "state.json", json.dumps(spoilt).encode())
+    lines = lines_of(tmp_path / "state.json")
+    for name in lines[1]["entry"]["decisions"][0]:
+        spoilt = json.loads(json.dumps(lines))
+        spoilt[1]["entry"]["decisions"][0][name] = ["nonsense"]
+        refusal(tmp_path / "state.json", content_of(spoilt))
 
 
-def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path: Path) -> None:
-    store(tmp_path / "state.json", make_entry(0, decisions=(A_DECISION,)), make_entry(1))
-    content = (tmp_path / "state.json").read_bytes().rstrip()
-    for length in range(0, len(content), 7):
-        refusal(tmp_path / "cut.json", content[:length])
+def test_what_is_used_of_earlier_entries_is_checked_when_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store(path, *map(make_entry, range(5)))
+    lines = lines_of(path)
+    lines[3]["entry"]["steps"] = "nonsense"  # Of epoch 2.
+    path.write_bytes(content_of(lines))
+    found = state_file.load(path)
+    found.check_use()
+    found.keep(3)
+    with pytest.raises(StateFileError, match=r"steps must be an integer.*move it away"):
+        found.check_use()
+
+
+def test_a_file_is_read_up_to_the_line_in_which_its_process_died(tmp_path: Path) -> None:
+    """Wherever that is; and then what comes next is written in its place."""
+    path = tmp_path / "state.json"
+    entries = [make_entry(0, decisions=(A_DECISION,)), make_entry(1), make_entry(2)]
+    store(path, *entries)
+    content = path.read_bytes()
+    first, ends = content.index(b"\n") + 1, [at + 1 for at, byte in enumerate(content) if byte == 10]
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        if length < first:
+            refusal(path, content[:length])
+            continue
+        found = state_file.load(path)
+        whole = sum(end <= length for end in ends) - 1
+        assert repr(list(found.entries)) == repr(entries[:whole])
+        if length % 50 == 0:
+            found.add(make_entry(9))
+            found.write()
+            assert repr(list(state_file.load(path).entries)) == repr([*entries[:whole], make_entry(9)])
+
+
+def test_a_last_line_with_a_hole_is_as_one_that_is_not_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    store(path, make_entry(0), make_entry(1))
+    content = bytearray(path.read_bytes())
+    content[-60:-40] = bytes(20)
+    path.write_bytes(content)
+    assert [entry.epoch for entry in state_file.load(path).entries] == [0]
+    # Not so one before it.
+    store(path, make_entry(0), make_entry(1), make_entry(2))
+    content[content.index(b"\n") + 10] = 0
+    refusal(path, bytes(content) + b"{}\n")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +359,7 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     file = store(tmp_path / "state.json", make_entry())
     file.check_settings(dict(SETTINGS))
     others = {**SETTINGS, "patience": 5, "new": 1}
-    with pytest.raises(StateFileError, match=r"other settings: patience=3, now 5, new=None, now 1$"):
+    with pytest.raises(StateFileError, match=r"other settings: patience=3, now 5, new=None, now 1. Match"):
         file.check_settings(others)
 
 
@@ -296,7 +371,7 @@ def test_a_model_that_was_not_built_had_an_unknown_number_of_weights(tmp_path: P
         assert file.is_of(SETTINGS) == is_of
         file.settings = SETTINGS
     assert not file.is_of({**SETTINGS, "patience": None})
-    with pytest.raises(StateFileError, match=r"settings: weights=10, now 11$"):
+    with pytest.raises(StateFileError, match=r"settings: weights=10, now 11. Match"):
         file.check_settings({**SETTINGS, "weights": 11})
 
 
@@ -304,36 +379,47 @@ def test_a_model_that_was_not_built_had_an_unknown_number_of_weights(tmp_path: P
 
 
 def test_a_training_keeps_the_entries_of_the_epochs_before_it(tmp_path: Path) -> None:
-    file = StateFile(tmp_path, SETTINGS)
-    file.entries = [make_entry(0, is_over=False), *map(make_entry, range(5))]
-    assert [file.until(epoch, 0) for epoch in range(7)] == [0, 2, 3, 4, 5, 6, 6]
-    assert file.next_epoch == 5
+    file = with_entries(tmp_path, make_entry(0, is_over=False), *map(make_entry, range(5)))
+    assert [file.entries.until(epoch, 0) for epoch in range(7)] == [0, 2, 3, 4, 5, 6, 6]
+    assert file.entries.next_epoch == 5
 
 
 def test_a_training_keeps_what_its_weights_have_seen_of_an_epoch(tmp_path: Path) -> None:
     file = StateFile(tmp_path, SETTINGS)
     within = [make_entry(1, is_over=False, iterations_before=steps, iterations=steps) for steps in (13, 16, 19)]
-    file.entries = [make_entry(0), *within, make_entry(1)]
-    assert [file.until(1, iterations) for iterations in (10, 12, 13, 17, 19, 30)] == [1, 1, 2, 3, 4, 4]
-    assert file.until(2, 0) == 5
+    for entry in [make_entry(0), *within, make_entry(1)]:
+        file.add(entry)
+    assert [file.entries.until(1, iterations) for iterations in (10, 12, 13, 17, 19, 30)] == [1, 1, 2, 3, 4, 4]
+    assert file.entries.until(2, 0) == 5
     # Of a count that is in none of these places, nothing.
-    assert file.until(1, 0) == 1
+    assert file.entries.until(1, 0) == 1
 
 
 def test_weights_of_the_end_of_an_epoch_have_seen_nothing_of_the_next_one_though_it_went_back(tmp_path: Path) -> None:
-    file = StateFile(tmp_path, SETTINGS)
-    file.entries = [make_entry(0), make_entry(1, is_over=False, iterations_before=13, iterations=13)]
-    file.entries += [make_entry(1, is_over=False, iterations_before=16, iterations=5)]
-    file.entries += [make_entry(1, is_over=False, iterations_before=8, iterations=8), make_entry(1)]
-    assert [file.until(1, iterations) for iterations in (10, 13, 15, 16, 5, 7, 8, 9)] == [1, 2, 2, 3, 3, 3, 4, 4]
+    file = with_entries(tmp_path, make_entry(0), make_entry(1, is_over=False, iterations_before=13, iterations=13))
+    for entry in [make_entry(1, is_over=False, iterations_before=16, iterations=5)]:
+        file.add(entry)
+    for entry in [make_entry(1, is_over=False, iterations_before=8, iterations=8), make_entry(1)]:
+        file.add(entry)
+    assert [file.entries.until(1, iterations) for iterations in (10, 13, 15, 16, 5, 7, 8, 9)] == [
+        1,
+        2,
+        2,
+        3,
+        3,
+        3,
+        4,
+        4,
+    ]
     # And where the epoch before had gone back, too, when they were saved already.
-    file.entries[0] = make_entry(0, iterations_before=20, iterations=10)
-    assert [file.until(1, iterations) for iterations in (10, 20)] == [1, 1]
+    file = with_entries(tmp_path, make_entry(0, iterations_before=20, iterations=10), *list(file.entries)[1:])
+    assert [file.entries.until(1, iterations) for iterations in (10, 20)] == [1, 1]
 
 
 def test_a_file_knows_where_a_training_can_go_on(tmp_path: Path) -> None:
-    file = StateFile(tmp_path, SETTINGS)
-    file.entries = [make_entry(0, is_over=False), make_entry(0), make_entry(1, iterations_before=20, iterations=10)]
+    file = with_entries(
+        tmp_path, make_entry(0, is_over=False), make_entry(0), make_entry(1, iterations_before=20, iterations=10)
+    )
     file.pending = Pending(2, 20, None, {})
     known = [(epoch, steps) for epoch in range(5) for steps in (0, 10, 20, 30) if file.knows(epoch, steps)]
     assert known == [(1, 10), (2, 10), (2, 20), (3, 20)]
@@ -342,9 +428,11 @@ def test_a_file_knows_where_a_training_can_go_on(tmp_path: Path) -> None:
 def test_copies_are_recent_that_the_last_epoch_or_the_next_one_may_need(tmp_path: Path) -> None:
     file = StateFile(tmp_path, SETTINGS)
     assert file.recent_snapshots == set()
-    file.entries = [make_entry(epoch, snapshots={"best": f"best-{epoch}"}) for epoch in range(5)]
+    for entry in [make_entry(epoch, snapshots={"best": f"best-{epoch}"}) for epoch in range(5)]:
+        file.add(entry)
     assert file.recent_snapshots == {"best-3", "best-4"}
-    file.entries += [make_entry(5, is_over=False, snapshots={"best": f"best-5.{i}"}) for i in range(2)]
+    for entry in [make_entry(5, is_over=False, snapshots={"best": f"best-5.{i}"}) for i in range(2)]:
+        file.add(entry)
     assert file.recent_snapshots == {"best-4", "best-5.0", "best-5.1"}
 
 
@@ -353,58 +441,201 @@ def test_when_training_has_ended_only_what_its_last_epoch_went_back_to_may_be_ne
     back = Decision("rollback", "why", 1, 1.0, 1.0, 0.1, 0.05, restore="raise", epoch=4, step=1)
     copies: dict[Any, str] = {"best": "b", "raise": "r"}
     file = StateFile(tmp_path, SETTINGS)
+    for entry in [make_entry(epoch, snapshots=copies) for epoch in range(4)]:
+        file.add(entry)
     file.is_finished = True
-    file.entries = [make_entry(epoch, snapshots=copies) for epoch in range(4)]
     assert file.recent_snapshots == set()
-    file.entries += [make_entry(4, decisions=(A_DECISION, back))]
+    for entry in [make_entry(4, decisions=(A_DECISION, back))]:
+        file.add(entry)
+    file.is_finished = True
     assert file.recent_snapshots == {"r"}
 
 
 def test_a_file_is_young_until_its_second_epoch(tmp_path: Path) -> None:
     file = StateFile(tmp_path, SETTINGS)
     assert file.is_young
-    file.entries = [make_entry(0, is_over=False), make_entry(0)]
+    for entry in [make_entry(0, is_over=False), make_entry(0)]:
+        file.add(entry)
     assert file.is_young
     file.is_finished = True
     assert not file.is_young
     file.is_finished = False
-    file.entries += [make_entry(1)]
+    for entry in [make_entry(1)]:
+        file.add(entry)
     assert not file.is_young
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("bug")])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(error: BaseException, tmp_path: Path) -> None:
-    def fail(stream: Any) -> None:
-        stream.write(b"half of it")
-        raise error
+def written_by(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many bytes `write` writes, wherever."""
+    written = 0
+    really = os.write
 
-    path = tmp_path / "deep" / "file"
-    state_file.replace_file(path, lambda stream: stream.write(b"old"))
-    with pytest.raises(type(error)):
-        state_file.replace_file(path, fail)
-    assert path.read_bytes() == b"old"
-    assert list(path.parent.iterdir()) == [path]
+    def write(handle: int, content: Any) -> int:
+        nonlocal written
+        written += len(content)
+        return really(handle, content)
 
-
-def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the name is on the disk before the call returns."""
-    seen = []
-
-    def fsync(handle: int) -> None:
-        seen.append((Path(os.readlink(f"/proc/self/fd/{handle}")).name, (tmp_path / "dir" / "file").exists()))
-
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("no /proc")
-    monkeypatch.setattr(os, "fsync", fsync)
-    state_file.replace_file(tmp_path / "dir" / "file", lambda stream: stream.write(b"new"))
-    assert seen == [("file.tmp", False), ("dir", True)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        before = file.path.stat().st_ino
+        file.write()
+    return written if file.path.stat().st_ino == before else file.path.stat().st_size
 
 
-def test_what_a_killed_process_has_left_half_written_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "state.json.tmp").write_bytes(b"half")
+def test_an_epoch_costs_the_same_however_many_were_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, costs = StateFile(tmp_path / "state.json", SETTINGS), []
+    file.write()
+    for epoch in range(10 * WHOLE):
+        file.pending = Pending(epoch, epoch, None, {"val_loss": 0.5})
+        costs.append(written_by(file, monkeypatch))
+        file.add(make_entry(epoch))
+        costs[-1] += written_by(file, monkeypatch)
+    assert sum(costs) <= 2 * file.path.stat().st_size
+    assert max(costs[-WHOLE:]) < max(costs[:WHOLE]) + 50
+    assert sum(costs[-WHOLE:]) < sum(costs[:WHOLE]) + 50 * WHOLE
+
+
+def test_what_is_void_goes_when_it_is_half_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_file, "VOID_IS_FINE", 10)
+    file, most, written = StateFile(tmp_path / "state.json", SETTINGS), 0, 0
+    for epoch in range(500):
+        file.add(make_entry(0))
+        file.keep(1)
+        written += written_by(file, monkeypatch) if epoch else 0
+        if not epoch:
+            file.write()
+        most = max(most, file.path.stat().st_size)
+    store(tmp_path / "one.json", make_entry(0))
+    assert 5 * (tmp_path / "one.json").stat().st_size > most
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0]
+    file.add(make_entry(1))
+    file.write()
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0, 1]
+
+
+def test_a_hundred_thousand_entries_are_read_without_decoding_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_lrplateau.resume import entries as module
+
+    file = StateFile(tmp_path / "state.json", SETTINGS)
+    file.add(make_entry(0))
+    text = make_second_text()
+    for epoch in range(1, 100_000):
+        if epoch % WHOLE:
+            file.entries.take(text.replace('"epoch": 1', f'"epoch": {epoch}', 1), {**json.loads(text), "epoch": epoch})
+        else:
+            file.add(make_entry(epoch))
+    file.write()
+    decoded = 0
+    really = module.decode_entry
+
+    def decode(plain: Any) -> Entry:
+        nonlocal decoded
+        decoded += 1
+        return really(plain)
+
+    monkeypatch.setattr(module, "decode_entry", decode)
+    start = time.process_time()
+    found = state_file.load(file.path)
+    assert time.process_time() - start < 5
+    assert found.entries.until(50_000, 0) == 50_000
+    found.keep(50_000)
+    found.check_use()
+    assert (len(found.entries), found.entries[-1].epoch) == (50_000, 49_999)
+    assert decoded < 10
+
+
+def make_second_text() -> str:
+    both = Entries()
+    both.append(make_entry(0))
+    both.append(make_entry(1))
+    return both.texts[1]
+
+
+def test_a_file_that_was_removed_or_replaced_is_written_whole(tmp_path: Path) -> None:
+    file = store(tmp_path / "logs" / "state.json", make_entry(0))
+    (tmp_path / "logs" / "state.json").unlink()
+    (tmp_path / "logs").rmdir()
+    file.add(make_entry(1))
+    file.write()
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0, 1]
+    other = store(tmp_path / "other.json", make_entry(7))
+    other.path.replace(file.path)
+    file.add(make_entry(2))
+    file.write()
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0, 1, 2]
+
+
+def test_a_write_that_fails_is_made_up_for_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = store(tmp_path / "state.json", make_entry(0))
+    really, failures = os.write, 0
+
+    def write(handle: int, content: Any) -> int:
+        nonlocal failures
+        if failures == 0 and len(content) > 5:
+            return really(handle, content[:5])
+        failures += 1
+        raise OSError(28, "No space left on device")
+
+    file.add(make_entry(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(OSError, match="No space"):
+            file.write()
+    assert failures == 0 or failures == 1
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0]
+    file.add(make_entry(2))
+    file.write()
+    assert [entry.epoch for entry in state_file.load(file.path).entries] == [0, 1, 2]
+
+
+def test_a_line_is_on_the_disk_before_the_call_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = store(tmp_path / "state.json", make_entry(0))
+    seen: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(file.path.read_bytes()))
+    file.add(make_entry(1))
+    file.write()
+    assert seen == [file.path.read_bytes()]
+
+
+def test_a_line_goes_to_what_a_link_points_at_and_the_mode_stays(tmp_path: Path) -> None:
+    link, real = tmp_path / "state.json", tmp_path / "real.json"
+    link.symlink_to(real)
+    file = store(link, make_entry(0))
+    real.chmod(0o600)
+    file.add(make_entry(1))
+    file.write()
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert [entry.epoch for entry in state_file.load(real).entries] == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+def test_a_fifo_in_its_place_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.json")
+    with pytest.raises(StateFileError, match="not a regular file"):
+        state_file.load(tmp_path / "state.json")
+    with pytest.raises(OSError, match="not a regular file"):
+        store(tmp_path / "state.json", make_entry(0))
+
+
+def test_what_a_killed_process_has_left_half_written_is_removed(tmp_path: Path) -> None:
+    def die(stream: Any) -> None:
+        stream.write(b"half")
+        stream.flush()
+        (left,) = tmp_path.iterdir()
+        (tmp_path / "copy").write_bytes(left.read_bytes())
+        names.append(left.name)
+        raise KeyboardInterrupt
+
+    names: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        atomic.replace_file(tmp_path / "state.json", die)
+    (tmp_path / "copy").rename(tmp_path / names[0])
     store(tmp_path / "state.json", make_entry())
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
@@ -424,123 +655,3 @@ def test_a_file_set_aside_keeps_its_copies_and_takes_no_name_that_is_taken(tmp_p
     for aside, content in zip(asides, ("first", "second"), strict=True):
         assert aside.read_text() == content
         assert (state_file.snapshot_folder(aside) / "best-1.snapshot").read_text() == content
-
-
-# --- locks -----------------------------------------------------------------------------------------------------------
-
-posix = pytest.mark.skipif(os.name != "posix", reason="there are no such locks")
-
-HOLD = """
-import os, sys, time
-from pathlib import Path
-from keras_lrplateau.resume import state_file
-print(state_file.is_held_elsewhere(Path(sys.argv[1])), state_file.hold(Path(sys.argv[1])), flush=True)
-"""
-
-
-def other_process(lock: Path, more: str = "") -> subprocess.Popen[str]:
-    """One that says whether the lock is held, tries to hold it, says whether it could, and goes on with `more`."""
-    return subprocess.Popen([sys.executable, "-c", HOLD + more, str(lock)], stdout=subprocess.PIPE, text=True)
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def asked(lock: Path) -> str:
-    """What another process says, which ends then."""
-    with other_process(lock) as process:
-        return said(process)
-
-
-@posix
-def test_a_lock_is_held_until_its_process_dies_however_it_dies(tmp_path: Path) -> None:
-    lock = tmp_path / "run" / ".lock"
-    with other_process(lock, "time.sleep(60)") as process:
-        assert said(process) == "False True"
-        assert not state_file.hold(lock)
-        assert state_file.is_held_elsewhere(lock)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert not state_file.is_held_elsewhere(lock)
-    assert state_file.hold(lock)
-    state_file.release([lock])
-
-
-@posix
-def test_a_process_holds_a_lock_as_often_as_it_has_claimed_it(tmp_path: Path) -> None:
-    lock = tmp_path / ".lock"
-    first, second = [lock], [lock]
-    assert state_file.hold(lock)
-    assert state_file.hold(lock)
-    assert not state_file.is_held_elsewhere(lock)
-    assert asked(lock) == "True False"
-    state_file.release(first)
-    state_file.release(first)
-    assert asked(lock) == "True False"
-    state_file.release(second)
-    assert asked(lock) == "False True"
-
-
-@posix
-def test_a_forked_process_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:
-    """As a worker of a data loader would that outlives its training; and it cannot go on in its parent's place."""
-    lock = tmp_path / ".lock"
-    more = """
-if (child := os.fork()) == 0:
-    print(state_file.hold(Path(sys.argv[1])), flush=True)
-    time.sleep(60)
-print(child, flush=True)
-time.sleep(60)
-"""
-    process = other_process(lock, more)
-    assert said(process) == "False True"
-    lines = {said(process), said(process)}
-    assert "False" in lines
-    (child,) = map(int, lines - {"False"})
-    try:
-        assert asked(lock) == "True False"
-        process.kill()
-        process.wait()
-        os.kill(child, 0)
-        assert asked(lock) == "False True"
-    finally:
-        os.kill(child, signal.SIGKILL)
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-@posix
-def test_a_lock_whose_file_was_removed_is_made_anew(tmp_path: Path) -> None:
-    lock = tmp_path / ".lock"
-    assert state_file.hold(lock)
-    lock.unlink()
-    with other_process(lock, "time.sleep(60)") as process:
-        assert said(process) == "False True"
-        assert not state_file.hold(lock)
-        process.kill()
-    assert state_file.hold(lock)
-    assert asked(lock) == "True False"
-    state_file.release([lock])
-
-
-def test_to_look_at_a_lock_makes_none(tmp_path: Path) -> None:
-    assert not state_file.is_held_elsewhere(tmp_path / "run" / ".lock")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_where_there_are_no_locks_a_claim_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-    import fcntl
-
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    assert state_file.hold(tmp_path / ".lock")
-    assert not state_file.is_held_elsewhere(tmp_path / ".lock")
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    assert state_file.hold(tmp_path / "other")
-    state_file.release([tmp_path / ".lock", tmp_path / "other"])
-    assert not state_file.is_held_elsewhere(tmp_path / "other")

@@ -218,6 +218,7 @@ def _killer(task: Task) -> list[Any]:
     """Callbacks for between the backup and the callback, and whatever else it takes to die where it is asked for."""
     import keras
 
+    from keras_lrplateau.files import atomic
     from keras_lrplateau.history.event_writer import EventWriter
     from keras_lrplateau.resume import state_file
     from keras_lrplateau.training import snapshots
@@ -252,7 +253,7 @@ def _killer(task: Task) -> list[Any]:
         stream.flush()
         die()
 
-    really = state_file.replace_file
+    really = atomic.replace_file
 
     def replace_file(path: Path, write: Callable[[Any], object]) -> None:
         is_snapshot = path.suffix == snapshots.SUFFIX

@@ -1,0 +1,141 @@
+"""What works against the callback in one fit is said once, with the remedy."""
+
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import at_epoch_end, data, fit, scripted, tiny_model
+from keras.callbacks import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau
+from keras.optimizers import SGD
+from keras.optimizers.schedules import PolynomialDecay
+
+from keras_lrplateau import AdaptLROnPlateau
+
+
+def said_in(*callbacks: Any, **arguments: Any) -> list[str]:
+    """What the callback warns of in a fit of two epochs, on a script with a validation loss."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tiny_model(), scripted(1.0, 0.9), *callbacks, epochs=2, **arguments)
+    return [str(each.message) for each in caught if "AdaptLROnPlateau" in str(each.message)]
+
+
+def test_nothing_is_said_where_nothing_is_wrong() -> None:
+    assert said_in(EarlyStopping(patience=1000), AdaptLROnPlateau()) == []
+
+
+def test_a_second_plateau_callback_is_named() -> None:
+    (said,) = said_in(ReduceLROnPlateau(), AdaptLROnPlateau())
+    assert "ReduceLROnPlateau sets the learning rate of the same optimizer" in said
+    assert "remove one" in said
+
+
+def test_a_scheduler_is_named_before_it_undoes_a_cut() -> None:
+    said = said_in(AdaptLROnPlateau(), LearningRateScheduler(lambda epoch, rate: rate))
+    assert [each for each in said if "LearningRateScheduler sets the learning rate" in each]
+
+
+def test_two_of_ours_for_one_optimizer_are_told_so() -> None:
+    said = said_in(AdaptLROnPlateau(), AdaptLROnPlateau())
+    assert [each for each in said if "there are two of it for the same optimizer" in each]
+
+
+def test_two_of_ours_for_two_optimizers_are_fine() -> None:
+    model = tiny_model()
+    model.other = SGD(0.1)
+    model.other.build(model.trainable_variables)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(model, scripted(1.0), AdaptLROnPlateau(), AdaptLROnPlateau(optimizer="other"), epochs=1)
+    assert not [each for each in caught if "there are two of it" in str(each.message)]
+
+
+def test_a_mode_that_contradicts_the_metric_is_named() -> None:
+    (said,) = said_in(AdaptLROnPlateau(mode="max"))
+    assert "mode='max' contradicts the metric 'val_loss'" in said
+    assert "mode='min'" in said
+
+
+def test_a_min_lr_above_the_rate_is_named() -> None:
+    (said,) = said_in(AdaptLROnPlateau(min_lr=1.0))
+    assert "min_lr=1 is above the learning rate of 0.1" in said
+
+
+def test_validation_data_that_is_there_is_not_asked_for() -> None:
+    x, y = data()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="AdaptLROnPlateau")
+        fit(tiny_model(), AdaptLROnPlateau(), epochs=6, validation_data=(x, y), validation_freq=5)
+    with pytest.warns(UserWarning, match="no validation so far") as caught:
+        fit(tiny_model(), AdaptLROnPlateau(), epochs=4, validation_data=(x, y), validation_freq=5)
+    (said,) = [str(each.message) for each in caught if "AdaptLROnPlateau" in str(each.message)]
+    assert "smaller validation_freq" in said
+    assert "validation_data" not in said
+
+
+def test_an_array_for_a_metric_says_what_makes_it_a_number() -> None:
+    scores = at_epoch_end(lambda epoch, logs: logs.update(val_f1=np.array([0.5, 0.7, 0.1])))
+    with pytest.raises(TypeError, match=r"an array of shape \(3,\).*average=\"macro\""):
+        fit(tiny_model(), scores, AdaptLROnPlateau("val_f1", mode="max"), epochs=1)
+
+
+@pytest.fixture
+def model_of_keras_2() -> Iterator[Any]:
+    """An object whose class says that it comes from tf_keras."""
+    module = types.ModuleType("tf_keras.models")
+    yield type("Sequential", (), {"__module__": module.__name__})()
+    sys.modules.pop("tf_keras", None)
+
+
+def test_a_model_of_tf_keras_is_refused_with_the_right_import(model_of_keras_2: Any) -> None:
+    with pytest.raises(TypeError, match="make the model with `import keras`"):
+        AdaptLROnPlateau().set_model(model_of_keras_2)
+
+
+# --- a model that is compiled again within a fit ---------------------------------------------------------------------
+
+
+def compile_at(epoch_of_it: int, optimizer: Any) -> Any:
+    """A callback that compiles its model again at the end of an epoch, as recipes for unfreezing layers do."""
+
+    class Compile(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == epoch_of_it:
+                self.model.compile(optimizer, "mse", run_eagerly=True, jit_compile=False)
+                optimizer.build(self.model.trainable_variables)
+                self.model.make_train_function(force=True)
+
+    return Compile()
+
+
+def rate_of(model: Any) -> float:
+    return float(np.asarray(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("first", [True, False], ids=["before ours", "behind ours"])
+def test_the_new_optimizer_of_a_recompiled_model_is_followed_and_the_rates_told_were_used(first: bool) -> None:
+    model, used = tiny_model(SGD(0.05)), []
+    spy = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: used.append(round(rate_of(model), 6)))
+    adapt = AdaptLROnPlateau(patience=2, factor=0.5, max_raises=0)
+    again = compile_at(3, SGD(0.01))
+    order = (again, adapt) if first else (adapt, again)
+    history = fit(model, scripted(*[1.0] * 8), *order, spy, epochs=8)
+    assert [round(float(rate), 6) for rate in history["learning_rate"]] == used
+    assert used == [0.05, 0.05, 0.05, 0.025, 0.01, 0.005, 0.005, 0.0025]
+    (override,) = [decision for decision in adapt.decisions if decision.kind == "override"]
+    assert "another optimizer" in override.reason
+
+
+@pytest.mark.backends
+def test_the_schedule_of_a_new_optimizer_is_scaled() -> None:
+    model = tiny_model(SGD(0.05))
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
+    fit(model, scripted(*[1.0] * 5), compile_at(1, SGD(PolynomialDecay(0.4, 10**6, 0.4))), adapt, epochs=5)
+    assert rate_of(model) == pytest.approx(0.4 * adapt.decisions[-1].rate)
+    assert adapt.decisions[-1].rate < 1.0, "a multiplier, which was cut"
