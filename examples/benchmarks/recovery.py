@@ -13,9 +13,13 @@ batches. What counts is the loss of the weights that the user is left with: on t
 of the training, on the validation data where it is of the validation.
 
     sound start  without a callback the training loss stays finite, and below 1.1 times that before training
-    harmed       ours ends more than 5 % worse than the better of none and keras
+    worse        it ends more than 5 % worse than the better of none and keras
+    by us        it ends more than 5 % worse than keras, too; in the others it was Keras' cuts that did the harm
     ruined       the end is not 5 % better than both the untrained weights and the best constant answer
     rescued      no sound start, none and keras are ruined, ours is not
+
+ReduceLROnPlateau cuts for good when an accuracy stops at 1, while the loss still falls. Whoever replaces it must do the
+same, so that "worse" cannot be 0 with a small patience. "By us" can.
 
 Losses below a ten-thousandth of that before training count as equal: there 5 % is no harm to anybody.
 
@@ -307,11 +311,12 @@ def callbacks_of(method: str, monitor: str, patience: int, factor: float) -> lis
 
 
 class Store:
-    """Lines of JSON by name; those of our callback are in a file that the code of the package names."""
+    """Lines of JSON by name; those of our callback are in a file that the code behind its decisions names."""
 
     def __init__(self, folder: Path):
-        code = hashlib.sha256()
-        for path in sorted(Path(keras_lrplateau.__file__).parent.rglob("*.py")):
+        package = Path(keras_lrplateau.__file__).parent
+        code = hashlib.sha256((package / "callback.py").read_bytes())
+        for path in sorted([*(package / "rule").glob("*.py"), *(package / "training").glob("*.py")]):
             code.update(path.read_bytes())
         folder.mkdir(parents=True, exist_ok=True)
         backend = keras.backend.backend()
@@ -360,12 +365,20 @@ class Run:
         """The loss before training."""
         return float(self.rows["none"]["before"][self._side])
 
-    def ratio(self, method: str) -> float:
-        """The loss left, as a multiple of the better of none and keras."""
-        ours, rival = self.loss(method), min(self.loss("none"), self.loss("keras"))
+    def ratio(self, method: str, *rivals: str) -> float:
+        """The loss left, as a multiple of that of the best of these rivals."""
+        ours, rival = self.loss(method), min(map(self.loss, rivals))
         if ours == rival:
             return 1.0
         return (ours + TRIFLE * self.before) / (rival + TRIFLE * self.before)
+
+    def is_worse(self, method: str) -> bool:
+        """Whether it is worse than the better of none and keras."""
+        return self.ratio(method, "none", "keras") > WORSE
+
+    def is_by_us(self, method: str) -> bool:
+        """Whether it is, and worse than keras, too."""
+        return self.is_worse(method) and self.ratio(method, "keras") > WORSE
 
     @property
     def starts_sound(self) -> bool:
@@ -439,27 +452,26 @@ def print_summary(runs: list[Run]) -> None:
         rows = []
         for name, group in groups.items():
             sound, lost = [run for run in group if run.starts_sound], [run for run in group if run.is_lost]
-            harmed = [run.ratio(method) > WORSE for run in group]
-            better = [run.ratio(method) < 1 / WORSE for run in group]
             rows.append(
                 [
                     name,
-                    share(run.ratio(method) > WORSE for run in sound),
-                    share(harmed),
-                    f"{np.mean(harmed):.1%}",
-                    f"{np.mean(better):.1%}",
+                    share(run.is_worse(method) for run in sound),
+                    share(run.is_by_us(method) for run in sound),
+                    share(run.is_worse(method) for run in group),
+                    share(run.is_by_us(method) for run in group),
+                    f"{np.mean([run.ratio(method, 'none', 'keras') < 1 / WORSE for run in group]):.1%}",
                     share(not run.is_ruined(method) for run in lost),
                 ]
             )
-        header = ("", "harmed, sound start", "harmed, all", "", "5 % better", "rescued, of those ruined without us")
+        header = ("", "worse, sound start", "by us", "worse, all", "by us", "5 % better", "rescued of the ruined")
         table(f"{method}: against the better of no callback and ReduceLROnPlateau", header, rows)
 
 
 def print_worst(runs: list[Run], count: int) -> None:
     """The runs in which ours did the most harm, with what it decided and why."""
-    worst = sorted((run for run in runs if run.ratio("ours") > WORSE), key=lambda run: -run.ratio("ours"))
+    worst = sorted((run for run in runs if run.is_by_us("ours")), key=lambda run: -run.ratio("ours", "none", "keras"))
     worst.sort(key=lambda run: not run.starts_sound)
-    print(f"\nThe worst runs of ours: {min(count, len(worst))} of {len(worst)} harmed")
+    print(f"\nThe worst runs of ours: {min(count, len(worst))} of {len(worst)} that are worse by us")
     for run in worst[:count]:
         losses = ", ".join(f"{method} {run.loss(method):.4g}" for method in METHODS)
         start = "sound start" if run.starts_sound else "no sound start"
