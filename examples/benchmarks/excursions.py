@@ -42,7 +42,8 @@ class State:
         level: The values that it has to beat: those before it, or those right after the best where it starts there.
         inside: The values seen in it.
         losses: The training losses of the last plateau, or of the open excursion.
-        loss_before: Their mean before the open excursion.
+        level_loss: Their mean before the open excursion.
+        loss_before: The training loss before the first step.
     """
 
     rate: float
@@ -61,6 +62,7 @@ class State:
     level: tuple[float, ...] = ()
     inside: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
+    level_loss: float = math.inf
     loss_before: float = math.inf
 
 
@@ -93,6 +95,8 @@ class Design:
             noise; None for always.
         skips: No excursion is opened where the values are worse than the best one by so many times its noise: training
             that overfits is not helped by a raise. None to open one at every stall.
+        unlearned: None is opened where the training loss is below this share of that before training: little is left to
+            learn there.
     """
 
     name: str
@@ -117,6 +121,7 @@ class Design:
     end: Literal["last", "best"] = "last"
     trust: float | None = None
     skips: float | None = None
+    unlearned: float = 0.0
 
     def start(self, rate: float) -> State:
         """The state before the first value."""
@@ -140,7 +145,8 @@ class Design:
             return _decide(state, state, "hold")
         is_past = self.skips is not None and self._is_worse_than_best(state, self.skips)
         is_stalled = state.cuts >= self.after and state.rate <= state.rate_at_best * self.depth * (1 + 1e-9)
-        if is_stalled and state.raises < self.times and not is_past:
+        is_learned = np.mean(state.losses) < self.unlearned * state.loss_before
+        if is_stalled and state.raises < self.times and not is_past and not is_learned:
             left = self.epochs - state.observations - round(self.leaves * self.patience)
             wanted = math.inf if self.length is None else self.length * self.patience
             if left >= min(self.least * self.patience, wanted) or not self.checks_epochs:
@@ -164,7 +170,7 @@ class Design:
             rate_before=state.rate,
             best_before=state.best,
             length=max(length, 2),
-            loss_before=float(np.mean(state.losses)),
+            level_loss=float(np.mean(state.losses)),
             losses=(),
             level=state.recent if back is None else state.after_best[: self.patience],
             inside=(),
@@ -208,7 +214,7 @@ class Design:
         errors = [values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in (later, before)]
         is_lower = later.mean() < before.mean() - self.noise * math.sqrt(sum(errors))
         is_best = state.best < state.best_before
-        if self.asks_loss and np.mean(state.losses[len(state.losses) // 2 :]) > state.loss_before:
+        if self.asks_loss and np.mean(state.losses[len(state.losses) // 2 :]) > state.level_loss:
             return False
         return {"best": is_best, "level": bool(is_lower), "both": bool(is_lower) and is_best}[self.judge]
 
