@@ -80,7 +80,7 @@ def take_page(browser: Browser, path: Path) -> None:
         command = [
             sys.executable,
             "-m",
-            "keras_lrplateau.cli.commands",
+            "keras_lrplateau",
             "replay",
             str(CURVE),
             *SETTINGS,

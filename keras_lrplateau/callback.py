@@ -102,7 +102,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         *,
         threshold_mode: Literal["abs", "rel"] = "abs",
         max_lr: float | None = None,
-        raise_factor: float = 2.0,
+        raise_factor: float = 10.0,
         raise_after: int = 3,
         max_raises: int = 3,
         recover: bool = True,
@@ -277,9 +277,10 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._session is None or self._options.reset_on_train_begin:
-            if self._session is not None:
-                self._session.close()
-            self._session = Session(self, self._options)
+            before = self._session
+            if before is not None:
+                before.close()
+            self._session = Session(self, self._options, before)
         self._ignore_batches()
         self._session.begin_fit(look_around(self))
 

@@ -268,7 +268,7 @@ def good_config(rng: random.Random, rule: Any) -> Any:
 def rates_of(state: Any) -> list[float]:
     """All rates that a state may go back to."""
     names = {"rate", "start_rate", "rate_at_best", "rate_before", "rate_before_raise", "rate_before_recoveries"}
-    names |= {"rate_too_high"}
+    names |= {"rate_too_high", "top"}
     found = [rate for part in parts_of(state) for name in names if (rate := getattr(part, name, None)) is not None]
     if isinstance(state, auto.State) and isinstance(state.stage, Search):
         found += [state.stage.rate_at(at) for at in (state.stage.at, *dict(state.stage.trials))]
@@ -353,7 +353,9 @@ class Follower:
         assert after.rate >= 0
         assert self.low <= after.rate <= self.high, f"{after.rate} is not from {self.low} to {self.high}"
         if kind in ("hold", "best"):
-            assert after.rate == before.rate
+            comes_back = self.rule is plateau.Config and before.in_excursion and after.in_excursion
+            assert after.rate == before.rate or comes_back
+            assert after.rate <= before.rate
         if kind == "cut":
             assert after.rate <= before.rate
         if kind == "search":
@@ -366,7 +368,7 @@ class Follower:
         assert after.best is None or math.isfinite(after.best)
         if after.best != before.best:
             searched = self.rule is auto.Config and before.phase == "search"
-            taken_back = kind in ("diverged", "restart", "rollback") and self.rule is plateau.Config
+            taken_back = kind in ("diverged", "restart", "rollback", "exhausted") and self.rule is plateau.Config
             if not (searched or taken_back):
                 assert after.best == value
                 sign = 1 if config.mode == "min" else -1
@@ -375,13 +377,16 @@ class Follower:
     def _keep(self, before: Any, after: Any, decision: Decision) -> None:
         """In the order of AdaptLROnPlateau._carry_out."""
         needed = self.config.needed_snapshots(after)
+        if decision.keep is not None:
+            assert "candidate" in self.stored
+            self.stored = self.stored - {"candidate"} | {"best"}
         if decision.save is not None:
             self.stored &= (needed | {decision.restore}) - {decision.save}
             self.stored.add(decision.save)
         assert decision.restore is None or decision.restore in self.stored, f"{decision.restore} was dropped"
         self.stored &= needed
         assert needed <= self.stored, f"there is no {set(needed) - self.stored}"
-        assert len(self.stored) <= (2 if self.rule is plateau.Config else 3)
+        assert len(self.stored) <= 3
 
 
 def begin(rng: random.Random, config: Any, loss_before: float | None = None) -> Follower:
@@ -789,7 +794,7 @@ class Hooks:
         rate = float(self.model.optimizer.learning_rate)
         self.low, self.high = min(bounds[0], rate), INF if bounds[1] is None else max(bounds[1], rate)
         self.missing, self.spoilt, self.overridden = rng.choice((0.0, 0.1)), rng.choice((0.0, 0.0, 0.1)), 0.0
-        self.stepwise = isinstance(adapt.frequency, int) and not adapt.monitor.startswith("val_")
+        self.stepwise = isinstance(getattr(adapt, "frequency", "epoch"), int) and not adapt.monitor.startswith("val_")
 
     def begin(self, epochs: int | None) -> bool:
         """Whether a training may begin so."""

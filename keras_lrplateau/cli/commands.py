@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from keras_lrplateau.cli.arguments import OPTIONS, parse
 from keras_lrplateau.cli.printing import complain, print_json, print_table, progress, say
+from keras_lrplateau.files.atomic import replace_file
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.event_files import event_files
@@ -191,16 +192,10 @@ def _output(name: str) -> Path:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file, or leave what was there as it was."""
-    target = path.resolve()  # A link stays, and what it points to is replaced.
-    unfinished = target.with_name(f".{os.getpid()}.tmp")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(target)
+        replace_file(path, lambda stream: stream.write(content))
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _write_pngs(output: Path, runs: Sequence[Run], axis: Axis, dark: bool) -> None:

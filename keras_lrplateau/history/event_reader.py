@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import bisect
 import mmap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -272,16 +272,28 @@ def _take_back(logged: Logged, step: int) -> None:
 # --- TensorBoard's data provider -------------------------------------------------------------------------------------
 
 
-def list_runs(provider: Any, context: Any, experiment_id: str) -> list[str]:
-    """The names of the runs that hold data of ours, readable or not, in order.
+def list_runs(provider: Any, context: Any, experiment_id: str) -> dict[str, Hashable]:
+    """The runs that hold data of ours, readable or not.
 
     Args:
         provider: A TensorBoard `DataProvider`.
         context: The `tensorboard.context.RequestContext` of a request.
         experiment_id: The experiment of the request.
+
+    Returns:
+        By name, in order, something that is equal as long as the run has not changed. It costs no reading of the run.
     """
-    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=tags.PLUGIN_NAME)
-    return sorted(run for run, by_tag in found.items() if tags.TAG in by_tag)
+    where = {"experiment_id": experiment_id}
+    found = provider.list_tensors(context, **where, plugin_name=tags.PLUGIN_NAME)
+    names = sorted(name for name, by_tag in found.items() if tags.TAG in by_tag)
+    chosen = RunTagFilter(runs=set(names))
+    scalars = provider.list_scalars(context, **where, plugin_name=scalar_metadata.PLUGIN_NAME, run_tag_filter=chosen)
+    return {name: (_last(found[name]), _last(scalars.get(name, {}))) for name in names}
+
+
+def _last(series: Mapping[str, Any]) -> frozenset[tuple[str, int, str]]:
+    """The last step and wall time of each tag; as texts, since NaN is not equal to itself."""
+    return frozenset((tag, each.max_step, str(each.max_wall_time)) for tag, each in series.items())
 
 
 def read_runs(

@@ -71,7 +71,7 @@ class EventWriter:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        earlier = event_files(self._run_dir)
+        earlier = names_of_event_files(self._run_dir)
         self.resumes = bool(earlier)
         self.path = self._run_dir / _new_name(earlier)
         # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
@@ -192,7 +192,7 @@ class EventWriter:
             raise
 
 
-def event_files(directory: Path) -> list[str]:
+def names_of_event_files(directory: Path) -> list[str]:
     """The names of the event files in a directory, which need not exist.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
-from keras_lrplateau.recordings.names import EPOCH, STEP, plain
+from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, plain
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, no_number
 
@@ -91,7 +91,8 @@ def _check_for_table(path: str, lines: Sequence[str]) -> None:
         raise CurveError(f"{path}:{number}: an empty table: no columns and no rows; the training recorded nothing")
     for number, line in filled[:-3:-1]:  # After the names, there may be a row that is incomplete.
         cells = max((_cells(line, separator) for separator in _SEPARATORS[:-1]), key=len)
-        if len(cells) < 2 or not _may_be_names(cells) or any(cell[:1].isdigit() for cell in cells):
+        is_prose = any(cell[:1].isdigit() or set(cell) & set(":={}") or len(cell) > 60 for cell in cells)
+        if len(cells) < 2 or is_prose or not _may_be_names(cells):
             continue
         raise CurveError(
             f"{path}:{number}: the names of {len(cells)} columns ({', '.join(cell.strip() for cell in cells[:6])}) and "
@@ -190,6 +191,9 @@ class _Columns:
         self.names = names
         self.cut = cut
         self.values: list[Cells] = [[] for _ in names]
+        self.texts: list[list[str] | None] = [[] for _ in names]
+        """Of each column, its cells until there is a number among them; if it tells trainings apart, all."""
+        self.is_group = [plain(name) in GROUPS for name in names]
         self.others: list[tuple[int, str] | None] = [None for _ in names]
         """For each column, the row of its first cell that is no number, and the cell."""
         read_number = number if separator == "," else number_with_comma
@@ -207,6 +211,12 @@ class _Columns:
         for place, cells in enumerate(zip(*rows, strict=True)):
             found, others = numbers(cells, self.converters[place])
             self.values[place] += found
+            texts = self.texts[place]
+            if texts is not None:
+                if self.is_group[place] or all(value is None for value in found):
+                    texts += cells
+                else:
+                    self.texts[place] = None
             if others and self.others[place] is None:
                 self.others[place] = (before + others[0], cells[others[0]])
 
@@ -237,7 +247,7 @@ class _Columns:
         texts = [
             place
             for place, other in enumerate(self.others)
-            if other is not None and all(value is None for value in self.values[place])
+            if other is not None and (self.is_group[place] or all(value is None for value in self.values[place]))
         ]
         wrong = [(other, place) for place, other in enumerate(self.others) if other is not None and place not in texts]
         if wrong:
@@ -258,7 +268,7 @@ class _Columns:
             raise CurveError(f"{table.path}: no complete row; the training ended before its first epoch did")
         for place, (name, values) in enumerate(zip(self.names, self.values, strict=True)):
             if place in texts:
-                table.texts.append(name)
+                table.texts[name] = (self.texts[place] or [])[: len(values)]
             elif name != f"column {place + 1}" or any(value is not None for value in values):
                 table.columns[name] = values
 

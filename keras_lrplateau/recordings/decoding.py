@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 import zlib
 
 from keras_lrplateau.recordings.recording import CurveError
@@ -28,8 +29,7 @@ def decode(path: str, content: bytes, known: str) -> tuple[str, list[str]]:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise CurveError(f"{path}: the gzip archive is damaged or cut off; unpack what is left with zcat") from None
-    if content.startswith(b"PK\x03\x04"):
-        raise CurveError(f"{path}: a zip archive or an Excel workbook; unpack it, or save the sheet as CSV")
+    _refuse_known(path, content)
     text = _text_of(content)
     notes = []
     if "\0" in text:  # A machine that lost power may leave them at the end of a file.
@@ -37,11 +37,43 @@ def decode(path: str, content: bytes, known: str) -> tuple[str, list[str]]:
         notes.append("There were null bytes in the file, which were ignored.")
     if any(char < " " and char not in "\t\n\r\x08\x0c\x1b" for char in text[:1000]):
         raise CurveError(f"{path}: a binary file; known are {known}")
+    if "\x1b" in text or "\x08" in text:  # Colours, and a progress bar that goes back.
+        text = re.sub(r"\x08+", " ", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07", "", text))
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise CurveError(f"{path}: the file is empty; the training wrote nothing, or elsewhere")
     return text, notes
+
+
+_LOAD = (
+    "it may run any code when it is loaded, so it is not loaded here. If you trust whoever made it, load it with "
+    "pickle.load and give the dictionary to keras_lrplateau.recordings.objects.from_history, or write it with json.dump"
+)
+
+_SIGNATURES = (
+    (rb"\x80[\x02-\x05]|[\]}]q\x00|\(?[dl]p\d+\n|c[\w.]+\n\w+\n", f"a pickle; {_LOAD}"),
+    (rb"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
+    (
+        rb"\x89HDF\r\n",
+        "an HDF5 file, such as a model of Keras, which holds no curve; give the log of its training",
+    ),
+    (rb"\x93NUMPY", "an array of NumPy; save it as CSV with a line of names"),
+    (
+        rb"PAR1",
+        "a Parquet file; load it with pandas and give the frame to recordings.objects.from_frame",
+    ),
+    (rb"SQLite format 3", "an SQLite database, such as MLflow's or Optuna's; export the metrics of a run as CSV"),
+    (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "a picture or a document; give the file that it was drawn from"),
+    (rb"\s*<(?:!DOCTYPE|html|svg)", "a web page or a picture; give the file that it was made from"),
+)
+"""How files begin that are no recordings, and what to do with them."""
+
+
+def _refuse_known(path: str, content: bytes) -> None:
+    for beginning, what in _SIGNATURES:
+        if re.match(beginning, content[:200], re.IGNORECASE if beginning.startswith(rb"\s") else 0):
+            raise CurveError(f"{path}: {what}")
 
 
 def _text_of(content: bytes) -> str:

@@ -1,34 +1,50 @@
-"""JSON, and what Python prints of a dictionary: History.history, trainer_state.json, pandas, an object on each line."""
+"""JSON, and what Python prints of a dictionary: History.history, trainer_state.json, pandas, an object on each line.
+
+Also what TensorBoard, Comet and MLflow export, and the `evals_result` of xgboost and lightgbm.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from keras_lrplateau.recordings.cells import is_number
-from keras_lrplateau.recordings.names import listed
+from keras_lrplateau.recordings.literals import parse_literal
+from keras_lrplateau.recordings.names import GROUPS, SPLITS, is_held_out, listed, plain, tensorboard_name, words_of
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, flat, table_of_lists, table_of_records
 
+_BEGINNING = re.compile(
+    r"\s*(?:\{\s*(?:[\"'}]|-?\d|$)|\[\s*(?:[\[{\"'\]]|-?[\d.]+(?:[eE][+-]?\d+)?\s*(?:[,\]]\s*(?![^\s,\]])|,|$)|null|NaN|nan|$))"
+)
+"""How JSON begins, and not a line of a log: [nltk_data], [2024-01-31 or {epoch}."""
+
 
 def read(path: str, name: str, text: str) -> list[Table] | None:
-    """The table in a text that begins with a bracket; None for another text. See `reading.Format`.
+    """The tables in a text that begins as JSON does; None for another text. See `reading.Format`.
 
     Raises:
         CurveError: It is not JSON, or there is no training in it.
     """
-    if not text[:1000].lstrip().startswith(("{", "[")):
+    if not _BEGINNING.match(text):
         return None
     try:
-        return [_table_of(path, name, json.loads(text))]
+        return _tables_of(path, name, json.loads(text))
     except RecursionError:
         raise CurveError(f"{path}: nested too deeply for a training curve; give the part with the metrics") from None
     except json.JSONDecodeError as error:
-        table = _read_lines(path, name, text) or _read_python(path, name, text)
-        if table is not None:
-            return [table]
+        tables = _read_lines(path, name, text)
+        if tables is not None:
+            return tables
+        try:
+            return _tables_of(path, name, parse_literal(text))
+        except CurveError:
+            raise
+        except (ValueError, RecursionError, MemoryError):
+            pass
         raise CurveError(
             f"{path}:{error.lineno}: not JSON: {error.msg}; if the training was killed while it wrote the file, "
             "use what was written before"
@@ -39,8 +55,8 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         raise CurveError(f"{path}: a number in it is too long; correct it") from None
 
 
-def _read_lines(path: str, name: str, text: str) -> Table | None:
-    """The table of an object on each line; None if there is something else on them."""
+def _read_lines(path: str, name: str, text: str) -> list[Table] | None:
+    """The tables of an object on each line; None if there is something else on them."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     records: list[dict[str, Any]] = []
     numbers, notes = [], []
@@ -48,7 +64,7 @@ def _read_lines(path: str, name: str, text: str) -> Table | None:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            if not records:
+            if not records or not _BEGINNING.match(line):
                 return None
             if number != lines[-1][0]:
                 raise CurveError(f"{path}:{number}: not JSON: {error}; correct the line, or remove it") from None
@@ -58,24 +74,107 @@ def _read_lines(path: str, name: str, text: str) -> Table | None:
             return None
         records.append(record)
         numbers.append(number)
-    return table_of_records(path, name, records, numbers, notes)
+    if len(records) > 1 and all(map(_is_history, records)):
+        return _tables_of(path, name, records)
+    return [table_of_records(path, name, records, numbers, notes)]
 
 
-def _read_python(path: str, name: str, text: str) -> Table | None:
-    """The table of what `str(history.history)` gives; None if it is something else."""
-    text = re.sub(r"(?:np\.)?\b(?:b?float\d+|array)\(([^(),]*)(?:,[^()]*)?\)", r"\1", text).replace("'", '"')
-    for python, other in (("nan", "NaN"), ("inf", "Infinity"), ("None", "null"), ("True", "true"), ("False", "false")):
-        text = re.sub(rf"\b{python}\b", other, text)
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return _table_of(path, name, data)
+def _tables_of(path: str, name: str, data: Any) -> list[Table]:
+    found = _trainings(data)
+    if found is None:
+        return [_table_of(path, name, data)]
+    note = f"Read as {len(found)} trainings, which the file holds one beside the other."
+    tables = []
+    for label, each in found:
+        table = _table_of(path, f"{name}{label}", each)
+        table.notes.insert(0, note)
+        tables.append(table)
+    return tables
+
+
+# --- several trainings -----------------------------------------------------------------------------------------------
+
+
+def _trainings(data: Any) -> list[tuple[str, Any]] | None:
+    """The trainings in a list or dictionary of trainings, with what to add to the name; None if it is neither."""
+    if isinstance(data, dict) and len(data) == 1:
+        (inner,) = data.values()
+        if isinstance(inner, list) and len(inner) > 1 and all(map(_is_history, inner)):
+            data = inner
+    if isinstance(data, list) and len(data) > 1 and all(map(_is_history, data)):
+        return [(_label(each) or (f" ({number})" if number > 1 else ""), each) for number, each in enumerate(data, 1)]
+    if isinstance(data, dict) and len(data) > 1 and _are_trainings(data):
+        return [(f" ({key})", each) for key, each in data.items()]
+    return None
+
+
+def _label(record: Mapping[str, Any]) -> str:
+    """What tells a training from others, by a value of its own such as "fold"."""
+    own = [
+        f"{key}={each}" for key, each in record.items() if plain(key) in GROUPS and not isinstance(each, (list, dict))
+    ]
+    return f" ({', '.join(own)})" if own else ""
+
+
+def _is_history(data: Any) -> bool:
+    """Whether it holds a list of numbers for each metric, perhaps beside other things."""
+    if not isinstance(data, dict):
+        return False
+    if isinstance(data.get("history"), dict):
+        data = data["history"]
+    lists = [each for _, each in flat(data) if isinstance(each, list)]
+    return bool(lists) and all(
+        len(each) > 1 or all(isinstance(other, (list, dict)) for other in data.values()) for each in lists
+    )
+
+
+def _are_trainings(data: Mapping[str, Any]) -> bool:
+    """Whether the values of a dictionary are trainings, rather than the parts of one."""
+    if not all(_is_history(each) or _are_records(each) for each in data.values()):
+        return False
+    if any(_kind_of_data(key) is not None for key in data):
+        return False  # Those are the kinds of data of one training.
+    if all(plain(_unnumbered(key)) in {"", *GROUPS} for key in data):
+        return True
+    # Other names may be those of parts, such as a generator and a discriminator, unless each is a training by itself.
+    return all(isinstance(each, dict) and _is_whole(each) for each in data.values())
+
+
+def _is_whole(data: Mapping[str, Any]) -> bool:
+    """Whether it is a training by itself: it has its own validation, and is not a metric of {"train", "val"}."""
+    is_metric = all(_kind_of_data(key) is not None and isinstance(each, list) for key, each in data.items())
+    return not is_metric and ("history" in data or any(map(is_held_out, data)))
+
+
+def _are_records(data: Any) -> bool:
+    return isinstance(data, list) and len(data) > 1 and all(isinstance(each, dict) for each in data)
+
+
+def _kind_of_data(key: str) -> str | None:
+    """What the names of metrics of this kind of data begin with: "val_" for valid_0; None if it is no kind of data."""
+    return SPLITS.get(plain(_unnumbered(key)))
+
+
+def _unnumbered(key: str) -> str:
+    return re.sub(r"[ _-]?\d+$", "", key)
+
+
+# --- one training ----------------------------------------------------------------------------------------------------
 
 
 def _table_of(path: str, name: str, data: Any) -> Table:
     epochs = None
-    if isinstance(data, dict):  # "log_history" of Hugging Face's trainer_state.json, or what others call it.
+    if _is_scalars(data):
+        columns = {"wall time": 0, "step": 1, tensorboard_name(name) or "value": 2}
+        records = [{key: row[place] for key, place in columns.items()} for row in data]
+        return table_of_records(path, name, records, [], ["Read as the scalars of a tag that TensorBoard gave out."])
+    if isinstance(data, dict):
+        by_kind = {key: each for key, each in data.items() if _are_records(each) and _kind_of_data(key) is not None}
+        if len(by_kind) > 1:
+            return table_of_records(
+                path, name, [{"phase": key, **record} for key, each in by_kind.items() for record in each], [], []
+            )
+        # "log_history" of Hugging Face's trainer_state.json, or what others call it.
         inner = [value for value in data.values() if value and isinstance(value, list) and isinstance(value[0], dict)]
         if len(inner) == 1:
             data = inner[0]
@@ -86,6 +185,8 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
             raise CurveError(f'{path}: rows in "data" do not have as many cells as "columns"; write the file again')
         data = [dict(zip(map(str, columns), row, strict=True)) for row in rows]
+    if isinstance(data, list) and len(data) == 1 and _is_history(data[0]):
+        data = data[0]
     if isinstance(data, list) and data and all(isinstance(record, dict) for record in data):
         return table_of_records(path, name, data, [], [])
     if isinstance(data, dict) and data:
@@ -101,17 +202,62 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         if any(isinstance(value, list) for value in values.values()):
             known = epochs if isinstance(epochs, list) and epochs else None
             lists = {key: value for key, value in values.items() if isinstance(value, list)}
+            lists, notes = _named(name, lists)
             table = table_of_lists(path, name, lists, known)
-            rest = [key for key in values if key not in lists]
+            table.notes += notes
+            rest = [key for key in values if not isinstance(values[key], list)]
             if rest:
                 table.notes.append(f"{listed(rest)}: no list of numbers, left out.")
             return table
+        if "_wandb" in data or {"_step", "_runtime"} <= data.keys():
+            raise CurveError(
+                f"{path}: the summary of a run of Weights & Biases, which holds its last values only; export its "
+                "history, such as run.history().to_csv(...)"
+            )
         if any(map(is_number, values.values())):
             return table_of_records(path, name, [data], [], [])
     raise CurveError(
         f"{path}: no training curve in the JSON; give an object with a list of numbers for each metric, such as "
         'History.history, or a list with an object for each epoch, such as "log_history" of trainer_state.json'
     )
+
+
+def _is_scalars(data: Any) -> bool:
+    """Whether it is what TensorBoard gives out of a tag: wall time, step and value of each point."""
+    return (
+        isinstance(data, list)
+        and bool(data)
+        and all(isinstance(row, list) and len(row) == 3 and all(map(is_number, row)) for row in data)
+        and all(float(row[0]) > 1e8 for row in data)
+    )
+
+
+def _named(name: str, lists: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+    """The lists by the names of their metrics, and notes.
+
+    Names that only say the kind of data get the metric by the name of the file, or else the loss. A single "valid_0" of
+    lightgbm or xgboost is "valid".
+    """
+    kinds = [_kind_of_data(key) for key in lists]
+    if None not in kinds and len(set(kinds)) == len(lists) > 1:
+        words = {word.removesuffix("s") for word in words_of(PurePath(name).stem)}
+        metric = next((each for each in ("accuracy", "acc", "error") if each in words), "loss")
+        prefixes = ["val_" if kind and "val_" not in kinds else kind for kind in kinds]
+        note = (
+            f"{listed(list(lists))} say which data they are about, and not what was measured: taken for the {metric}."
+        )
+        return {f"{prefix}{metric}": each for prefix, each in zip(prefixes, lists.values(), strict=True)}, [note]
+    tops = {key.partition("/")[0] for key in lists if "/" in key}
+    numbered = {key for key in tops if _unnumbered(key) != key and _kind_of_data(key)}
+    if not numbered:
+        return lists, []
+    notes = [f"{listed(sorted(numbered))}: a round of boosting is read as an epoch."]
+    if len({key for key in tops if _kind_of_data(key)}) > 1:
+        return lists, notes
+    (only,) = numbered
+    return {
+        key.replace(only, _unnumbered(only), 1) if key.startswith(only) else key: each for key, each in lists.items()
+    }, notes
 
 
 def _by_index(records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,31 +1,99 @@
-"""What Keras prints while it trains. The numbers have four digits."""
+"""What Keras prints while it trains, on a terminal, in a notebook or in a file. The numbers have four digits.
+
+An epoch begins with a line such as "Epoch 2/10", also behind a timestamp. Then come the states of a progress bar, or a
+single line. What is printed between epochs, such as warnings and the bar of `evaluate`, is passed over.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.table import Table, table_of_records
 
-_PRINTED = re.compile(r"^Epoch (\d+)/\d+[ \t]*$", re.MULTILINE)
-_METRIC = re.compile(r" - ([A-Za-z_]\w*): ([^\s:]+)")
+_EPOCH_BEGINS = re.compile(r"^(?:.*[^\w\n])?Epoch (\d+)/\d+[ \t]*$", re.MULTILINE)
+_PROGRESS = re.compile(r"(?<![\w/.:-])(\d+)/(\d+|Unknown)(?=[ \t]*(?:\[|━|-[ \t]|\d+(?:ms|s|:)))")
+_METRIC = re.compile(r"(?:^|\s)-\s+([A-Za-z_][\w/@.]*):\s+([^\s:]+)")
+_LOOKED_AT = 1_000_000
+
+
+class _State(NamedTuple):
+    """What was printed at once: whether the epoch was over, and the values."""
+
+    is_over: bool
+    values: dict[str, str]
 
 
 def read(path: str, name: str, text: str) -> list[Table] | None:
-    """The last values that Keras printed in each epoch; None if it printed none. See `reading.Format`."""
-    if not _PRINTED.search(text[:1_000_000]):
+    """The values that Keras printed at the end of each epoch; None if it printed none. See `reading.Format`."""
+    if not _EPOCH_BEGINS.search(text, 0, _LOOKED_AT):
         return None
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x08", "", text)
-    marks = list(_PRINTED.finditer(text))
-    records, lines = [], []
+    marks = list(_EPOCH_BEGINS.finditer(text))
+    records: list[dict[str, Any]] = []
+    lines: list[int] = []
+    cut: list[int] = []
     line, at = 1, 0
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(text)], strict=True):
         line, at = line + text.count("\n", at, mark.start()), mark.start()
-        found = {key: value for key, value in _METRIC.findall(text[mark.end() : end]) if is_number(value)}
-        records.append({"epoch": int(mark[1]), **found})
+        states = list(_states(text[mark.end() : end]))
+        found = _at_its_end(states)
+        if found is None and len(marks) > 1:
+            cut.append(line)
+            continue
+        records.append({"epoch": int(mark[1]), **(found or (states[-1].values if states else {}))})
         lines.append(line)
+    if not any(len(record) > 1 for record in records):
+        return None  # Others write such lines, too.
+    names = [record.keys() for record in records]
+    if len(names) > 1 and names[-1] < names[-2] and names[-1] not in names[:-1]:
+        records.pop()  # It was stopped before the validation.
+        cut.append(lines.pop())
     notes = ["What Keras prints is rounded to four digits; a CSVLogger's file is exact."]
-    if len(records) > 1 and len(records[-1]) < len(records[-2]):
-        records.pop()
-        notes.append(f"The epoch that begins at line {lines.pop()}, the last one, is incomplete and was left out.")
+    if cut:
+        which = "The epoch that begins" if len(cut) == 1 else "Epochs that begin"
+        last = ", the last one, is" if len(cut) == 1 and cut[0] == line else " is" if len(cut) == 1 else " are"
+        places = ", ".join(map(str, cut[:5])) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
+        was = "was" if len(cut) == 1 else "were"
+        notes.append(f"{which} at line {places}{last} incomplete and {was} left out.")
     return [table_of_records(path, name, records, lines, notes)]
+
+
+def _at_its_end(states: list[_State]) -> dict[str, str] | None:
+    """The values at the end of an epoch; None if there are none. What comes after it is of `evaluate` or `predict`."""
+    found: dict[str, str] | None = None
+    for state in states:
+        if found is not None and (not state.is_over or len(state.values) <= len(found)):
+            break
+        if state.is_over and state.values:
+            found = state.values  # Of two, the second one has the validation, too.
+    return found
+
+
+def _states(text: str) -> Iterator[_State]:
+    """The states of the progress bar; of a text without one, the first line with values."""
+    marks = list(_PROGRESS.finditer(text))
+    for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(text)], strict=False):
+        state = _joined(text[mark.start() : end])
+        yield _State(mark[1] == mark[2] and " ETA:" not in state, _values(state))
+    if not marks:
+        lines = (_joined(text[match.start() :]) for match in re.finditer(r"^.*$", text, re.MULTILINE))
+        values = next(filter(None, map(_values, lines)), None)
+        if values is not None:
+            yield _State(True, values)
+
+
+def _joined(text: str) -> str:
+    """The first line, with those that only go on with it: a narrow terminal breaks lines."""
+    lines = text.split("\n", 20)
+    joined = lines[0].rstrip()
+    for line in lines[1:20]:
+        if not (line.lstrip().startswith("- ") or joined.endswith((" -", ":"))):
+            break
+        joined = f"{joined} {line.strip()}"
+    return joined
+
+
+def _values(line: str) -> dict[str, str]:
+    return {key: value for key, value in _METRIC.findall(line) if is_number(value)}

@@ -19,8 +19,64 @@ TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
 INDEX = ("", "unnamed 0", "index")
 """Names of counters, the most telling first; in the form that `plain` returns."""
 
-HELD_OUT = {"val", "valid", "validation", "eval", "evaluation", "test", "dev", "holdout"}
-_SYNONYMS = {"valid": "val", "validation": "val", "eval": "val", "evaluation": "val", "dev": "val", "acc": "accuracy"}
+GROUPS = {
+    *(
+        "fold",
+        "folds",
+        "kfold",
+        "k fold",
+        "cv",
+        "cv fold",
+        "fold id",
+        "fold number",
+        "repeat",
+        "repetition",
+        "replicate",
+    ),
+    *("run", "runs", "run id", "run name", "run number", "run uuid", "trial", "trials", "trial id", "trial name"),
+    *("trial number", "seed", "seeds", "random seed", "random state", "experiment", "experiment id", "experiment name"),
+    *("exp", "exp id", "exp name", "model", "models", "model name", "model id", "member", "training", "training id"),
+}
+"""Names of columns that tell several trainings apart; as `plain` returns them."""
+
+METRIC_NAMES = (
+    "metric",
+    "metric name",
+    "metricname",
+    "metrics",
+    "tag",
+    "name",
+    "key",
+    "variable",
+    "measure",
+    "series",
+    "scalar",
+)
+"""Names of columns that hold the name of a metric, the most telling first; as `plain` returns them."""
+
+VALUES = ("value", "metric value", "metricvalue", "val", "values", "score", "y")
+"""Names of columns that hold the value of such a metric."""
+
+SPLITS = {
+    **dict.fromkeys(("train", "training", "tr", "trn", "fit"), ""),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "evaluate", "vali"), "val_"
+    ),
+    **dict.fromkeys(("holdout", "held out", "heldout"), "val_"),
+    **dict.fromkeys(("test", "testing", "tst"), "test_"),
+}
+"""What rows of one kind of data are called, and what the names of their metrics begin with."""
+
+HELD_OUT = {"val", "valid", "validate", "validation", "eval", "evaluation", "test", "dev", "holdout"}
+_SYNONYMS = {
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "eval": "val",
+    "evaluation": "val",
+    "dev": "val",
+    "acc": "accuracy",
+}
 _UNSAID = {"train", "training", "epoch"}
 """Words that some writers add to the name of a metric of the training data."""
 
@@ -61,6 +117,17 @@ def meaning(name: str) -> list[str]:
     if is_rate(name) and not _group(name):
         return [RATE]
     return sorted({_SYNONYMS.get(word, word) for word in words_of(name)} - _UNSAID)
+
+
+def tensorboard_name(file: str) -> str:
+    """The metric in the name of a file that TensorBoard gave out, run-NAME-tag-NAME.csv; "" if it is no such name."""
+    found = re.match(r"run-(.*?)-?tag-(.+?)(?:\.csv|\.json)?$", file)
+    if found is None:
+        return ""
+    run = words_of(found[1])
+    prefix = SPLITS.get(run[-1], "") if run else ""
+    metric = found[2].removeprefix("epoch_")
+    return metric if is_held_out(metric) or is_rate(metric) else f"{prefix}{metric}"
 
 
 def direction(monitor: str) -> Literal["min", "max"] | None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_lrplateau.recordings import csv_file, events, json_file, keras_log
+from keras_lrplateau.recordings import csv_file, events, json_file, keras_log, text_records
 from keras_lrplateau.recordings.decoding import decode
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.table import Table
@@ -38,6 +38,7 @@ class Format(NamedTuple):
 FORMATS = (
     Format("JSON (History.history, trainer_state.json, one object a line)", json_file.read),
     Format("what Keras prints while it trains", keras_log.read),
+    Format("text with an object on its lines (what Hugging Face's Trainer prints)", text_records.read),
     Format("CSV with a line of names (CSVLogger, timm, Lightning, Ultralytics, pandas)", csv_file.read),
 )
 """In this order, each is asked whether a text is of its form."""

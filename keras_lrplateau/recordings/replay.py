@@ -122,8 +122,8 @@ def replay(
     observed = recorded.curves[monitor]
     if recording.records and observed.epochs and observed.epochs[0] < 0:
         raise CurveError(
-            f"{recording.name}: {monitor!r} has a value in epoch {observed.epochs[0]}, and epochs count from 0; the "
-            "run was not written by AdaptLROnPlateau"
+            f"{recording.name}: {monitor!r} has a value in epoch {observed.epochs[0]}, and epochs count from 0; "
+            "AdaptLROnPlateau has not written this run"
         )
     if getattr(config, "observations", 0) is None:
         config = config.for_length(max(len(observed.values), 1))

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, numbers
-from keras_lrplateau.recordings.names import EPOCH, HELD_OUT, STEP, TIME, is_held_out, is_rate, plain
+from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, is_held_out, plain
 from keras_lrplateau.recordings.recording import CurveError
+
+COUNTERS = {*EPOCH, *STEP}
 
 
 @dataclass(slots=True)
@@ -26,7 +28,8 @@ class Table:
         lines: The line of each row in the file; empty if rows are not lines.
         notes: What was odd so far.
         starts: The rows before which the line of names comes again.
-        texts: The names of the columns that hold no numbers and were left out.
+        texts: The columns that hold no numbers, by name.
+        held_out: Metrics of held-out data whose names do not say it.
         from_zero: Whether epochs surely count from 0, even if the first one is 1.
     """
 
@@ -36,7 +39,8 @@ class Table:
     lines: Sequence[int] = ()
     notes: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    texts: dict[str, Sequence[Any]] = field(default_factory=dict)
+    held_out: set[str] = field(default_factory=set)
     from_zero: bool = False
 
     @property
@@ -61,14 +65,14 @@ class Table:
 
 
 def add_column(table: Table, name: str, cells: Sequence[Any]) -> None:
-    """Add a column of numbers; of one that holds none, only the name is kept, in `Table.texts`.
+    """Add a column of numbers, or of texts if there are none in it.
 
     Raises:
         CurveError: Some cells hold numbers, and one of them something else.
     """
     values, others = numbers(cells, converter(name))
-    if others and all(value is None for value in values):
-        table.texts.append(name)
+    if others and (all(value is None for value in values) or plain(name) in GROUPS):
+        table.texts[name] = cells
     elif others:
         raise table.error(others[0], no_number(name, cells[others[0]]))
     else:
@@ -101,26 +105,18 @@ def table_of_records(
         lines: The line of each object; empty if objects are not lines.
         notes: What was odd so far.
     """
-    rows = [_renamed(dict(flat(record))) for record in records]
+    rows = [dict(flat(record)) for record in records]
     kept = [row for row, record in enumerate(rows) if any(map(is_number, record.values()))]
+    counted = [row for row in kept if any(plain(key) in COUNTERS for key in rows[row])]
+    if len(kept) > len(counted) > len(kept) / 2:
+        places = len(kept) - len(counted)
+        notes.append(f"{places} of the records count{'s' if places == 1 else ''} neither epochs nor steps: left out.")
+        kept = counted
     rows, lines = [rows[row] for row in kept], [lines[row] for row in kept] if lines else ()
     table = Table(path, name, lines=lines, notes=notes)
     for key in dict.fromkeys(key for record in rows for key in record):
         add_column(table, key, [record.get(key) for record in rows])
     return table
-
-
-def _renamed(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of OpenMMLab with `val_` names: "mode" says which data the metrics were measured on."""
-    mode = record.get("mode")
-    if mode not in HELD_OUT:
-        return record
-    kept = {*EPOCH, *TIME, "mode"}
-    return {
-        key if plain(key) in kept or is_rate(key) else f"{mode}_{key}": value
-        for key, value in record.items()
-        if plain(key) not in STEP  # It counts the validation data, from 1 in each validation.
-    }
 
 
 def table_of_lists(path: str, name: str, lists: Mapping[str, list[Any]], epochs: list[Any] | None) -> Table:

@@ -14,6 +14,7 @@ from keras_lrplateau.recordings.counters import take_counters, take_times
 from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, words_of
 from keras_lrplateau.recordings.recording import CurveError, Recording, with_rates
 from keras_lrplateau.recordings.table import Table
+from keras_lrplateau.recordings.untangle import untangled
 
 
 def only_recording_of(table: Table) -> Recording:
@@ -32,8 +33,13 @@ def recordings_of(table: Table) -> list[Recording]:
     """The trainings in a table, at least one.
 
     Raises:
-        CurveError: The table holds no curve, or its counters make no sense.
+        CurveError: The table holds no curve, its rows are of unknown kinds, or its counters make no sense.
     """
+    return [recording for part in untangled(table) for recording in _recordings_of(part)]
+
+
+def _recordings_of(table: Table) -> list[Recording]:
+    """The trainings in a table whose rows are all of one kind."""
     has_counter = any(table.find(names) is not None for names in (EPOCH, STEP))
     if len(table.texts) > len(table.columns) and not has_counter:
         raise CurveError(
@@ -41,7 +47,7 @@ def recordings_of(table: Table) -> list[Recording]:
             "numbers for each metric"
         )
     if table.texts:
-        table.notes.append(f"{listed(table.texts)}: no numbers, left out.")
+        table.notes.append(f"{listed(list(table.texts))}: no numbers, left out.")
     times = take_times(table)
     epochs, steps, base = take_counters(table)
     if not any(value is not None for values in table.columns.values() for value in values):
@@ -191,7 +197,7 @@ def _curves(
         for name, values in columns.items()
         if max(Counter(epoch for epoch, value in zip(epochs, values, strict=True) if value is not None).values()) > 1
     }
-    held_out = {name for name in columns if is_held_out(name)}
+    held_out = {name for name in columns if is_held_out(name) or name in table.held_out}
     rates = {name for name in columns if is_rate(name)}
     # A test after the training may be repeated, and says nothing of its epochs.
     validation = {name for name in held_out if "test" not in words_of(name)} or held_out

@@ -28,6 +28,7 @@ class Files:
         messages: What the user should hear.
         claims: What this process holds, to be released when the training is over.
         failure: Why the log dir could not be looked at; None if it could.
+        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
     """
 
     run_dir: Path | None = None
@@ -36,6 +37,7 @@ class Files:
     messages: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     failure: OSError | None = None
+    begins_phase: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class _Training:
     epoch: int
     iterations: int
     owner: object
+    is_over: bool
 
 
 def open_files(
@@ -56,6 +59,7 @@ def open_files(
     iterations: int,
     takes_over: bool = True,
     owner: object = None,
+    is_over: bool = False,
 ) -> Files:
     """Choose the files of a training, and recall what is known of it.
 
@@ -66,6 +70,7 @@ def open_files(
         iterations: The optimizer's count of steps.
         takes_over: Whether a training that begins at 0 may take the place of one that died in its first epoch.
         owner: Stands for the present `fit`: callbacks of the same one never get the same files. None if not known.
+        is_over: Whether no epoch is left.
 
     Returns:
         The files. Nothing is written yet, but for locks.
@@ -75,7 +80,7 @@ def open_files(
         RuntimeError: Another training is using it: in another process or thread, or by another callback of the owner.
         OSError: The place of `state_path` cannot be written, or is not that of a file.
     """
-    files, training = Files(), _Training(settings, epoch, iterations, owner)
+    files, training = Files(), _Training(settings, epoch, iterations, owner, is_over)
     try:
         if log_dir is not None:
             _find_run_dir(files, log_dir, training, takes_over)
@@ -135,6 +140,13 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
         if files.failure is None or not isinstance(error.__cause__, OSError):
             raise
         return  # The log dir cannot be looked at, of which the user hears.
+    if epoch > 0 and found.is_finished and not training.is_over:
+        # Its waits, its yardsticks and its copies are of the phase that has ended.
+        found.settings = settings
+        found.keep(0)
+        found.is_finished = False
+        files.state, files.begins_phase = found, True
+        return
     if epoch == 0 or not found.is_of(settings):
         if not found.is_young:
             _set_aside(path, "it is of another training", files.messages)

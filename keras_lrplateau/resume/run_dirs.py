@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from keras_lrplateau.history.event_writer import event_files
+from keras_lrplateau.history.event_writer import names_of_event_files
 from keras_lrplateau.history.run import RUN_NAME
 
 STATE = "state.json"
@@ -72,6 +72,6 @@ def _is_used(run_dir: Path) -> bool | None:
     The first event is written at the end of the first epoch only.
     """
     try:
-        return bool(event_files(run_dir)) or (run_dir / STATE).exists()
+        return bool(names_of_event_files(run_dir)) or (run_dir / STATE).exists()
     except PermissionError:
         return None

@@ -32,7 +32,6 @@ from keras_lrplateau.history.codec import (
     as_object,
     check_fields,
     encode_number,
-    finite,
     integer,
     number,
     parse,
@@ -67,7 +66,7 @@ class Pending:
     Attributes:
         epoch: From 0.
         iterations: The optimizer's count of steps.
-        first_loss: The loss of the first batch of the training, if it is the first epoch and it is known; else None.
+        first_loss: The loss of its first batch; may be non-finite. None if it is not known.
         logs: By name; may be non-finite.
     """
 
@@ -390,12 +389,13 @@ def _place_of(path: Path) -> tuple[int, int] | None:
 
 def _plain_pending(pending: Pending) -> dict[str, Any]:
     logs = {name: encode_number(value) for name, value in pending.logs.items()}
-    plain = {"epoch": pending.epoch, "iterations": pending.iterations, "first_loss": pending.first_loss}
+    first_loss = None if pending.first_loss is None else encode_number(pending.first_loss)
+    plain = {"epoch": pending.epoch, "iterations": pending.iterations, "first_loss": first_loss}
     return {**plain, "logs": logs}
 
 
 def _pending(data: dict[str, Any]) -> Pending:
     check_fields("pending", data, {"epoch", "iterations", "first_loss", "logs"})
-    loss = None if data["first_loss"] is None else finite("first_loss", data["first_loss"])
+    loss = None if data["first_loss"] is None else number("first_loss", data["first_loss"])
     logs = {name: number(name, value) for name, value in as_object("logs", data["logs"]).items()}
     return Pending(integer("epoch", data["epoch"]), integer("iterations", data["iterations"]), loss, logs)

@@ -53,11 +53,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
-from keras_lrplateau.rule import checks, search
+from keras_lrplateau.rule import checks, search, soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
-from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
 from keras_lrplateau.rule.search import Search
-from keras_lrplateau.rule.soundness import MAX_RECOVERIES, divergence
+from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.trend import Trend, trend
 from keras_lrplateau.settings import RuleName, check_integer, check_number
 
@@ -121,7 +121,7 @@ NOMINAL_LENGTH = 100
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -305,6 +305,8 @@ class State:
         recoveries: Divergences since the last new best.
         rate_too_high: The lowest rate at which training diverged; None if it never did.
         loss_before: The training loss before the first update; None when it is not known.
+        watch: What is remembered to judge soundness.
+        is_suspect: Whether the weights are suspect; then no raise begins.
         exhausted: Whether nothing is left to try: divergence after divergence.
     """
 
@@ -321,6 +323,8 @@ class State:
     recoveries: int = 0
     rate_too_high: float | None = None
     loss_before: float | None = None
+    watch: Watch = field(default_factory=Watch)
+    is_suspect: bool = False
     exhausted: bool = False
 
     @property
@@ -430,7 +434,9 @@ class Config(Rule[State]):
             raise ValueError(f"auto mode needs a learning rate above 0 to start from. Received: {rate!r}")
         return State(rate, stage=Search(rate), attempt=Attempt(rate))
 
-    def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
+    def step(
+        self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None
+    ) -> Step[State]:
         """Take one observation.
 
         Args:
@@ -438,21 +444,23 @@ class Config(Rule[State]):
             value: The monitored metric. Any float; NaN and infinities included.
             loss: The training loss over the same time, when it is known. The search goes by it, since it has far less
                 noise than a metric on a few validation samples; and it is watched for divergence.
+            evidence: What else is known about the weights.
 
         Returns:
             The state after it, and the decision. The `observations` of the rule may change from step to step, as the
             end of training comes nearer or moves.
         """
         state = replace(state, observations=state.observations + 1)
+        evidence = evidence or NOTHING_ELSE
         match state.stage:
             case Search():
-                return _search(self, state, state.stage, value, loss)
+                return _search(self, state, state.stage, value, loss, evidence)
             case Hold():
-                return _watched(self, state, value, loss, _hold)
+                return _watched(self, state, value, loss, evidence, _hold)
             case Excursion():
-                return _watched(self, state, value, loss, _judge)
+                return _watched(self, state, value, loss, evidence, _judge)
             case Anneal():
-                return _watched(self, state, value, loss, _anneal)
+                return _watched(self, state, value, loss, evidence, _anneal)
 
     def finish(self, state: State) -> Step[State]:
         """Training ends: take back an open trial, and keep the best weights if the last ones are worse.
@@ -479,11 +487,17 @@ class Config(Rule[State]):
                     decision = replace(decision, restore="best")
                 return Step(after, decision)
             case _:
-                if state.kept is None or not _is_worse(self, state):
+                if state.watch.far_worse is not None:
+                    # No later look will clear these weights.
+                    reason = f"the last training loss, {state.watch.far_worse:.6g}, is far worse than before training"
+                elif state.kept is not None and _is_worse(self, state):
+                    reason = f"the last observations are worse than the best, {state.best:.6g}"
+                else:
                     return hold(state, None)
-                reason = f"the last observations are worse than the best, {state.best:.6g}"
-                after = replace(state, stretch=Stretch(), last=_best_cost(self, state))
-                return _decide(state, after, "rollback", None, reason, restore="best")
+                restore = "start" if state.kept is None else "best"
+                after = replace(state, stretch=Stretch(), watch=replace(state.watch, far_worse=None))
+                after = replace(after, last=_best_cost(self, state))
+                return _decide(state, after, "rollback", None, reason, restore=restore)
 
     def override(self, state: State, rate: float) -> Step[State]:
         """Go on from a rate that was set by other hands.
@@ -539,14 +553,21 @@ Judge = Callable[["Config", State, float, bool], Step[State]]
 """What a phase makes of a value, which is or is not a new best."""
 
 
-def _watched(config: Config, state: State, value: float, loss: float | None, decide_: Judge) -> Step[State]:
+def _watched(
+    config: Config, state: State, value: float, loss: float | None, evidence: Evidence, decide_: Judge
+) -> Step[State]:
     """An observation outside the search: an answer to broken training, or what the phase makes of it."""
     cost = _signed(config, value)
     best = _best_cost(config, state)
-    if broken := divergence(value, loss, state.loss_before, vouched=state.kept is not None and cost < best):
-        return _recover(config, state, value, broken)
+    is_better = math.isfinite(value) and cost < best
+    finding = assess(state.watch, value, loss, state.loss_before, evidence, state.kept is not None and is_better)
+    if finding.verdict == "broken":
+        return _recover(config, replace(state, watch=Watch(has_learned=True)), value, finding.reason)
+    state = replace(state, watch=finding.watch, is_suspect=finding.verdict == "suspect")
+    if not math.isfinite(value):
+        return hold(state, value)
     state = replace(state, stretch=state.stretch.observed(cost), last=cost)
-    return decide_(config, state, value, cost < best)
+    return decide_(config, state, value, is_better and finding.may_be_kept)
 
 
 def _decide(
@@ -566,10 +587,14 @@ def _decide(
 # --- the search ------------------------------------------------------------------------------------------------------
 
 
-def _search(config: Config, state: State, stage: Search, value: float, loss: float | None) -> Step[State]:
+def _search(
+    config: Config, state: State, stage: Search, value: float, loss: float | None, evidence: Evidence
+) -> Step[State]:
     if loss is None:
         state = replace(state, loss_before=None)  # It says nothing about the metric.
-    broken = divergence(value, loss, None, vouched=False)
+    # A rate at which steps are skipped, since their gradients overflow, is as bad as one that breaks training.
+    finding = assess(Watch(has_learned=True), value, loss, None, evidence, is_vouched=False)
+    broken = finding.reason
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {value:.6g}" if loss is None else f"a training loss of {loss:.6g}"
     stage = stage.tried(math.inf if broken else metric if loss is None else loss)
@@ -740,6 +765,7 @@ def _can_raise(config: Config, state: State, failed: float | None) -> bool:
         and rate <= _ceiling(config)
         and (state.rate_too_high is None or rate < state.rate_too_high)
         and (failed is None or rate < failed)
+        and not state.is_suspect
         and state.spent + RAISE_LENGTH <= _budget(config, state)
     )
 
@@ -924,6 +950,8 @@ READ = checks.record(
     recoveries=checks.count,
     rate_too_high=checks.optional(checks.at_least_0),
     loss_before=checks.optional(checks.real),
+    watch=soundness.READ,
+    is_suspect=checks.flag,
     exhausted=checks.flag,
 )
 """Reads a stored state, field by field."""

@@ -67,6 +67,11 @@ def count(name: str, value: Any) -> int:
     return _plain(check_integer, name, value, 0)
 
 
+def positive_count(name: str, value: Any) -> int:
+    """An integer above 0."""
+    return _plain(check_integer, name, value, 1)
+
+
 def whole(name: str, value: Any) -> int:
     """An integer of either sign, such as a number of half decades."""
     return _plain(check_integer, name, value, -(10**6))

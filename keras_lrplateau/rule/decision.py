@@ -27,6 +27,7 @@ Kind = Literal[
     "restart",
     "exhausted",
     "override",
+    "phase",
     "search",
     "settle",
     "anneal",
@@ -43,6 +44,7 @@ diverged    training broke: back to earlier weights, far lower rate
 restart     training was damaged from the start: back to the first weights, far lower rate
 exhausted   nothing is left to try, but cuts
 override    the rate was changed by other hands; the rule goes on from what it found
+phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 
@@ -52,8 +54,10 @@ anneal      the rate goes down a step towards zero, over the last observations
 """
 
 
-Snapshot = Literal["start", "best", "raise"]
-"""A copy of weights and optimizer state: before training, at the best observation, at the raise."""
+Snapshot = Literal["start", "best", "candidate", "raise"]
+"""A copy of weights and optimizer state: before training, at the best observation, at one that may become it, at the
+raise.
+"""
 
 
 Status = Literal["searching", "holding", "in excursion", "in restart", "annealing", "exhausted"]
@@ -105,6 +109,25 @@ StateT = TypeVar("StateT", bound=RuleState)
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about the weights at an observation.
+
+    Attributes:
+        first_loss: The training loss of the first batch since the last observation, before its update: that of the
+            weights that the last observation, with all that was decided on it, has left. None if it is not known.
+        is_finite: Whether all weights are finite now; None if nobody has looked.
+        skipped: The share of the optimizer steps since the last observation that were skipped. In [0, 1].
+        is_validated: Whether the metric was computed on the weights as they are now, as by a validation. False for a
+            running mean over the epoch.
+    """
+
+    first_loss: float | None = None
+    is_finite: bool | None = None
+    skipped: float = 0.0
+    is_validated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What the rule made of one observation, and why.
 
@@ -116,6 +139,7 @@ class Decision:
         best: The best observation, this one included; None before the first finite one.
         rate_before: The rate in force during the observation.
         rate: The rate from now on.
+        keep: "candidate" if that snapshot has proved sound: it becomes the best one, before anything else is done.
         save: The snapshot to take now.
         restore: The snapshot to go back to; after the save, if there are both.
         since: The number of the first observation of the plateau that caused it; None if none did.
@@ -131,6 +155,7 @@ class Decision:
     best: float | None
     rate_before: float
     rate: float
+    keep: Literal["candidate"] | None = None
     save: Snapshot | None = None
     restore: Snapshot | None = None
     since: int | None = None
@@ -142,6 +167,11 @@ class Decision:
     def is_action(self) -> bool:
         """Whether a user would want to hear of it: anything but waiting and improving."""
         return self.kind not in ("hold", "best")
+
+    @property
+    def touches_training(self) -> bool:
+        """Whether it asks for anything to be done: a snapshot, a way back, another rate."""
+        return self.rate != self.rate_before or bool(self.keep or self.save or self.restore)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values."""
@@ -156,6 +186,7 @@ class Decision:
         stays = "stays " if self.rate == self.rate_before else ""
         back = {
             None: "",
+            "candidate": "",  # Nothing goes back to one.
             "start": ", weights back to before training",
             "best": ", weights back to the best",
             "raise": ", weights back to before the raise",
@@ -180,6 +211,7 @@ class Rule(abc.ABC, Generic[StateT]):
         mode: "min" if a smaller metric is better, "max" if a larger one is.
         min_lr: No cut goes below this rate.
         max_lr: No raise goes above this rate; None for no bound.
+        observations: How many observations the training will have; None if that is not known.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -187,6 +219,7 @@ class Rule(abc.ABC, Generic[StateT]):
     mode: Literal["min", "max"]
     min_lr: float
     max_lr: float | None
+    observations: int | None
 
     @property
     def recovers(self) -> bool:
@@ -214,13 +247,16 @@ class Rule(abc.ABC, Generic[StateT]):
         """
 
     @abc.abstractmethod
-    def step(self, state: StateT, value: float, loss: float | None = None) -> Step[StateT]:
+    def step(
+        self, state: StateT, value: float, loss: float | None = None, evidence: Evidence | None = None
+    ) -> Step[StateT]:
         """Take one observation.
 
         Args:
             state: The state before the observation; it is not changed.
             value: The monitored metric. Any float; NaN and infinities included.
             loss: The training loss over the same time, when it is known.
+            evidence: What else is known about the weights.
 
         Returns:
             The state after it, and the decision.
@@ -295,7 +331,9 @@ def start(rule: Rule[StateT], rate: float) -> StateT:
     return rule.start(rate)
 
 
-def step(rule: Rule[StateT], state: StateT, value: float, loss: float | None = None) -> Step[StateT]:
+def step(
+    rule: Rule[StateT], state: StateT, value: float, loss: float | None = None, evidence: Evidence | None = None
+) -> Step[StateT]:
     """Take one observation.
 
     Args:
@@ -303,11 +341,12 @@ def step(rule: Rule[StateT], state: StateT, value: float, loss: float | None = N
         state: The state before the observation; it is not changed.
         value: The monitored metric. Any float; NaN and infinities included.
         loss: The training loss over the same time, when it is known.
+        evidence: What else is known about the weights; see `keras_lrplateau.rule.soundness`.
 
     Returns:
         The state after it, and the decision.
     """
-    return rule.step(state, value, loss)
+    return rule.step(state, value, loss, evidence)
 
 
 def hold(state: StateT, value: float | None) -> Step[StateT]:

@@ -1,8 +1,8 @@
 """The plateau rule: one observation of a metric in, one decision about the learning rate out.
 
-Nothing here knows Keras, a clock or a file. `start` gives the first state, `step` takes one observation and returns
-the next state with a decision; whoever calls it carries the decision out. Live training, replay and the tests all run
-these very functions.
+Nothing here knows Keras, a clock or a file. `Config.start` gives the first state, `Config.step` takes one observation
+and returns the next state with a decision; whoever calls it carries the decision out. Live training, replay and the
+tests all run these very functions.
 
 The words, used everywhere in this sense:
 
@@ -11,34 +11,41 @@ The words, used everywhere in this sense:
     plateau         `patience` observations in a row, none better than the best by `min_delta`
     cut             rate x `factor`, at a plateau
     fruitless cut   a cut after which the next plateau came without a new best
-    stalled         a plateau after `raise_after` fruitless cuts in a row, or at `min_lr`
+    stalled         a plateau after `raise_after` fruitless cuts in a row, and at a far lower rate, or at `min_lr`
     raise           the rate goes above the one in force when the metric last improved
     excursion       the time from a raise until it is judged
     rollback        weights, optimizer state and rate go back to a snapshot
-    diverged        a non-finite metric or training loss, or a training loss far worse than before training
+    sound, suspect, broken, dead, candidate
+                    see `keras_lrplateau.rule.soundness`
+    diverged        training broke
     restart         back to the weights from before training, with a far lower rate
     trial           an excursion or a restart, which may be taken back
     exhausted       no excursion helped; nothing is left to try
 
 The rules:
 
-1. Diverged: back to the best snapshot (the untrained weights count as one), with the rate cut hard. Inside an
+1. Diverged: back to the newest sound snapshot (the untrained weights are one), with the rate cut hard. Inside an
    excursion: back to the snapshot taken at the raise. No later raise goes as high as a rate that diverged.
-2. A new best ends the wait. An open excursion has succeeded.
+2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
+   candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. in an excursion: cut towards the rate before the raise. At a plateau there, still without a new best, the
-      excursion has failed: everything goes back to the snapshot taken at the raise. The next raise is later, since the
-      fruitless cuts are counted anew, and larger;
-   b. else, if the training loss once rose far above that before training and has not come down well since: the first
-      rate did lasting damage. Restart. What was reached is put aside with its snapshot; if the restart stalls without
-      beating it, it comes back, and there is no other restart;
-   c. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times;
-   d. otherwise: cut, down to `min_lr`.
-4. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
-5. When training ends (`finish`), a trial that has brought no new best is taken back.
+   a. a network that is dead after at least one fruitless cut: restart, once. What was reached is put aside with its
+      snapshot; if the restart stalls without beating it, it comes back;
+   b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
+      none after it began with a rise of the loss, and none that the observations left cannot judge;
+   c. otherwise: cut, down to `min_lr`.
+4. In an excursion there is no plateau and no best. See `Excursion` for what it does.
+5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
+6. When training ends (`finish`), a trial that has not been judged is taken back.
 
-With `max_raises=0` and `recover=False` the rate is that of `keras.callbacks.ReduceLROnPlateau`, observation by
-observation, but for these deviations:
+When a raise can come: a stall needs `raise_after` cuts in a row, and as many as bring the rate to a hundredth of that
+at the best, or to `min_lr`: 3 with factor 0.1, 7 with factor 0.5. So `patience` x (cuts + 1) observations without a new
+best lie before it (and `cooldown` - 1 more for each cut, if there is a cooldown), and at least 2 x `patience` in it.
+With patience 10 and factor 0.1 the first raise comes after observation 41 at the earliest, and is judged after 61 to
+101. What stops training early must wait longer than that: see `Config.patience_to_judge`.
+
+With `max_raises=0`, and as long as nothing is broken or dead, the rate is that of `keras.callbacks.ReduceLROnPlateau`,
+observation by observation, but for these deviations:
 
 - a non-finite value never becomes the best: Keras keeps a NaN that comes first for ever;
 - values are compared as Python floats: Keras compares them as backend tensors, in which a half-precision improvement
@@ -50,8 +57,9 @@ observation, but for these deviations:
 Sources: the cut is Keras' (keras/src/callbacks/reduce_lr_on_plateau.py). The relative threshold is that of PyTorch's
 ReduceLROnPlateau, taken on |best|, since theirs points the wrong way for negative metrics (pytorch#47513). Why an
 excursion is not judged by its first observations: short-horizon bias (Wu et al. 2018, "Understanding short-horizon bias
-in stochastic meta-optimization"). Why an ordinary cut does not go back to the best weights unless asked: the best of
-many noisy observations is partly the luckiest.
+in stochastic meta-optimization"). That a raised rate comes back along a cosine: Loshchilov and Hutter 2017, "SGDR".
+Why an ordinary cut does not go back to the best weights unless asked: the best of many noisy observations is partly the
+luckiest.
 """
 
 from __future__ import annotations
@@ -59,14 +67,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
-from keras_lrplateau.rule import checks
+from keras_lrplateau.rule import checks, soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
-from keras_lrplateau.rule.decision import Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
-from keras_lrplateau.rule.soundness import MAX_RECOVERIES, divergence, exceeds
-from keras_lrplateau.settings import RuleName, check_flag, check_number
+from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Finding, Watch
+from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 HARD_CUT = 0.03
 """A divergence cuts by this, or by `factor` where that is smaller.
@@ -75,21 +83,118 @@ A rate that broke training is rarely only a little too high, and one that barely
 from 0.3, 0.1, 0.03 and 0.01 on the tuning tasks of examples/benchmarks/raise_defaults.py (with --constants).
 """
 
-DAMAGED = ((3.0, 0.5), (1.1, 0.9))
-"""A training loss that once rose above the first of such a pair of multiples, and never came below the second, shows a
-first rate so high that it did lasting damage.
+SAME_LEVEL = 2.0
+"""Two far worse losses within this factor are alike."""
 
-A network that has come through such a start is often dead: its loss is that of a constant answer, and looks like slow
-learning. A rate far too low gives no such rise, and is left to the raises.
+STATE_VERSION = 3
+
+
+# --- the excursion: how high, what shape, how it is judged -----------------------------------------------------------
+
+DEPTH = 0.01
+"""A stall is called at this share of the rate at the best, or below it.
+
+After three cuts in half training still moves, and an excursion that fails costs what it would have brought. At a
+hundredth a failure costs nothing: see examples/benchmarks/raise_defaults.py.
 """
 
+LENGTH = 6
+"""An excursion lasts so many times `patience` observations, or as many as are left."""
 
-STATE_VERSION = 2
+LEAST = 2
+"""None is opened where fewer than so many times `patience` observations are left."""
+
+SHORTEST_EXCURSION = 4
+"""And so many at least: its later half must show a noise."""
+
+NOISE = 2.0
+"""It must be ahead by so many standard errors of the difference."""
+
+LARGE = 1e100
+"""A metric beyond this is taken for this, so that squares do not overflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The mean of some observations, and how sure it is (Welford 1962).
+
+    Attributes:
+        count: How many.
+        mean: Their mean.
+        spread: The sum of their squared distances from it.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    spread: float = 0.0
+
+    def with_value(self, value: float) -> Level:
+        """The level with one more observation."""
+        value = max(-LARGE, min(LARGE, value))
+        count = self.count + 1
+        mean = self.mean + (value - self.mean) / count
+        return Level(count, mean, self.spread + (value - self.mean) * (value - mean))
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; 0 where fewer than two observations show no noise."""
+        return math.sqrt(self.spread / (self.count - 1) / self.count) if self.count > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Excursion:
+    """A raise that is still to be judged.
+
+    The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
+    Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
+    the raise. If it is better by `NOISE` standard errors, and one of its observations is a new best, all stays as it
+    is, at the rate before the raise; else everything goes back to the snapshot taken at the raise.
+
+    Attributes:
+        top: The rate that the raise went to.
+        rate_before: The rate that it comes back to.
+        length: How many observations it lasts.
+        before: The observations of the plateau before it.
+        done: The observations in it.
+        later: Those of its later half.
+        has_new_best: Whether one of them is better than the best from before.
+    """
+
+    top: float
+    rate_before: float
+    length: int
+    before: Level
+    done: int = 0
+    later: Level = field(default_factory=Level)
+    has_new_best: bool = False
+
+    def observed(self, value: float, is_new_best: bool) -> Excursion:
+        """The excursion with another observation."""
+        done = self.done + 1
+        is_later = done > self.length // 2 and math.isfinite(value)
+        later = self.later.with_value(value) if is_later else self.later
+        return replace(self, done=done, later=later, has_new_best=self.has_new_best or is_new_best)
+
+    @property
+    def rate(self) -> float:
+        """The rate of the next observation."""
+        share = (1 + math.cos(math.pi * self.done / self.length)) / 2
+        return self.rate_before + share * (self.top - self.rate_before)
+
+    def is_ahead(self, sign: float) -> bool:
+        """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
+        if not self.later.count or not self.has_new_best:
+            return False
+        noise = NOISE * math.hypot(self.later.error, self.before.error)
+        return sign * self.later.mean < sign * self.before.mean - noise
+
+
+# --- the rule --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Rule["State"]):
-    """What the user chose. Checked when made; a mistake raises at once.
+    """The plateau rule, with what the user chose. Checked when made; a mistake raises at once.
 
     Args:
         mode: "min" if a smaller metric is better, "max" if a larger one is.
@@ -100,23 +205,21 @@ class Config(Rule["State"]):
         cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
         min_lr: No cut goes below this rate. >= 0.
         max_lr: No raise goes above this rate; None for no bound. > 0, >= `min_lr`.
-        raise_factor: A raise goes to this multiple of the rate in force when the metric last improved; after each
-            failure since then, to its next power. > 1.
+        raise_factor: A raise goes to this multiple of the rate in force when the metric last improved. > 1.
         raise_after: Fruitless cuts in a row that make a stall. Integer >= 1.
         max_raises: How many raises one training may make. Integer >= 0; 0 turns raising off.
         recover: Whether divergence is answered at all.
         rollback: Whether snapshots may be asked for. Without them a failed excursion only gives the rate back, and a
             divergence only cuts.
         rollback_on_cut: Whether an ordinary cut goes back to the best snapshot, too.
+        observations: How many observations the training will have; None if that is not known. Integer >= 1.
 
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: An argument is outside its range.
 
-    Source of the defaults: those that Keras' ReduceLROnPlateau has are its own. `raise_factor`, `raise_after` and
-    `max_raises` were tried on the tuning tasks of examples/benchmarks/raise_defaults.py. All values near these did
-    about equally well there: raising early gains where the rate was cut too early, and costs where more training only
-    overfits. These are the cautious ones among them.
+    Source of the defaults: those that Keras' ReduceLROnPlateau has are its own. The others were chosen on the tuning
+    tasks of examples/benchmarks/raise_defaults.py.
     """
 
     name: ClassVar[RuleName] = "default"
@@ -129,12 +232,13 @@ class Config(Rule["State"]):
     cooldown: int = 0
     min_lr: float = 0.0
     max_lr: float | None = None
-    raise_factor: float = 2.0
+    raise_factor: float = 10.0
     raise_after: int = 3
     max_raises: int = 3
     recover: bool = True
     rollback: bool = True
     rollback_on_cut: bool = False
+    observations: int | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -144,10 +248,29 @@ class Config(Rule["State"]):
                 "rollback_on_cut=True needs snapshots. Received: rollback=False; set rollback=True or leave "
                 "rollback_on_cut off"
             )
+        if self.observations is not None:
+            check_integer("observations", self.observations, minimum=1)
 
     @property
     def recovers(self) -> bool:
         return self.recover
+
+    @property
+    def least_length(self) -> int:
+        """How many observations an excursion lasts at least."""
+        return max(LEAST * self.patience, SHORTEST_EXCURSION)
+
+    @property
+    def cuts_to_stall(self) -> int:
+        """How many cuts in a row make a stall: `raise_after`, and as many as lead to `DEPTH` of the rate."""
+        return max(self.raise_after, math.ceil(math.log(DEPTH) / math.log(self.factor) - 1e-9))
+
+    @property
+    def patience_to_judge(self) -> int | None:
+        if self.max_raises == 0:
+            return None
+        plateau = max(self.patience, 1) + max(self.cooldown - 1, 0)
+        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -162,7 +285,9 @@ class Config(Rule["State"]):
         rate = check_start(self, rate)
         return State(rate=rate, rate_at_best=rate, start_rate=rate)
 
-    def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
+    def step(
+        self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None
+    ) -> Step[State]:
         """Take one observation.
 
         Args:
@@ -170,28 +295,31 @@ class Config(Rule["State"]):
             value: The monitored metric. Any float; NaN and infinities included.
             loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
                 network can have a perfectly finite accuracy.
+            evidence: What else is known about the weights.
 
         Returns:
             The state after it, and the decision.
         """
         improved = _improves(self, state.best, value)
+        if not self.recover or (evidence is None and _is_plain(state, value, loss)):
+            is_finite = evidence is None or evidence.is_finite is not False
+            return _go_on(self, state, value, loss, improved, SOUND if is_finite else NOT_FINITE, evidence)
+        evidence = evidence or NOTHING_ELSE
         vouched = improved and state.best is not None
-        if self.recover and (broken := divergence(value, loss, state.loss_before, vouched)):
-            return _recover(self, replace(state, observations=state.observations + 1), value, loss, broken)
-
-        cooldown = state.cooldown - 1 if state.cooldown else 0
-        # As in Keras, the last observation of a cooldown already counts.
-        wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-        highest, lowest = state.highest_loss, state.lowest_loss
-        if self.recover and loss is not None and math.isfinite(loss):
-            highest = loss if highest is None else max(loss, highest)
-            lowest = loss if lowest is None else min(loss, lowest)
-        state = _counted(state, cooldown, wait, highest, lowest)
-        if improved:
-            return _new_best(self, state, value)
-        if wait == 0 or wait < self.patience:
-            return hold(state, value)
-        return on_plateau(_plateau(self, state, value), wait)
+        finding = soundness.assess(state.watch, value, loss, state.loss_before, evidence, vouched)
+        looked = _looked(state, loss, evidence, finding)
+        if finding.verdict == "broken":
+            step = _recover(self, looked, value, loss, finding.reason, evidence)
+        else:
+            step = _go_on(self, looked, value, loss, improved, finding, evidence)
+        if looked.kept is state.kept:
+            return step
+        decision = step.decision
+        if state.aside is not None and looked.aside is None and not decision.is_action:
+            assert looked.kept is not None
+            reason = f"the restart brought a new best, {looked.kept.value:.6g}"
+            decision = replace(decision, kind="success", reason=reason)
+        return Step(step.state, replace(decision, keep="candidate" if self.rollback else None))
 
     def finish(self, state: State) -> Step[State]:
         """Training ends: give back what a trial, still unjudged, has done to the weights.
@@ -200,44 +328,51 @@ class Config(Rule["State"]):
             state: The state after the last observation.
 
         Returns:
-            A "rollback" when a trial was under way that has brought no new best; else a "hold".
+            A "rollback" when a trial was under way; else a "hold".
         """
-        if state.in_excursion:
-            return _end_excursion(self, state, None, "rollback", "training ended before the raise brought a new best")
+        if state.excursion is not None:
+            reason = "training ended before the raise could be judged"
+            return _end_excursion(self, state, state.excursion, None, "rollback", reason)
         if state.aside is not None:
             return _take_back(self, state, state.aside, None, "training ended before the restart brought a new best")
         return hold(state, None)
 
     def override(self, state: State, rate: float) -> Step[State]:
-        """Somebody else set the rate: go on from the one that was found.
+        """Go on from a rate that was set by other hands.
 
         Args:
-            state: The state, with the rate that the policy had set.
+            state: The state, with the rate that the rule had set.
             rate: The rate found. Finite, >= 0.
 
         Raises:
             TypeError: `rate` is not a number.
             ValueError: `rate` is negative or not finite.
         """
-        check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-        back_to = None if state.rate_before_raise is None else min(state.rate_before_raise, float(rate))
-        after = replace(state, rate=float(rate), rate_before_raise=back_to, exhausted=False)
-        return decide(
-            state, after, "override", None, f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
-        )
+        rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
+        excursion = state.excursion
+        if excursion is not None:
+            # It goes on from there, and comes back to no higher rate than was found.
+            excursion = replace(excursion, top=rate, rate_before=min(excursion.rate_before, rate))
+        after = replace(state, rate=rate, excursion=excursion, exhausted=False)
+        reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+        return decide(state, after, "override", None, reason)
 
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
-        """The snapshots that a later decision may still restore; all others can be dropped. At most two at any time."""
+        """The snapshots that a later decision may still restore; all others can be dropped.
+
+        At most two at any time; three where the metric is not a validation's, or while a restart is possible.
+        """
         needed: set[Snapshot] = set()
-        if self.rollback:
-            # Once there is a best, only a restart goes back further: before any raise, and by the loss before training.
-            may_restart = state.raises == 0 and (state.aside is not None or state.loss_before is not None)
-            if self.recover and (state.best is None or may_restart):
-                needed.add("start")
-            if state.aside is not None or (state.best is not None and (self.recover or self.rollback_on_cut)):
-                needed.add("best")
-            if state.in_excursion:
-                needed.add("raise")
+        if not self.rollback:
+            return frozenset()
+        if self.recover and (state.kept is None or state.may_restart or state.aside is not None):
+            needed.add("start")
+        if state.aside is not None or (state.kept is not None and (self.recover or self.rollback_on_cut)):
+            needed.add("best")
+        if state.candidate is not None:
+            needed.add("candidate")
+        if state.in_excursion:
+            needed.add("raise")
         return frozenset(needed)
 
     @classmethod
@@ -246,17 +381,49 @@ class Config(Rule["State"]):
         return State.from_dict(data)
 
     def for_length(self, observations: int | None) -> Self:
-        """The same rule: it does not go by the length."""
-        return self
+        """This rule for a training of so many observations in all; None if that is not known."""
+        return replace(self, observations=observations)
 
     def without_search(self) -> Self:
         """The same rule: it has no search."""
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Best:
+    """A best observation with its rate, and the training loss of its epoch.
+
+    Attributes:
+        value: The observation.
+        rate: The rate in force.
+        loss: The training loss over the same time; None when it is not known.
+    """
+
+    value: float
+    rate: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What divergences since the last new best have done.
+
+    Attributes:
+        count: How many there were, restarts included.
+        rate_before: The rate before the first of them.
+        far_worse: The training loss of the last one, if it was finite and far worse than before training; else None.
+        is_at_start: Whether the weights are the untrained ones, so that the next first batch is another yardstick.
+    """
+
+    count: int
+    rate_before: float
+    far_worse: float | None = None
+    is_at_start: bool = False
+
+
 @dataclass(frozen=True)
 class State:
-    """All that the policy remembers; it never grows.
+    """All that the rule remembers; it never grows.
 
     Attributes:
         rate: The rate in force. >= 0.
@@ -266,18 +433,16 @@ class State:
         observations: How many values were seen.
         wait: Observations since the last improvement, change of rate or cooldown.
         cooldown: Observations of the cooldown still to come.
-        cuts: Cuts since the last new best, outside excursions. At a plateau all of them have been fruitless.
+        cuts: Cuts since the last new best. At a plateau all of them have been fruitless.
         raises: Raises made in this training.
-        failed_raises: Excursions that failed since the last new best.
-        rate_before_raise: The rate to which an open excursion returns if it fails; None when none is open.
+        level: The observations of the present wait, once a stall may end it.
+        excursion: The open excursion, or None.
+        kept: What is in the best snapshot, or None if there is none. Known to be sound.
+        candidate: What is in the candidate snapshot, or None if there is none.
+        watch: What is remembered to judge soundness.
+        recovery: Divergences since the last new best, or None.
         rate_too_high: The lowest rate at which training diverged; None if it never did.
-        recoveries: Divergences and restarts since the last new best.
-        rate_before_recoveries: The rate before the first of them, or None when there was none.
         loss_before: The training loss before the first update; None when it is not known.
-        far_worse: The training loss at the last divergence since the last new best, if it was finite and far worse than
-            `loss_before`; else None.
-        highest_loss: The highest training loss since training started, or restarted; None when it is not known.
-        lowest_loss: The lowest one.
         aside: The state from before a restart, until its best is beaten; else None.
         exhausted: Whether nothing is left to try.
     """
@@ -291,27 +456,26 @@ class State:
     cooldown: int = 0
     cuts: int = 0
     raises: int = 0
-    failed_raises: int = 0
-    rate_before_raise: float | None = None
+    level: Level | None = None
+    excursion: Excursion | None = None
+    kept: Best | None = None
+    candidate: Best | None = None
+    watch: Watch = field(default_factory=Watch)
+    recovery: Recovery | None = None
     rate_too_high: float | None = None
-    recoveries: int = 0
-    rate_before_recoveries: float | None = None
     loss_before: float | None = None
-    far_worse: float | None = None
-    highest_loss: float | None = None
-    lowest_loss: float | None = None
     aside: State | None = None
     exhausted: bool = False
 
     @property
     def in_excursion(self) -> bool:
         """Whether a raise is still to be judged."""
-        return self.rate_before_raise is not None
+        return self.excursion is not None
 
     @property
     def way_back(self) -> Snapshot | None:
         """The snapshot to which an open excursion goes back if it fails; None if none is open."""
-        return "raise" if self.in_excursion else None
+        return None if self.excursion is None else "raise"
 
     @property
     def status(self) -> Status:
@@ -322,8 +486,14 @@ class State:
             return "in excursion"
         return "holding" if self.aside is None else "in restart"
 
+    @property
+    def may_restart(self) -> bool:
+        """Whether the network may still turn out to be dead."""
+        is_open = not self.watch.has_learned and self.loss_before is not None
+        return is_open and self.recovery is None and self.raises == 0
+
     def to_dict(self) -> dict[str, Any]:
-        """All fields and a version, as plain values that JSON can hold."""
+        """All fields, as plain values that JSON can hold."""
         return {"rule": Config.name, "version": STATE_VERSION, **dataclasses.asdict(self)}
 
     @classmethod
@@ -345,10 +515,98 @@ class State:
         return state
 
 
+# --- soundness: what a look at the weights changes -------------------------------------------------------------------
+
+
+SOUND = Finding("sound", "", Watch(), may_be_kept=True)
+NOT_FINITE = Finding("sound", "", Watch(), may_be_kept=False)
+"""What is found where nothing is looked at."""
+
+
+def _is_plain(state: State, value: float, loss: float | None) -> bool:
+    """Whether there is nothing to look after but the metric: the quick way for nearly all observations."""
+    before, watch = state.loss_before, state.watch
+    if not math.isfinite(value) or state.candidate is not None or state.recovery is not None:
+        return False
+    if watch.far_worse is not None or not (watch.has_learned or before is None):
+        return False
+    if loss is None or before is None:
+        return loss is None or math.isfinite(loss)
+    return math.isfinite(loss) and not soundness.exceeds(loss, before, soundness.FAR_WORSE)
+
+
+def _looked(state: State, loss: float | None, evidence: Evidence, finding: Finding) -> State:
+    """The state after the look at the weights that the last observation has left."""
+    after = replace(state, watch=finding.watch)
+    if state.candidate is not None:
+        look = loss if evidence.first_loss is None else evidence.first_loss
+        is_good = soundness.agrees(look, state.candidate.loss, state.loss_before)
+        # A look by the whole epoch sees what came later, too.
+        is_good = is_good and (finding.may_be_kept or evidence.first_loss is not None)
+        after = replace(after, candidate=None)
+        if is_good:
+            after = replace(after, kept=state.candidate, recovery=None, aside=None)
+    if after.recovery is not None and after.recovery.is_at_start:
+        after = replace(after, recovery=replace(after.recovery, is_at_start=False))
+        if soundness.exceeds(evidence.first_loss, state.loss_before, 1.0):
+            # The untrained weights on another batch: the larger loss is the better yardstick.
+            after = replace(after, loss_before=evidence.first_loss)
+    return after
+
+
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
-def _counted(state: State, cooldown: int, wait: int, highest: float | None, lowest: float | None) -> State:
+def _go_on(
+    config: Config,
+    state: State,
+    value: float,
+    loss: float | None,
+    improved: bool,
+    finding: Finding,
+    evidence: Evidence | None,
+) -> Step[State]:
+    """Training is not broken: what the metric says."""
+    if state.excursion is not None:
+        return _judge(config, state, value, state.excursion)
+    if state.recovery is not None and _was_mistaken(state, state.recovery):
+        recovery = state.recovery
+        assert recovery.far_worse is not None
+        assert state.loss_before is not None
+        reason = (
+            f"the untrained weights have a loss of {state.loss_before:.6g} on another batch, so "
+            f"{recovery.far_worse:.6g} was no divergence; the rate goes back"
+        )
+        after = replace(_counted(state, 0, 0, None), rate=recovery.rate_before, recovery=None, rate_too_high=None)
+        return decide(state, after, "rollback", value, reason)
+    cooldown = state.cooldown - 1 if state.cooldown else 0
+    # As in Keras, the last observation of a cooldown already counts.
+    wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
+    level = None if improved else state.level
+    if (
+        wait
+        and not state.exhausted
+        and math.isfinite(value)
+        and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
+    ):
+        level = (level or Level()).with_value(value) if math.isfinite(value) else level
+    state = _counted(state, cooldown, wait, level)
+    if improved:
+        return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
+    if wait == 0 or wait < config.patience:
+        return hold(state, value)
+    return on_plateau(_plateau(config, state, value, finding), wait)
+
+
+def _was_mistaken(state: State, recovery: Recovery) -> bool:
+    """Whether the divergences were none: by a better yardstick their loss was not far worse."""
+    far = recovery.far_worse
+    if far is None or state.loss_before is None:
+        return False
+    return not soundness.exceeds(far, state.loss_before, soundness.FAR_WORSE)
+
+
+def _counted(state: State, cooldown: int, wait: int, level: Level | None) -> State:
     """The state with another observation, and these.
 
     Not by `replace`, which would take most of the time of a step: it sets field by field.
@@ -357,8 +615,7 @@ def _counted(state: State, cooldown: int, wait: int, highest: float | None, lowe
     fields = vars(after)
     fields.update(vars(state))
     fields["observations"] += 1
-    fields["cooldown"], fields["wait"] = cooldown, wait
-    fields["highest_loss"], fields["lowest_loss"] = highest, lowest
+    fields["cooldown"], fields["wait"], fields["level"] = cooldown, wait, level
     return after
 
 
@@ -372,161 +629,181 @@ def _improves(config: Config, best: float | None, value: float) -> bool:
     return value + delta < best if config.mode == "min" else value - delta > best
 
 
-def _was_damaged(state: State) -> bool:
-    """Whether the training loss says that the first rate did lasting damage."""
-    return state.loss_before is not None and any(
-        exceeds(state.highest_loss, state.loss_before, rose) and exceeds(state.lowest_loss, state.loss_before, fell)
-        for rose, fell in DAMAGED
-    )
-
-
-def _new_best(config: Config, state: State, value: float) -> Step[State]:
-    beaten = state.aside is None or _improves(config, state.aside.best, value)
-    after = replace(
-        state,
-        best=value,
-        rate_at_best=state.rate,
-        cuts=0,
-        failed_raises=0,
-        rate_before_raise=None,
-        recoveries=0 if beaten else state.recoveries,
-        rate_before_recoveries=None if beaten else state.rate_before_recoveries,
-        far_worse=None,
-        aside=None if beaten else state.aside,
-        exhausted=False,
-    )
-    save: Snapshot | None = "best" if beaten and "best" in config.needed_snapshots(after) else None
-    if state.in_excursion:
-        return decide(state, after, "success", value, f"the raise brought a new best, {value:.6g}", save=save)
-    if state.aside is not None and beaten:
+def _new_best(
+    config: Config, state: State, value: float, loss: float | None, finding: Finding, evidence: Evidence
+) -> Step[State]:
+    beaten = state.aside is None or (state.aside.best is not None and _improves(config, state.aside.best, value))
+    after = replace(state, best=value, rate_at_best=state.rate, cuts=0, exhausted=False)
+    found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None)
+    # The first value is better than nothing; the loss must vouch for it.
+    is_first = state.best is None and soundness.exceeds(loss, state.loss_before, 1.0)
+    is_sound = finding.may_be_kept and (not config.recover or (evidence.is_validated and not is_first))
+    if not beaten or not (config.recover or is_sound):
+        save: Snapshot | None = None
+    elif is_sound:
+        after = replace(after, kept=found, candidate=None, recovery=None, aside=None)
+        save = "best"
+    else:
+        after = replace(after, candidate=found)
+        save = "candidate"
+    save = save if save in config.needed_snapshots(after) else None
+    if state.aside is not None and after.aside is None:
         return decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
     return decide(state, after, "best", value, "", save=save)
 
 
-def _plateau(config: Config, state: State, value: float) -> Step[State]:
-    # A raise drops the snapshot of the start: after one there is no way back to it.
-    may_restart = config.recover and config.rollback and state.raises == 0 and state.recoveries < MAX_RECOVERIES
-    restarts = may_restart and not state.in_excursion and _was_damaged(state)
+def _plateau(config: Config, state: State, value: float, finding: Finding) -> Step[State]:
     at_floor = state.rate <= config.min_lr
-    if at_floor and state.exhausted and not restarts:
+    if at_floor and state.exhausted and not state.may_restart:
         return hold(state, value)
-
     best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
-    if state.rate_before_raise is not None:
-        if state.rate > state.rate_before_raise:
-            return _cut(config, state, value, state.rate_before_raise, f"{waited} of the excursion")
-        reason = f"the raise failed: {waited} since the rate is back at {state.rate:.6g}"
-        return _end_excursion(config, state, value, "rollback", reason)
-    if restarts:
-        return _restart(config, state, value, f"{waited}, and the training loss once rose far above the first one")
-    if not state.exhausted and (at_floor or state.cuts >= config.raise_after):
+    if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
+        is_dead = soundness.dead(state.watch, state.loss_before, config.patience)
+        if is_dead and (state.cuts or at_floor):
+            return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
+    if at_floor and state.exhausted:
+        return hold(state, value)
+    if not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall):
         stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
-        return _raise(config, state, value, stalled)
-    return _cut(config, state, value, config.min_lr, waited)
+        return _raise(config, state, value, stalled, finding)
+    return _cut(config, state, value, waited)
 
 
-def _cut(config: Config, state: State, value: float, floor: float, reason: str, kind: Kind = "cut") -> Step[State]:
+def _cut(config: Config, state: State, value: float, reason: str, kind: Kind = "cut") -> Step[State]:
     after = replace(
         state,
-        rate=max(state.rate * config.factor, floor),
+        rate=max(state.rate * config.factor, config.min_lr),
         wait=0,
+        level=None,
         cooldown=config.cooldown,
-        # The cuts of an excursion undo its own raise; they say nothing about the rates below.
-        cuts=state.cuts if state.in_excursion else state.cuts + 1,
+        cuts=state.cuts + 1,
     )
-    back = config.rollback_on_cut and not state.in_excursion and state.aside is None and state.best is not None
+    back = config.rollback_on_cut and state.aside is None and state.kept is not None
     return decide(state, after, kind, value, reason, restore="best" if back else None)
 
 
-def _raise(config: Config, state: State, value: float, stalled: str) -> Step[State]:
+# --- raises ----------------------------------------------------------------------------------------------------------
+
+
+def _raise(config: Config, state: State, value: float, stalled: str, finding: Finding) -> Step[State]:
+    if config.max_raises == 0:
+        return _exhaust(config, state, value, stalled)
+    if finding.verdict == "suspect" or state.watch.peak is not None:
+        why = finding.reason or f"the training loss rose to {state.watch.peak:.6g} as training began"
+        if state.rate <= config.min_lr:
+            return hold(state, value)
+        return _cut(config, state, value, f"{stalled}; no raise, since {why}")
     ceiling = math.inf if config.max_lr is None else config.max_lr
     if state.rate_too_high is not None:
         # Back to a rate that broke training would only break it again.
         ceiling = min(ceiling, state.rate_too_high / config.raise_factor)
-    try:
-        target = state.rate_at_best * config.raise_factor ** (state.failed_raises + 1)
-    except OverflowError:
-        target = math.inf
-    if state.failed_raises:
-        # The last improvement may have been at a rate that was cut too early. Training was sound where it started.
-        target = max(target, state.start_rate)
-    target = min(target, ceiling)
-    if config.max_raises == 0:
-        reason = stalled
-    elif state.raises >= config.max_raises:
+    top = min(state.rate_at_best * config.raise_factor, ceiling)
+    left = math.inf if config.observations is None else config.observations - state.observations
+    if state.raises >= config.max_raises:
         reason = f"{stalled}; all {config.max_raises} raises are used up"
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
-    elif not state.rate < target < math.inf:
+    elif not state.rate < top < math.inf:
         reason = f"{stalled}; there is no room to raise below {ceiling:.6g}"
+    elif left < config.least_length:
+        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {config.least_length}"
     else:
-        after = replace(
-            state,
-            rate=target,
-            rate_before_raise=state.rate,
-            raises=state.raises + 1,
-            wait=0,
-            cooldown=config.cooldown,
-        )
+        length = int(min(max(LENGTH * config.patience, config.least_length), left))
+        excursion = Excursion(top, state.rate, length, state.level or Level())
+        after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0, level=None)
         save: Snapshot | None = "raise" if config.rollback else None
-        return decide(state, after, "raise", value, stalled, save=save)
+        reason = f"{stalled}; back to {state.rate:.6g} over {length} observations"
+        return decide(state, after, "raise", value, reason, save=save)
+    return _exhaust(config, state, value, reason)
+
+
+def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[State]:
     exhausted = replace(state, exhausted=True)
     if state.rate <= config.min_lr:
         return decide(state, exhausted, "exhausted", value, reason)
-    return _cut(config, exhausted, value, config.min_lr, reason, kind="exhausted")
+    return _cut(config, exhausted, value, reason, kind="exhausted")
 
 
-def _end_excursion(config: Config, state: State, value: float | None, kind: Kind, reason: str) -> Step[State]:
-    assert state.rate_before_raise is not None
-    after = replace(
-        state,
-        rate=state.rate_before_raise,
-        rate_before_raise=None,
-        failed_raises=state.failed_raises + 1,
-        cuts=0,
-        wait=0,
-        cooldown=config.cooldown,
-    )
+def _judge(config: Config, state: State, value: float, excursion: Excursion) -> Step[State]:
+    """An observation of an excursion; the last one judges it."""
+    state = _counted(state, state.cooldown, 0, None)
+    excursion = excursion.observed(value, _improves(config, state.best, value))
+    if excursion.done < excursion.length:
+        after = replace(state, excursion=excursion, rate=excursion.rate)
+        return decide(state, after, "hold", value, "")
+    words = f"{excursion.later.mean:.6g} in its later half against {excursion.before.mean:.6g} before it"
+    if not excursion.is_ahead(1.0 if config.mode == "min" else -1.0):
+        return _end_excursion(config, state, excursion, value, "rollback", f"the raise failed: {words}")
+    after = replace(state, excursion=None, rate=excursion.rate_before, cuts=0, wait=0, cooldown=config.cooldown)
+    save: Snapshot | None = None
+    if _improves(config, state.best, value):
+        # The rate on the way back is no rate to raise from again.
+        after = replace(after, best=value, rate_at_best=excursion.rate_before, candidate=Best(value, state.rate))
+        save = "candidate" if "candidate" in config.needed_snapshots(after) else None
+    return decide(state, after, "success", value, f"the raise got ahead: {words}", save=save)
+
+
+def _end_excursion(
+    config: Config, state: State, excursion: Excursion, value: float | None, kind: Kind, reason: str
+) -> Step[State]:
+    after = replace(state, rate=excursion.rate_before, excursion=None, cuts=0, wait=0, cooldown=config.cooldown)
     return decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
-def _recover(config: Config, state: State, value: float, loss: float | None, reason: str) -> Step[State]:
+# --- divergence and restart ------------------------------------------------------------------------------------------
+
+
+def _recover(
+    config: Config, state: State, value: float, loss: float | None, reason: str, evidence: Evidence
+) -> Step[State]:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
-    if state.in_excursion:
+    state = replace(state, observations=state.observations + 1, candidate=None, level=None)
+    if state.excursion is not None:
         # The rate before the raise was sound and need not pay for the raise. Its weights are the ones to go back to.
-        return _end_excursion(config, replace(state, rate_too_high=too_high), value, "diverged", reason)
+        after = replace(state, rate_too_high=too_high)
+        return _end_excursion(config, after, state.excursion, value, "diverged", reason)
 
-    from_start = state.best is None or state.aside is not None
+    from_start = state.kept is None or state.aside is not None
     restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
-    far_worse = loss if math.isfinite(value) and loss is not None and math.isfinite(loss) else None
-    before = state.rate if state.rate_before_recoveries is None else state.rate_before_recoveries
-    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, far_worse=far_worse)
+    is_far = (
+        loss is not None
+        and math.isfinite(loss)
+        and math.isfinite(value)
+        and soundness.exceeds(loss, state.loss_before, soundness.FAR_WORSE)
+    )
+    before = state.recovery or Recovery(0, state.rate)
+    recovery = Recovery(before.count + 1, before.rate_before, loss if is_far else None, from_start)
+    after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, watch=Watch(has_learned=not from_start))
+    after = replace(after, recovery=recovery)
+    if state.kept is not None and not from_start:
+        after = replace(after, best=state.kept.value, rate_at_best=state.kept.rate)
 
-    if state.far_worse is not None and far_worse is not None and far_worse > state.far_worse / 2:
-        # A far lower rate made no difference, so it was not the rate: the first batch was an easy one, no yardstick.
-        after = replace(after, rate=before, loss_before=None, far_worse=None, rate_too_high=None)
-        after = replace(after, recoveries=0, rate_before_recoveries=None)
+    if evidence.first_loss is None and _are_alike(before.far_worse, recovery.far_worse):
+        # A far lower rate made no difference, so it was not the rate. Were first batches known, they would decide.
+        after = replace(after, rate=before.rate_before, recovery=None, loss_before=None, rate_too_high=None)
         reason += ", but so it is at a far lower rate: the first batch was no yardstick"
         return decide(state, after, "rollback", value, reason, restore=restore)
-
-    if state.recoveries == MAX_RECOVERIES:
+    if before.count == MAX_RECOVERIES:
         reason += f"; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, reason)
         # Even now every divergence goes back to sound weights, so that the run ends with some.
         kind: Kind = "diverged" if state.exhausted else "exhausted"
-        return decide(state, replace(after, exhausted=True), kind, value, reason, restore=restore)
+        after = replace(after, exhausted=True, recovery=replace(recovery, count=MAX_RECOVERIES))
+        return decide(state, after, kind, value, reason, restore=restore)
 
-    rate = _hard_cut(config, state.rate)
-    after = replace(after, rate=rate, recoveries=state.recoveries + 1, rate_before_recoveries=before)
-    after = replace(after, rate_too_high=too_high)
+    after = replace(after, rate=_hard_cut(config, state.rate), rate_too_high=too_high)
     if from_start:
-        after = replace(after, start_rate=rate, best=None, highest_loss=None, lowest_loss=None)
+        after = replace(after, start_rate=after.rate, best=None)
     return decide(state, after, "diverged", value, reason, restore=restore)
+
+
+def _are_alike(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and 1 / SAME_LEVEL < one / other < SAME_LEVEL
 
 
 def _restart(config: Config, state: State, value: float, reason: str) -> Step[State]:
@@ -538,18 +815,19 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
         rate_at_best=rate,
         start_rate=rate,
         observations=state.observations,
-        rate_too_high=state.rate_too_high,
-        recoveries=state.recoveries + 1,
+        rate_too_high=known,
+        recovery=Recovery(1, state.rate),
         loss_before=state.loss_before,
-        aside=replace(state, aside=None) if state.aside is None else state.aside,
+        aside=replace(state, candidate=None),
     )
     return decide(state, after, "restart", value, reason, restore="start")
 
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
     """The restart was no better: back to the best from before, and on from there."""
-    # No yardstick any more: what it had to say has been tried.
-    after = replace(aside, observations=state.observations, wait=0, loss_before=None, rate_too_high=state.rate_too_high)
+    # What the watch had to say has been tried.
+    watch = replace(aside.watch, has_learned=True)
+    after = replace(aside, observations=state.observations, wait=0, watch=watch, rate_too_high=state.rate_too_high)
     return decide(state, after, "rollback", value, reason, restore="best" if config.rollback else None)
 
 
@@ -561,6 +839,8 @@ def _hard_cut(config: Config, rate: float) -> float:
 # --- stored states ---------------------------------------------------------------------------------------------------
 
 _RATE = checks.at_least_0
+_LEVEL = checks.record(Level, count=checks.count, mean=checks.real, spread=checks.at_least_0)
+_BEST = checks.record(Best, value=checks.real, rate=_RATE, loss=checks.optional(checks.real))
 _READ = checks.record(
     State,
     rate=_RATE,
@@ -572,15 +852,33 @@ _READ = checks.record(
     cooldown=checks.count,
     cuts=checks.count,
     raises=checks.count,
-    failed_raises=checks.count,
-    rate_before_raise=checks.optional(_RATE),
+    level=checks.optional(_LEVEL),
+    excursion=checks.optional(
+        checks.record(
+            Excursion,
+            top=_RATE,
+            rate_before=_RATE,
+            length=checks.positive_count,
+            before=_LEVEL,
+            done=checks.count,
+            later=_LEVEL,
+            has_new_best=checks.flag,
+        )
+    ),
+    kept=checks.optional(_BEST),
+    candidate=checks.optional(_BEST),
+    watch=soundness.READ,
+    recovery=checks.optional(
+        checks.record(
+            Recovery,
+            count=checks.count,
+            rate_before=_RATE,
+            far_worse=checks.optional(checks.real),
+            is_at_start=checks.flag,
+        )
+    ),
     rate_too_high=checks.optional(_RATE),
-    recoveries=checks.count,
-    rate_before_recoveries=checks.optional(_RATE),
     loss_before=checks.optional(checks.real),
-    far_worse=checks.optional(checks.real),
-    highest_loss=checks.optional(checks.real),
-    lowest_loss=checks.optional(checks.real),
     aside=checks.nothing,
     exhausted=checks.flag,
 )
@@ -588,9 +886,12 @@ _READ = checks.record(
 
 
 def _contradictions(state: State) -> Iterator[str]:
-    names = ("wait", "cuts", "raises", "failed_raises", "recoveries")
-    yield from checks.too_many(state, {name: getattr(state, name) for name in names})
-    if state.failed_raises + state.in_excursion > state.raises:
-        yield f"more excursions than its {state.raises} raises"
-    if state.aside is not None and (state.raises or state.aside.raises or state.aside.best is None):
-        yield "a state is put aside only after a best and before any raise"
+    counts = {name: getattr(state, name) for name in ("wait", "cuts", "raises")}
+    counts["recoveries"] = 0 if state.recovery is None else state.recovery.count
+    yield from checks.too_many(state, counts)
+    if state.excursion is not None and (not state.raises or state.excursion.done >= state.excursion.length):
+        yield "an excursion is open that has not begun, or is over"
+    if state.best is None and (state.kept is not None or state.candidate is not None) and state.aside is None:
+        yield "there is a snapshot of a best, but no best"
+    if state.aside is not None and (state.raises or state.aside.raises or state.aside.kept is None):
+        yield "a state is put aside only after a sound best and before any raise"

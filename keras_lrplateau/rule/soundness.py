@@ -1,41 +1,242 @@
-"""Is training sound? What the values and losses of an observation say about the weights."""
+"""Is training sound? What is known about weights, and what follows from it.
+
+The loss of an epoch is a mean over all the weights that the epoch went through. It says little about those at its end:
+they may be far better, or already ruined. So there are looks at the weights themselves, see `Evidence`. Three
+verdicts:
+
+    sound     nothing speaks against the weights
+    suspect   something does, but a later look may clear them
+    broken    they are ruined beyond doubt
+
+Broken is acted on. Suspect is not: it only forbids a raise, and, where the weights are in doubt, makes no snapshot the
+best one.
+
+The rules:
+
+1. Weights that are not finite are broken, whatever a metric makes of them: an accuracy is finite on NaN.
+2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
+   is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
+3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
+   says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
+4. Dead: the mean training loss rose above that before training while training began, came down, and has been flat ever
+   since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
+   learning. Where that constant is no better than no training a rise to `ROSE` is enough; where it is (targets that are
+   not centred), the loss must have risen to `ROSE_FAR`. It is confirmed by time, see `dead`.
+5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
+
+A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
+the first batch after it; where that is not known, the next training loss.
+
+Source of the numbers: on the tuning tasks of examples/benchmarks/raise_defaults.py (with --constants) no run that
+trained well came near 3 times the loss of the first batch, while two in three of the ruined ones went above 10.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from keras_lrplateau.rule import checks
+from keras_lrplateau.rule.decision import Evidence
 
 FAR_WORSE = 10.0
-"""A training loss above this multiple of the loss before training has diverged.
+"""A training loss above this multiple of the loss before training is far worse."""
 
-On the tuning tasks of examples/benchmarks/raise_defaults.py (with --constants) no run that trained well came near 3
-times the loss of the first batch, while two in three of the ruined ones went above 10.
-"""
+ROSE = 1.2
+"""A mean training loss above this multiple of the loss before training, in the first epochs, may have killed units."""
+
+ROSE_FAR = 2.0
+"""And above this one it may have done so even where the loss is lower now."""
+
+ONSET = 3
+"""Training begins with so many observations; a loss that rises later has other reasons."""
+
+GRACE = 3
+"""So many observations after the peak the loss may take to come down."""
+
+LEVEL = 0.9
+"""A loss above this share of that before training is no better than no training."""
+
+FALL = 0.95
+"""A loss below this share of the one that it came down to shows that the network learns."""
+
+LONG = 15
+"""A loss that is flat for fewer observations is not dead yet, however short the patience."""
+
+NEAR = 3.0
+"""A look agrees with a candidate if its loss is at most so many times that of the epoch at whose end it was taken."""
+
+SKIPPED = 0.5
+"""More skipped steps than this share speak against a rate. A loss scale that begins too high skips a few, once."""
 
 MAX_RECOVERIES = 6
 """Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
 
+Verdict = Literal["sound", "suspect", "broken"]
 
-def divergence(value: float, loss: float | None, loss_before: float | None, vouched: bool) -> str:
-    """Why this observation means that training broke; empty if it does not.
+
+NOTHING_ELSE = Evidence()
+"""An observation about which nothing else is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is remembered to judge soundness.
+
+    Attributes:
+        far_worse: The training loss of the last observation if it was far worse than before training; else None.
+        seen: Training losses seen, counted up to `ONSET`, or to the peak.
+        peak: The highest loss of a rise in the onset; None if there was none.
+        since: Observations since the peak.
+        level: What the loss came down to after the peak; None before.
+        has_learned: Whether it fell since, or never rose in the onset: then the network is alive.
+    """
+
+    far_worse: float | None = None
+    seen: int = 0
+    peak: float | None = None
+    since: int = 0
+    level: float | None = None
+    has_learned: bool = False
+
+
+class Finding(NamedTuple):
+    """What an observation says about the weights.
+
+    Attributes:
+        verdict: The verdict.
+        reason: Why; empty for "sound".
+        watch: What to remember.
+        may_be_kept: Whether a snapshot of the weights would be a sound one. Also of those of a dead network.
+    """
+
+    verdict: Verdict
+    reason: str
+    watch: Watch
+    may_be_kept: bool
+
+
+def assess(
+    watch: Watch, value: float, loss: float | None, loss_before: float | None, evidence: Evidence, is_vouched: bool
+) -> Finding:
+    """What an observation says about the weights.
 
     Args:
+        watch: What is remembered from the observations before.
         value: The metric.
         loss: The training loss over the same time; None when it is not known.
         loss_before: The training loss before the first update; None when it is not known.
-        vouched: Whether the metric is better than ever. That vouches for the weights, whatever one batch did to the
-            mean of the training loss. The first observation cannot vouch: it is better than nothing.
+        evidence: What else is known.
+        is_vouched: Whether the metric is better than an earlier best. The first observation cannot vouch: it is better
+            than nothing.
     """
+    if evidence.is_finite is False:
+        return Finding("broken", "the weights are not finite", watch, may_be_kept=False)
     if not math.isfinite(value):
-        return f"the metric is {value}"
-    if loss is None or vouched:
-        return ""
-    if not math.isfinite(loss):
-        return f"the training loss is {loss}"
-    if exceeds(loss, loss_before, FAR_WORSE):
-        return f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
-    return ""
+        is_fine = loss is not None and math.isfinite(loss) and not exceeds(loss, loss_before, FAR_WORSE)
+        return _not_finite("metric", value, watch, bool(evidence.is_finite and evidence.is_validated and is_fine))
+    if loss is not None and not math.isfinite(loss):
+        return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
+    if loss is not None and (not watch.has_learned or watch.far_worse is not None):
+        watch = _watched(watch, loss, loss_before)
+    if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
+        reason = f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
+        stays = watch.far_worse is not None
+        if stays and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE)):
+            reason += f", as it was at the last observation ({watch.far_worse:.6g})"
+            return Finding("broken", reason, watch, may_be_kept=False)
+        return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)
+    if watch.far_worse is not None:
+        watch = replace(watch, far_worse=None)
+    if may_be_dead(watch, loss_before):
+        return Finding("suspect", _no_learning(watch, loss_before), watch, may_be_kept=True)
+    if evidence.skipped > SKIPPED:
+        reason = f"{evidence.skipped:.0%} of the optimizer steps were skipped"
+        return Finding("suspect", reason, watch, may_be_kept=True)
+    return Finding("sound", "", watch, may_be_kept=True)
+
+
+def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+    """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
+    if may_be_fine:
+        return Finding("suspect", f"the {name} is {number}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {number}", watch, may_be_kept=False)
+
+
+def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
+    """Whether a look at a candidate's weights clears them.
+
+    Args:
+        look: The loss that the look has found; None when there was none.
+        loss: The training loss of the epoch at whose end the candidate was taken; None when it is not known.
+        loss_before: That before training; None when it is not known.
+    """
+    if look is None:
+        return True
+    if not math.isfinite(look) or exceeds(look, loss_before, FAR_WORSE):
+        return False
+    yardsticks = [
+        multiple * each for multiple, each in ((1.0, loss_before), (NEAR, loss)) if each is not None and each > 0
+    ]
+    return not yardsticks or look <= max(yardsticks)
+
+
+def may_be_dead(watch: Watch, loss_before: float | None) -> bool:
+    """Whether the loss rose in the onset and shows no learning since."""
+    if watch.peak is None or watch.has_learned:
+        return False
+    is_high = watch.level is None or not exceeds(loss_before, watch.level, 1 / LEVEL)
+    return is_high or exceeds(watch.peak, loss_before, ROSE_FAR)
+
+
+def dead(watch: Watch, loss_before: float | None, patience: int) -> str:
+    """Why the network counts as dead; empty if it does not.
+
+    Args:
+        watch: What is remembered.
+        loss_before: The training loss before the first update.
+        patience: The observations of a plateau. The loss must be flat for two of them, and for `LONG` observations.
+    """
+    is_long = watch.since >= max(2 * patience, LONG)
+    return _no_learning(watch, loss_before) if is_long and may_be_dead(watch, loss_before) else ""
 
 
 def exceeds(loss: float | None, loss_before: float | None, multiple: float) -> bool:
     """Whether a training loss is above a multiple of that before training. A loss that may be negative has none."""
     return loss is not None and loss_before is not None and 0 < multiple * loss_before < loss
+
+
+def _watched(watch: Watch, loss: float, loss_before: float | None) -> Watch:
+    if watch.has_learned or loss_before is None:
+        return watch
+    if watch.peak is None:
+        seen = watch.seen + 1
+        if exceeds(loss, loss_before, ROSE):
+            return replace(watch, seen=seen, peak=loss)
+        return replace(watch, seen=seen, has_learned=seen >= ONSET)
+    if loss > watch.peak:
+        return replace(watch, peak=loss, since=0, level=None)
+    since = watch.since + 1
+    if watch.level is None or since <= GRACE:
+        return replace(watch, since=since, level=loss if watch.level is None else min(loss, watch.level))
+    return replace(watch, since=since, has_learned=loss < FALL * watch.level)
+
+
+def _no_learning(watch: Watch, loss_before: float | None) -> str:
+    rose = f"the training loss rose from {loss_before:.6g} to {watch.peak:.6g} as training began"
+    if watch.level is None:
+        return rose
+    return f"{rose}, came down to {watch.level:.6g}, and is flat since: {watch.since} observations"
+
+
+READ = checks.record(
+    Watch,
+    far_worse=checks.optional(checks.real),
+    seen=checks.count,
+    peak=checks.optional(checks.real),
+    since=checks.count,
+    level=checks.optional(checks.real),
+    has_learned=checks.flag,
+)
+"""Reads a stored watch."""

@@ -15,8 +15,9 @@ import functools
 import gzip
 import importlib.resources
 import json
-from collections.abc import Callable
-from typing import Any, get_args
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, get_args
 
 from tensorboard import plugin_util
 from tensorboard.backend import http_util
@@ -24,7 +25,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
 from keras_lrplateau.history import event_reader, tags
-from keras_lrplateau.history.axes import Axis
+from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.tensorboard import whatif
 from keras_lrplateau.views.figure import COLORS, draw, plotly_js
@@ -43,7 +44,14 @@ VIEW = {"axis": get_args(Axis), "scale": get_args(Scale), "theme": ("light", "da
 """How a figure is to be drawn: the arguments of a request with their choices, the default first."""
 
 MOST_COMPARED = 20
-"""More lines than that nobody can tell apart."""
+"""Nobody can tell more lines apart."""
+
+MOST_ROWS = 10_000
+"""A browser takes long to receive more; the report has all of them."""
+
+READING = 1.0
+"""The list of runs is answered after so many seconds of reading whole runs; of the others it reads the last values, and
+the next requests read on."""
 
 DAY = 24 * 3600
 
@@ -61,6 +69,14 @@ class RequestError(Exception):
         self.code = code
 
 
+class _Listed(NamedTuple):
+    """What the list says about a run, the state that the run was in, and whether all of it was read."""
+
+    state: Hashable
+    is_whole: bool
+    content: dict[str, Any]
+
+
 class Plugin(base_plugin.TBPlugin):
     """The tab; TensorBoard makes one of them when it starts.
 
@@ -72,6 +88,8 @@ class Plugin(base_plugin.TBPlugin):
 
     def __init__(self, context: Any) -> None:
         self._provider = context.data_provider
+        self._listed: dict[str, dict[str, _Listed]] = {}
+        """By experiment and name, what `_runs` said about a run."""
 
     def is_active(self) -> bool:
         """False: TensorBoard itself sees whether there is data of ours, by `data_plugin_names`."""
@@ -104,21 +122,36 @@ class Plugin(base_plugin.TBPlugin):
             one is null. And "message", a text for the user if there are no runs, else null.
         """
         where = self._where(request)
-        names = event_reader.list_runs(*where)
-        found = event_reader.read_runs(*where, names, only_last=True)
-        listed = [_listed(name, found[name]) for name in names if name in found]
+        experiment = where[-1]
+        states = event_reader.list_runs(*where)
+        before = self._listed.get(experiment, {})
+        # The page asks every few seconds, and of many runs few have changed.
+        known = {name: before[name] for name, state in states.items() if name in before and before[name].state == state}
+        # Only a whole run shows all that is wrong with it; those that are new or have changed come first.
+        unread = [name for name in states if name not in known or not known[name].is_whole]
+        end = time.monotonic() + READING
+        for name in sorted(unread, key=known.__contains__):
+            for run in event_reader.read_runs(*where, [name]).values():
+                known[name] = _Listed(states[name], True, _listed(name, run))
+            if time.monotonic() > end:
+                break
+        for name, run in event_reader.read_runs(*where, states.keys() - known.keys(), only_last=True).items():
+            known[name] = _Listed(states[name], False, _listed(name, run))
+        self._listed[experiment] = known
+        listed = [known[name].content for name in states if name in known]
         return _json(request, {"runs": listed, "message": None if listed else NO_DATA})
 
     def _figure(self, request: Any) -> Any:
         """The figure of some runs.
 
         Args:
-            request: With "run", the name of a run, once or more; "axis", see `run.Axis`, by default "epoch"; "scale",
-                see `figure.Scale`, by default "auto"; and "theme", "light" (the default) or "dark".
+            request: With "run", the name of a run, once or more; "axis", see `axes.Axis`, by default "epoch"; "scale",
+                see `picture.Scale`, by default "auto"; and "theme", "light" (the default) or "dark".
 
         Returns:
-            JSON: "figure", see `figure.draw`; and "runs", in the order asked for, with what `_runs` tells of each and
-            "color", the one it has where several are compared, "counts" and "rows", see `table`.
+            JSON: "figure", see `figure.draw`; and "runs", in the order asked for, with what `_runs` says about each and
+            "color", the one it has where several are compared, "counts" and "rows", see `tables`; of all runs together,
+            there are rows of the latest `MOST_ROWS` decisions at most.
         """
         asked = list(dict.fromkeys(request.args.getlist("run")))
         if not asked:
@@ -132,12 +165,13 @@ class Plugin(base_plugin.TBPlugin):
         }
         if not found:
             raise RequestError(" and ".join(map(str, missing.values())), 404)
-        runs = missing | found
+        runs = {name: _with_axis(run, view["axis"]) for name, run in (missing | found).items()}
         colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(asked)}
         readable = [run for run in runs.values() if isinstance(run, Run)]
         picture = draw(readable, **view, colors=[colors[run.name] for run in readable])
         shown = [
-            {**_listed(name, run), "color": colors[name], **_told(run, view["axis"])} for name, run in runs.items()
+            {**_listed(name, run), "color": colors[name], **_told(run, view["axis"], MOST_ROWS // len(runs))}
+            for name, run in runs.items()
         ]
         return _json(request, {"figure": picture, "runs": shown})
 
@@ -162,14 +196,15 @@ class Plugin(base_plugin.TBPlugin):
         run = event_reader.read_runs(*where, [name]).get(name)
         if run is None:
             raise RequestError(f"there is no run {name!r} of AdaptLROnPlateau", 404)
+        run = _with_axis(run, view["axis"])
         if not isinstance(run, Run):
             raise RequestError(str(run))
         asked = {key: text for key, text in request.args.items() if key not in ("run", *VIEW)}
         try:
             found = whatif.answer(run, event_reader.read_settings(*where, name), asked)
+            picture = draw(found.runs, **view, departs=found.departs)
         except (TypeError, ValueError) as error:
             raise RequestError(str(error)) from None
-        picture = draw(found.runs, **view, departs=found.departs)
         for trace in picture["data"]:
             # What they have in common is to be seen as that of the training: its line above the other, and its marks.
             is_mark = trace["mode"] == "markers"
@@ -178,7 +213,7 @@ class Plugin(base_plugin.TBPlugin):
         # The two are called the same in every run, but what is zoomed in one is not in another.
         picture["layout"]["uirevision"] += f"|{name}"
         shown = [
-            {"name": each.name, "color": color, **_told(each, view["axis"])}
+            {"name": each.name, "color": color, **_told(each, view["axis"], MOST_ROWS // 2)}
             for each, color in zip(found.runs, COLORS, strict=False)
         ]
         told = {about: getattr(found, about) for about in ("rule", "fields", "own", "settings", "call", "caveat")}
@@ -203,8 +238,17 @@ def _listed(name: str, run: Run | event_reader.UnreadableError) -> dict[str, Any
     }
 
 
-def _told(run: Run | event_reader.UnreadableError, axis: Axis) -> dict[str, Any]:
-    return {"counts": counts(run), "rows": rows(run, axis)} if isinstance(run, Run) else {"counts": {}, "rows": []}
+def _with_axis(run: Run | event_reader.UnreadableError, axis: Axis) -> Run | event_reader.UnreadableError:
+    """The run, if it can be drawn over the axis."""
+    if isinstance(run, Run) and Timeline(run).lacks(axis):
+        return event_reader.UnreadableError(f"the run {run.name!r} cannot be shown by {axis}: none was recorded")
+    return run
+
+
+def _told(run: Run | event_reader.UnreadableError, axis: Axis, most: int) -> dict[str, Any]:
+    return (
+        {"counts": counts(run), "rows": rows(run, axis, most)} if isinstance(run, Run) else {"counts": {}, "rows": []}
+    )
 
 
 def _view(request: Any) -> dict[str, Any]:
@@ -254,11 +298,11 @@ def _plotly(request: Any) -> Any:
     try:
         content = _compressed_plotly()
     except ImportError as error:
-        raise RequestError(f"{error}, and start TensorBoard anew", 404) from None
+        raise RequestError(f"{error}, and start TensorBoard again", 404) from None
     return http_util.Respond(request, content, "application/javascript", content_encoding="gzip", expires=DAY)
 
 
 @functools.lru_cache(maxsize=1)
 def _compressed_plotly() -> bytes:
-    """5 MB otherwise, and TensorBoard would compress them anew for each request."""
+    """5 MB otherwise, and TensorBoard would compress them again for each request."""
     return gzip.compress(plotly_js(), compresslevel=6, mtime=0)

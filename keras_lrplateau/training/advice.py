@@ -28,6 +28,11 @@ class Surroundings:
     others: Sequence[Any] = ()
     has_validation: bool | None = None
 
+    def observations_left(self, monitor: str) -> list[int]:
+        """For each EarlyStopping that watches a metric: so many epochs more without a new best, and it stops."""
+        stopping = [each for each in self.others if isinstance(each, keras.callbacks.EarlyStopping)]
+        return [max(each.patience - each.wait, 0) for each in stopping if each.monitor == monitor]
+
 
 def look_around(callback: Any) -> Surroundings:
     """What is around a callback, one of whose hooks Keras has called.

@@ -33,6 +33,7 @@ class Found:
         pending: An observation that the earlier process made and did not decide upon.
         messages: What the user should hear.
         failure: Why the log dir could not be looked at; None if it could.
+        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
     """
 
     run_dir: Path | None
@@ -41,6 +42,7 @@ class Found:
     pending: Pending | None
     messages: Sequence[str]
     failure: OSError | None
+    begins_phase: bool
 
 
 @final
@@ -68,11 +70,12 @@ class Memory:
         takes_over: bool,
         is_on_disk: bool,
         owner: object,
+        is_over: bool,
     ) -> Found:
         """Make the files of a training ready, and find what is known of it from before an epoch; alike on all ranks.
 
         Args:
-            log_dir, state_path, settings, epoch, iterations, takes_over, owner: See `open_files`.
+            log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_over: See `open_files`.
             is_on_disk: Whether each rank keeps its copies on disk.
 
         Raises:
@@ -83,7 +86,16 @@ class Memory:
         rank, files, refusal = processes.rank(), Files(), None
         if rank == 0:
             try:
-                files = open_files(log_dir, state_path, settings, epoch, iterations, takes_over=takes_over, owner=owner)
+                files = open_files(
+                    log_dir,
+                    state_path,
+                    settings,
+                    epoch,
+                    iterations,
+                    takes_over=takes_over,
+                    owner=owner,
+                    is_over=is_over,
+                )
             except (OSError, RuntimeError, ValueError) as error:
                 if processes.count() == 1:
                     raise
@@ -102,7 +114,7 @@ class Memory:
                 entries = Entries(known["entries"])
                 self.folder = Path(known["folder"])
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
-        return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure)
+        return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure, files.begins_phase)
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """A new run directory, for the copy of a callback in the middle of a training."""

@@ -60,6 +60,7 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
         takes_over=options.reset_on_train_begin,
         is_on_disk=options.rollback == "disk",
         owner=session.host.params,  # Keras hands one object to all callbacks of a fit.
+        is_over=is_over,
     )
     _tell(session, found)
     session.record(os.path.basename(options.log_dir or "") or "training", found)
@@ -70,6 +71,11 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     if is_over:
         return
     session.state = session.start_state()
+    before = session.before if session.before is not None and 0 < epoch <= session.before.next_epoch else None
+    if before is not None:
+        session.go_on_from(before, epoch)
+    if before is not None or found.begins_phase:
+        session.begin_phase(epoch)
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)

@@ -22,7 +22,7 @@ from keras_lrplateau.history.recorder import Recorder, Sink
 from keras_lrplateau.history.run import Observation, Record, best_of
 from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending
-from keras_lrplateau.rule.decision import Decision, Rule, RuleState, Snapshot, Step
+from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence
@@ -39,6 +39,7 @@ from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.sinks import Console, KerasLogs
 from keras_lrplateau.training.snapshots import Snapshots, is_built
+from keras_lrplateau.training.weights import are_finite
 
 EPOCHS_WITHOUT_VALIDATION = 3
 """So many epochs without any validation metric are a mistake, where there is no validation data."""
@@ -67,9 +68,11 @@ class Session:
     Args:
         host: The callback.
         options: Its arguments.
+        before: The session of the `fit` before.
 
     Attributes:
         host, options: As above.
+        before: The one before, if it has ended: this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
         decisions: Every decision that changed something, in order.
@@ -86,13 +89,16 @@ class Session:
         steps: Optimizer steps so far; those that were rolled back count, too.
         iterations: What the optimizer counts; going back takes it back.
         remembered: How many of the decisions the state file knows.
+        is_finished: Whether the training has ended.
         is_begun: Whether the first epoch of the present `fit` has begun.
         wants_first_loss: Whether the loss of the first batch of this epoch is wanted.
     """
 
-    def __init__(self, host: Host, options: Options) -> None:
+    def __init__(self, host: Host, options: Options, before: Session | None = None) -> None:
         self.host = host
         self.options = options
+        self.is_finished = False
+        self.before: Session | None = before if before is not None and before.is_finished else None
         self.rule = options.rule
         self.state: RuleState | None = None
         self.decisions: list[Decision] = []
@@ -110,6 +116,7 @@ class Session:
         self.iterations = 0
         self.remembered = 0
         self.is_begun = False
+
         self.wants_first_loss = False
 
         self._log: EventLog | None = None
@@ -174,6 +181,8 @@ class Session:
         self._epoch = epoch + self._epoch_offset
         self._follow_optimizer(self._epoch)
         self._is_in_epoch = True
+        is_single = getattr(self.model, "steps_per_execution", 1) == 1
+        self.wants_first_loss = self.rule.recovers and is_single
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
@@ -209,7 +218,27 @@ class Session:
             if self.memory.file is not None and self.memory.file.entries:
                 self.memory.end(self._entry(self.next_epoch - 1))
                 self._write_state()
+        self.is_finished = True
+        self.before = None
         self.close()
+
+    def go_on_from(self, before: Session, epoch: int) -> None:
+        """Take over what a finished training has recorded and decided before an epoch, from 0."""
+        before.recorder.run.forget(epoch)
+        self.recorder.run.curves.update(before.recorder.run.curves)
+        self.recorder.run.records.extend(before.recorder.run.records)
+        self.decisions = [each for each in before.decisions if each.epoch is not None and each.epoch < epoch]
+        self.remembered = len(self.decisions)
+        self.steps += before.steps
+
+    def begin_phase(self, epoch: int) -> None:
+        """A training that had ended goes on with an epoch, from 0: mark where."""
+        rate = self.known_state.rate
+        reason = f"a new phase of a training that had ended, with {self.rates.quantity} {rate:.6g}"
+        decision = Decision("phase", reason, 0, None, None, rate, rate, epoch=epoch, step=self.steps)
+        self.decisions.append(decision)
+        self._decided = [decision]
+        self.recorder.decision(decision, self.rates.quantity)
 
     def close(self) -> None:
         """Close the files, and give up what this process has claimed."""
@@ -231,10 +260,6 @@ class Session:
         self.is_begun = True
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self.next_epoch if epoch == 0 else 0
-        # A model that was trained before has a loss on one batch that is too small and too random a yardstick.
-        is_new = self.known_state.observations == 0 and epoch == 0 and not self.iterations
-        is_single = getattr(self.model, "steps_per_execution", 1) == 1
-        self.wants_first_loss = self.rule.recovers and is_new and is_single
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
@@ -284,13 +309,16 @@ class Session:
         seen = self.known_state.observations if observations is None else observations
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
-        return rule.for_length(max(seen + int((self._epochs - self.next_epoch) / interval), 1))
+        left = int((self._epochs - self.next_epoch) / interval)
+        if rule.name == "default":
+            left = min([left, *self._around.observations_left(self.options.monitor)])
+        return rule.for_length(max(seen + left, 1))
 
     # --- observe -----------------------------------------------------------------------------------------------------
 
     def first_batch(self, logs: Mapping[str, Any] | None) -> None:
-        """The first batch of a training is over: its loss is that of the weights before training."""
-        self._first_loss = metrics.as_finite((logs or {}).get("loss"))
+        """The first batch of an epoch is over: its loss is that of the weights before the epoch."""
+        self._first_loss = metrics.as_number((logs or {}).get("loss"))
         self.wants_first_loss = False
 
     def begin_validation(self) -> None:
@@ -363,20 +391,60 @@ class Session:
         self.wants_first_loss = False
 
     def _come_to_agree(
-        self, value: float | None, loss: float | None, first_loss: float | None
-    ) -> tuple[float | None, float | None]:
+        self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool
+    ) -> tuple[float | None, float | None, Evidence]:
         """The mean of what the ranks have observed, so that all decide the same; and the rates of the first one.
 
-        Returns:
-            The metric and the training loss. The first loss goes into the state.
+        Args:
+            value: The metric.
+            loss: The training loss.
+            evidence: What else is known.
+            is_new: Whether the first loss is that of the untrained weights. Then it goes into the state. Of a model
+                that was trained before, it would be too small and too random a yardstick.
         """
         if processes.count() > 1:
-            said = processes.gather({"numbers": [value, loss, first_loss], "rates": self.rates.held})
+            mine = [value, loss, evidence.first_loss, evidence.skipped]
+            said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": self.rates.held})
             self.rates.impose(said[0]["rates"])
-            value, loss, first_loss = (_mean(column) for column in zip(*(one["numbers"] for one in said), strict=True))
-        if first_loss is not None:
-            self.state = replace(self.known_state, loss_before=first_loss)
-        return value, loss
+            value, loss, first_loss, skipped = (
+                _mean(column) for column in zip(*(one["numbers"] for one in said), strict=True)
+            )
+            looks = [one["is_finite"] for one in said if one["is_finite"] is not None]
+            is_finite = all(looks) if looks else None
+            evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite)
+        if is_new and evidence.first_loss is not None:
+            if math.isfinite(evidence.first_loss):
+                self.state = replace(self.known_state, loss_before=evidence.first_loss)
+            evidence = replace(evidence, first_loss=None)  # It speaks of no observation.
+        return value, loss, evidence
+
+    def _evidence(self, logs: Mapping[str, float], first_loss: float | None, done: int) -> Evidence:
+        """What is known about the weights at the end of an epoch.
+
+        Args:
+            logs: Its numbers.
+            first_loss: The loss of its first batch.
+            done: What the optimizer counts at its end.
+        """
+        if not self.rule.recovers:
+            return Evidence(is_validated=self._is_validated)
+        losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
+        # A validation has used these weights. Without one they must be looked at.
+        is_finite = True if losses and all(map(math.isfinite, losses)) else are_finite(self.model)
+        return Evidence(first_loss, is_finite, self._skipped(done), self._is_validated)
+
+    @property
+    def _is_validated(self) -> bool:
+        return self.options.monitor.startswith("val_")
+
+    def _skipped(self, done: int) -> float:
+        """The share of the steps of an epoch that loss scaling has skipped, as far as the number of steps is known."""
+        steps = (self.host.params or {}).get("steps")
+        if not steps or not hasattr(self.rates.optimizer, "inner_optimizer"):
+            return 0.0
+        expected = steps / (leaf_optimizers(self.rates.optimizer)[0].gradient_accumulation_steps or 1)
+        taken = (done - self.iterations) / expected
+        return min(max(1.0 - float(taken), 0.0), 1.0)
 
     def _follow_optimizer(self, epoch: int) -> dict[str, float] | None:
         """Go on with another optimizer, if the model was compiled again since; returns the rates used until then."""
@@ -436,10 +504,12 @@ class Session:
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
+        evidence = self._evidence(metrics.numbers_in(logs), first_loss, done)
+        is_new = epoch == 0 and self.iterations == 0
         self._count_steps(done)
         observed, loss = self._observe(logs), metrics.as_number(logs.get("loss"))
         value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
-        value, loss = self._come_to_agree(value, loss, first_loss)
+        value, loss, evidence = self._come_to_agree(value, loss, evidence, is_new)
         self._forget_first_loss()
 
         used = self._follow_optimizer(epoch)
@@ -450,7 +520,7 @@ class Session:
             numbers[self.options.monitor] = value
         self.recorder.epoch(epoch, numbers, time.time(), KerasLogs(logs))
         if value is not None:
-            self.carry_out(epoch, self._ask(value, loss), Observation(epoch, value))
+            self.carry_out(epoch, self._ask(value, loss, evidence), Observation(epoch, value))
         self._stop_if_exhausted()
         is_last = is_last or getattr(self.model, "stop_training", False)  # A loop without `fit` may have none.
         if self.options.reset_on_train_begin and is_last:
@@ -460,7 +530,7 @@ class Session:
         self._report(epoch, is_last)
         self.remember(epoch, before, has_observation=value is not None)
 
-    def _ask(self, value: float, loss: float | None) -> Step[Any]:
+    def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
         """Ask the rule about an observation."""
         state = self.known_state
         rule = self.rule_now(state.observations + 1)
@@ -469,7 +539,7 @@ class Session:
             loss = None
             if not self.options.monitor.startswith("val_"):
                 rule = rule.without_search()
-        return rule.step(state, value, loss)
+        return rule.step(state, value, loss, evidence)
 
     def _take_back_open_trial(self, epoch: int) -> bool:
         """Whether there was one."""
@@ -497,11 +567,13 @@ class Session:
         decision = self._dated(step, epoch)
         self.state = step.state
         needed = self.rule_now().needed_snapshots(step.state)
+        if decision.keep is not None:
+            self.snapshots.promote()
         if decision.save is not None:
             # What is not needed goes before the new one comes, and so does the old one of the same name.
             self.snapshots.keep((needed | {decision.restore}) - {decision.save})
             # In a step cadence a new best comes often, and the disk can wait for the end of the epoch.
-            at_once = not (self._is_in_epoch and decision.save == "best")
+            at_once = not (self._is_in_epoch and decision.save in ("best", "candidate"))
             self.snapshots.take(decision.save, self.model, self.optimizer, self.steps, at_once)
         if decision.restore is not None:
             self.restore(decision.restore)
@@ -563,7 +635,7 @@ class Session:
         if type(monitored) is not float or type(loss) is not float:  # Keras hands out floats.
             monitored, loss = metrics.as_number(monitored), metrics.as_number(loss)
         if batch == 0 and self.wants_first_loss:
-            self._first_loss = metrics.as_finite(loss)
+            self._first_loss = loss
         self.cadence.add(batch, (monitored, loss))
 
     def before_batch(self, batch: int) -> None:
@@ -576,23 +648,25 @@ class Session:
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
         """Decide on the batches before this one, and report it."""
         epoch = self._epoch
-        done = (self._batches_before_epoch + batch) // self._accumulation
-        self._count_steps(done)
+        is_new = epoch == 0 and self.iterations == 0
+        self._count_steps((self._batches_before_epoch + batch) // self._accumulation)
         if self.rates.is_scheduled or processes.count() > 1:
             _ = self.model  # See `Host`.
         self._find_direction(required=True)
-        agreed, loss = self._come_to_agree(value, loss, self._first_loss)
+        evidence = Evidence(self._first_loss, is_validated=False)
+        agreed, loss, evidence = self._come_to_agree(value, loss, evidence, is_new)
         self._forget_first_loss()
         assert agreed is not None
-        step = self._ask(agreed, loss)
-        if step.decision.is_action or step.decision.save is not None:
-            _ = self.model
-            # Only now can the rate be read. If something else has set it, the question was a wrong one.
+        step = self._ask(agreed, loss, evidence)
+        if step.decision.touches_training:
+            # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
+            # wrong one.
+            is_finite = are_finite(self.model) if step.decision.save is not None else None
             decided = len(self.decisions)
             self.notice_override(epoch)
-            if len(self.decisions) > decided:
-                step = self._ask(agreed, loss)
-        before = done, self.rates.written
+            if len(self.decisions) > decided or is_finite is False:
+                step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite))
+        before = self.iterations, self.rates.written
         rates = self.rates.in_force() if self.rates.is_scheduled else self.rates.last_written()
         self.recorder.step(self.steps, {self.options.monitor: agreed, **rates}, time.time())
         decided = len(self.decisions)

@@ -112,6 +112,11 @@ class Snapshots:
         arrays = list(_read(path, len(variables))) if self._in_memory or not is_own else None
         self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
 
+    def promote(self) -> None:
+        """The candidate becomes the best one, if there is a candidate."""
+        if "candidate" in self._copies:
+            self._copies["best"] = self._copies.pop("candidate")
+
     def restore(self, name: Snapshot, model: Any, optimizer: Any) -> None:
         """Go back to the copy of this name.
 

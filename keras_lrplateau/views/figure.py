@@ -52,6 +52,7 @@ MARKS: Mapping[Kind, Mark] = {
     "restart": Mark("diamond", "#ef9421"),
     "exhausted": Mark("square", "#8a8a8a"),
     "override": Mark("circle-open", "#8a8a8a"),
+    "phase": Mark("line-ns-open", "#8a8a8a"),
     "search": Mark("circle", "#2fb0c2"),
     "settle": Mark("hexagram", "#2fb0c2"),
     "anneal": Mark("triangle-down-open", "#8e5be8"),

@@ -20,7 +20,10 @@ MOST_POINTS = 2000
 """A line with more points is thinned out to about so many; a screen has no more columns."""
 
 MOST_MARKS = 10_000
-"""Of more decisions only the latest are marked; neither a browser nor an eye can take more."""
+"""Of more decisions only the latest are marked; neither a browser nor an eye can take more. Several runs share them."""
+
+MOST_SHADES = 1000
+"""Of more plateaus and excursions only the latest are shaded: they cost a browser more than marks do."""
 
 FAR_OFF = 100.0
 """Losses beyond this multiple of the first are off the chart at first: one divergence would flatten all the rest."""
@@ -152,7 +155,7 @@ def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto",
     for name, value, choices in (("axis", axis, get_args(Axis)), ("scale", scale, get_args(Scale))):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
-    views = [_View(run, axis) for run in runs]
+    views = [_View(run, axis, max(MOST_MARKS // len(runs), 1)) for run in runs]
     roles = [_roles(run) if len(runs) == 1 else _only_monitor(run) for run in runs]
     losses = [
         [run.curves[name] for name in names if is_loss(name) and name in run.curves]
@@ -168,7 +171,9 @@ def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto",
         Training(view.run, _lines(view, names, has_losses) + _rate_lines(view), _marks(view, top, has_losses))
         for view, names in zip(views, roles, strict=True)
     ]
-    shades = _plateaus(views[0]) + _excursions(views[0]) if len(runs) == 1 else []
+    known = _plateaus(views[0]) + _excursions(views[0]) if len(runs) == 1 else []
+    shades = _latest(known)
+    notes = [_note(views), "" if len(shades) == len(known) else f"shaded: the latest {count(MOST_SHADES)} stretches"]
     if departs is not None:
         shades.append(_unknown(views[0], departs))
     return Picture(
@@ -182,7 +187,7 @@ def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto",
         is_log=is_log,
         reach=reach,
         side=others if others and has_losses else None,
-        note=_note(views),
+        note=", ".join(filter(None, notes)),
     )
 
 
@@ -194,7 +199,7 @@ def is_loss(name: str) -> bool:
 class _View:
     """A training with what is asked of it again and again."""
 
-    def __init__(self, run: Run, axis: Axis) -> None:
+    def __init__(self, run: Run, axis: Axis, most_marks: int) -> None:
         self.run = run
         self.axis: Axis = axis
         self.timeline = Timeline(run)
@@ -203,7 +208,7 @@ class _View:
             raise ValueError(f"no {missing} are known of {run.name!r}; use the axis 'epoch'")
         decisions = [decision for decision in told(run.decisions) if decision.epoch is not None]
         self.all_told = len(decisions)
-        self.told = [self._told(decision) for decision in decisions[-MOST_MARKS:]]
+        self.told = [self._told(decision) for decision in decisions[-most_marks:]]
         # Before the end of the first epoch nothing is known but the decisions. Under a schedule, or with several
         # optimizers, the drawn rates are made of the rule's.
         self.is_rate_of_rule = len(run.rates) <= 1 and not run.is_scaled
@@ -423,7 +428,7 @@ def _plateaus(view: _View) -> list[Shade]:
     """From the end of the epoch before the first observation of a plateau to the decision that it caused."""
     ends: list[float] = []
     begin = 0.0
-    for decision in list(view.run.decisions)[-MOST_MARKS:]:
+    for decision in view.run.decisions:
         if decision.epoch is None:
             continue
         moment = view.timeline.moment(decision)
@@ -440,7 +445,7 @@ def _excursions(view: _View) -> list[Shade]:
     """From each raise until it was judged."""
     ends: list[float] = []
     outcomes: list[Outcome] = []
-    for excursion in excursions(view.run)[-MOST_MARKS:]:
+    for excursion in excursions(view.run):
         if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
             continue
         closed = excursion.closed
@@ -450,6 +455,14 @@ def _excursions(view: _View) -> list[Shade]:
     places = view.x(ends)
     spans = zip(places[::2], places[1::2], outcomes, strict=True)
     return [Shade("excursion", start, end, outcome) for start, end, outcome in spans]
+
+
+def _latest(shades: list[Shade]) -> list[Shade]:
+    """At most `MOST_SHADES` of them."""
+    if len(shades) <= MOST_SHADES:
+        return shades
+    first = sorted(shade.end for shade in shades)[-MOST_SHADES]
+    return [shade for shade in shades if shade.end >= first][-MOST_SHADES:]
 
 
 def _unknown(view: _View, departs: int) -> Shade:

@@ -32,6 +32,7 @@ GLYPHS = {
     "circle": "●",
     "circle-open": "○",
     "hexagram": "✶",
+    "line-ns-open": "┃",
 }
 """The marks of the figure as characters, by plotly's names for them."""
 

@@ -188,7 +188,7 @@ def test_an_impossible_wall_time_among_others_is_that_of_its_neighbour() -> None
 def test_the_last_values_are_read_alone_and_spare_others_too(logdir: Path, kind: str) -> None:
     for provider in provided(logdir, kind):
         where = (provider, context.RequestContext(), "")
-        names = event_reader.list_runs(*where)
+        names = list(event_reader.list_runs(*where))
         found = event_reader.read_runs(*where, names, only_last=True)
         good = found["good"]
         assert isinstance(good, Run)

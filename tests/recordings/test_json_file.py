@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from curve_files import DRAWN, HISTORY, drawn, error_of, only, points
 
+from keras_lrplateau.recordings.reading import read
+
 
 @pytest.mark.parametrize(
     "data",
@@ -48,7 +50,7 @@ def test_json_lines(write):
     found = only(write("\n".join(lines) + "\n"))
     assert drawn(found)["val_loss"] == [(0, 1.0), (1, 2.0)]
     assert drawn(found)["loss"] == [(0, 15.0), (1, 7.5)]
-    assert set(found.curves) == {"iter", "learning_rate", "loss", "val_loss"}
+    assert set(found.curves) == {"learning_rate", "loss", "val_loss"}, "the iterations begin again in each epoch"
 
 
 def test_json_that_is_not_strict(write):
@@ -117,3 +119,145 @@ def test_a_trainer_state_with_evaluations_amid_epochs_is_by_step(write):
     assert found.unit == "step"
     assert points(found.curve("val_loss")) == [(50, 25.0), (100, 50.0), (150, 75.0)]
     assert drawn(found)["loss"][0] == (50, 50.0)
+
+
+# --- several trainings -----------------------------------------------------------------------------------------------
+
+FIRST = {"loss": [3.0, 2.0, 1.0], "val_loss": [4.0, 3.0, 2.0]}
+SECOND = {"loss": [0.3, 0.2, 0.1], "val_loss": [0.4, 0.3, 0.2]}
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ([FIRST, SECOND], ["h.json", "h.json (2)"]),
+        ([{"history": FIRST, "epoch": [0, 1, 2]}, {"history": SECOND, "epoch": [0, 1, 2]}], ["h.json", "h.json (2)"]),
+        ([{"fold": 1, **FIRST}, {"fold": 2, **SECOND}], ["h.json (fold=1)", "h.json (fold=2)"]),
+        ([{"fold": 1, "history": FIRST}, {"fold": 2, "history": SECOND}], ["h.json (fold=1)", "h.json (fold=2)"]),
+        ({"histories": [FIRST, SECOND]}, ["h.json", "h.json (2)"]),
+        ({"fold_1": FIRST, "fold_2": SECOND}, ["h.json (fold_1)", "h.json (fold_2)"]),
+        ({"0": FIRST, "1": SECOND}, ["h.json (0)", "h.json (1)"]),
+        ({"resnet": FIRST, "vgg": SECOND}, ["h.json (resnet)", "h.json (vgg)"]),
+        ({"resnet": {"history": FIRST}, "vgg": {"history": SECOND}}, ["h.json (resnet)", "h.json (vgg)"]),
+    ],
+)
+def test_lists_and_dictionaries_of_histories_are_a_training_each(write, data, names):
+    found = read(write(json.dumps(data), "h.json"))
+    assert [each.name for each in found] == names
+    for each, history in zip(found, (FIRST, SECOND), strict=True):
+        assert {name: each.curves[name].values for name in history} == history
+        assert each.curves["loss"].epochs == [0, 1, 2]
+        assert each.notes[0] == "Read as 2 trainings, which the file holds one beside the other."
+
+
+def test_a_history_on_each_line_is_a_training_each(write):
+    first, second = read(write(f"{json.dumps(FIRST)}\n{json.dumps(SECOND)}\n", "h.jsonl"))
+    assert [first.curves["loss"].values, second.curves["loss"].values] == [FIRST["loss"], SECOND["loss"]]
+
+
+def test_records_of_several_trainings(write):
+    data = {f"run{number}": [{"epoch": epoch, "loss": 1.0} for epoch in range(3)] for number in (1, 2)}
+    assert [each.name for each in read(write(json.dumps(data), "h.json"))] == ["h.json (run1)", "h.json (run2)"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"generator": {"loss": [1.0, 2.0]}, "discriminator": {"loss": [3.0, 4.0]}},
+        {"loss": {"train": [1.0, 2.0], "val": [3.0, 4.0]}, "acc": {"train": [1.0, 2.0], "val": [3.0, 4.0]}},
+        {"train": {"loss": [1.0, 2.0]}, "valid": {"loss": [3.0, 4.0]}},
+    ],
+)
+def test_the_parts_of_a_training_are_no_trainings(write, data):
+    found = only(write(json.dumps(data)))
+    assert set(found.curves) == {f"{top}/{below}" for top, inner in data.items() for below in inner}
+
+
+@pytest.mark.parametrize(("file", "metric"), [("losses.json", "loss"), ("x.json", "loss"), ("train_acc.json", "acc")])
+def test_lists_that_only_say_the_kind_of_data(write, file, metric):
+    found = only(write('{"train": [3, 2, 1], "val": [4, 3, 2]}', file))
+    assert drawn(found) == {metric: [(0, 3.0), (1, 2.0), (2, 1.0)], f"val_{metric}": [(0, 4.0), (1, 3.0), (2, 2.0)]}
+    assert "not what was measured" in found.notes[0]
+
+
+def test_records_of_two_kinds_of_data(write):
+    kinds = {"train": 0.0, "validation": 1.0}
+    data = {kind: [{"epoch": epoch, "loss": epoch + at} for epoch in (1, 2)] for kind, at in kinds.items()}
+    assert drawn(only(write(json.dumps(data)))) == {"loss": [(0, 1.0), (1, 2.0)], "val_loss": [(0, 2.0), (1, 3.0)]}
+    data = {"train": [{"loss": 1.0}, {"loss": 2.0}], "test": [{"loss": 3.0}, {"loss": 4.0}]}
+    assert drawn(only(write(json.dumps(data)))) == {"loss": [(0, 1.0), (1, 2.0)], "val_loss": [(0, 3.0), (1, 4.0)]}
+
+
+# --- exports of others -----------------------------------------------------------------------------------------------
+
+
+def test_evals_result_of_lightgbm_and_xgboost(write):
+    found = only(write('{"training": {"l2": [3, 2, 1]}, "valid_0": {"l2": [4, 3, 2]}}'))
+    assert points(found.curve("val_l2")) == [(0, 4.0), (1, 3.0), (2, 2.0)]
+    assert found.notes == ("'valid_0': a round of boosting is read as an epoch.",)
+    found = only(write('{"validation_0": {"rmse": [3, 2]}, "validation_1": {"rmse": [4, 3]}}'))
+    assert set(found.curves) == {"validation_0/rmse", "validation_1/rmse"}, "either may be the training data"
+    found = only(write("{'train': OrderedDict([('auc', [0.5, 0.6])]), 'eval': OrderedDict({'auc': [0.4, 0.5]})}"))
+    assert points(found.curve("val_auc")) == [(0, 0.4), (1, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("file", "metric"),
+    [
+        ("run-digits_train-tag-epoch_loss.json", "loss"),
+        ("run-digits_validation-tag-epoch_loss.json", "val_loss"),
+        ("run-.-tag-Loss_validation.json", "Loss_validation"),
+        ("scalars.json", "value"),
+    ],
+)
+def test_what_tensorboard_gives_out_as_json(write, file, metric):
+    found = only(write("[[1700000000.5, 100, 0.5], [1700000010.5, 200, NaN], [1700000020.5, 300, 0.25]]", file))
+    assert found.unit == "step"
+    assert found.curves[metric].epochs == [100, 200, 300]
+    assert str(found.curves[metric].values) == "[0.5, nan, 0.25]"
+    assert found.curves[metric].times[0] == 1700000000.5
+
+
+def test_metrics_of_comet(write):
+    metrics = [
+        {
+            "metricName": "loss",
+            "metricValue": str(value),
+            "timestamp": 1_700_000_000_000 + epoch,
+            "step": 10 * epoch,
+            "epoch": epoch,
+            "runContext": context,
+        }
+        for epoch in range(3)
+        for value, context in ((3 - epoch, "train"), (4 - epoch, "validate"))
+    ]
+    found = only(write(json.dumps({"metrics": metrics}), "metrics.json"))
+    assert drawn(found) == {"loss": [(0, 3.0), (1, 2.0), (2, 1.0)], "val_loss": [(0, 4.0), (1, 3.0), (2, 2.0)]}
+
+
+def test_metric_history_of_mlflow(write):
+    metrics = [
+        {"key": "val_loss", "value": 1 / step, "timestamp": 1_700_000_000_000, "step": step} for step in (10, 20)
+    ]
+    found = only(write(json.dumps({"metrics": metrics}), "history.json"))
+    assert (found.unit, drawn(found)) == ("step", {"val_loss": [(10, 0.1), (20, 0.05)]})
+
+
+def test_the_history_of_a_run_of_weights_and_biases_and_its_summary(write):
+    lines = [
+        json.dumps({"_step": step, "_runtime": 1.5 * step, "_timestamp": 1.7e9 + step, "epoch": step, "val_loss": 1.0})
+        for step in range(3)
+    ]
+    found = only(write("\n".join(lines), "wandb-history.jsonl"))
+    assert points(found.curves["val_loss"]) == [(0, 1.0), (1, 1.0), (2, 1.0)]
+    assert found.curves["val_loss"].times == [1.7e9, 1.7e9 + 1, 1.7e9 + 2]
+    summary = write('{"_step": 2, "_runtime": 3.5, "val_loss": 0.5, "_wandb": {"runtime": 3}}', "wandb-summary.json")
+    assert "the summary of a run of Weights & Biases, which holds its last values only" in error_of(summary)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[nltk_data] Downloading\n", "[2024-01-31 10:00:00] started\n", "{epoch} of {epochs}\n", "[01/01 00:00] x\n"],
+)
+def test_a_line_in_brackets_is_no_json(write, text):
+    assert "no training curve in a form that is known" in error_of(write(text, "log.txt"))

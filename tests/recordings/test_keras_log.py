@@ -2,7 +2,10 @@
 
 import math
 
-from curve_files import drawn, only
+import pytest
+from curve_files import drawn, error_of, only
+
+from keras_lrplateau.recordings.reading import read
 
 BAR = "\x1b[1m14/14\x1b[0m \x1b[32m━━━━━━━━━━━━━━━━━━━━\x1b[0m\x1b[37m\x1b[0m"
 
@@ -25,3 +28,94 @@ def test_what_keras_prints_is_read_from_the_last_line_of_each_epoch(write):
     assert [str(value) for value in found.curves["loss"].values] == ["0.7", "nan"]
     assert "rounded" in found.notes[0]
     assert "begins at line 7" in found.notes[1]
+
+
+TRUE = {"loss": [(0, 0.7), (1, 0.5)], "val_loss": [(0, 0.6), (1, 0.4)]}
+
+VERBOSE_1 = """\
+Epoch 1/2
+ 1/14 ━━━━━━━━━━━━━━━━━━━━ 3s 230ms/step - loss: 0.9
+14/14 ━━━━━━━━━━━━━━━━━━━━ 0s 20ms/step - loss: 0.7
+14/14 ━━━━━━━━━━━━━━━━━━━━ 1s 53ms/step - loss: 0.7 - val_loss: 0.6
+Epoch 2/2
+14/14 ━━━━━━━━━━━━━━━━━━━━ 0s 29ms/step - loss: 0.5 - val_loss: 0.4
+"""
+
+FORMS = {
+    "verbose=1": VERBOSE_1,
+    "verbose=1 of Keras 2": """\
+Epoch 1/2
+ 1/14 [=>............................] - ETA: 3s - loss: 0.9
+14/14 [==============================] - ETA: 0s - loss: 0.8
+14/14 [==============================] - 1s 53ms/step - loss: 0.7 - val_loss: 0.6
+Epoch 2/2
+14/14 [==============================] - 0s 2ms/step - loss: 0.5 - val_loss: 0.4
+""",
+    "verbose=2": """\
+Epoch 1/2
+14/14 - 1s - 53ms/step - loss: 0.7 - val_loss: 0.6
+Epoch 2/2
+14/14 - 0s - 2ms/step - loss: 0.5 - val_loss: 0.4
+""",
+    "verbose=2 of tf.keras": """\
+Epoch 1/2
+ - 1s - loss: 0.7 - val_loss: 0.6
+Epoch 2/2
+ - 0s - loss: 0.5 - val_loss: 0.4
+""",
+    "carriage returns": VERBOSE_1.replace("\n14/14", "\r14/14"),
+    "colours": VERBOSE_1.replace("14/14", "\x1b[1m14/14\x1b[0m").replace("━", "\x1b[32m━\x1b[0m"),
+    "a narrow terminal": VERBOSE_1.replace(" - val_loss", "\n - val_loss").replace(" - loss", " -\nloss"),
+    "timestamps": "".join(f"2024-01-31 10:00:0{at},123 INFO {line}\n" for at, line in enumerate(VERBOSE_1.split("\n"))),
+    "a container": "".join(f"web_1  | {line}\n" for line in VERBOSE_1.split("\n")),
+    "text before": "[nltk_data] Package is up-to-date!\n[2024-01-31 10:00:00] started\n{not JSON}\n" + VERBOSE_1,
+    "warnings between": VERBOSE_1.replace(
+        "Epoch 2/2",
+        "\nEpoch 1: val_loss improved to 0.6, saving model\nWARNING:absl: a - b: 3 of 4\nEpoch 2/2",
+    ),
+    "a traceback": VERBOSE_1
+    + 'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\nValueError: x - loss: 9\n',
+    "evaluate": VERBOSE_1
+    + " 1/14 ━━━━━━━━━━━━━━━━━━━━ 0s 20ms/step - loss: 8.0\n14/14 ━━━━━━━━━━━━━━━━━━━━ 0s 1ms/step - loss: 9.0\n",
+    "evaluate in a file": VERBOSE_1 + "14/14 - 0s - 1ms/step - loss: 9.0\n",
+    "predict": VERBOSE_1 + "14/14 ━━━━━━━━━━━━━━━━━━━━ 0s 1ms/step\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_of_the_console_log(write, form):
+    found = only(write(FORMS[form], "out.log"))
+    assert drawn(found) == TRUE
+    assert len(found.notes) == 1, found.notes
+
+
+def test_several_fits_in_one_file_are_a_training_each(write):
+    found = read(write(f"{VERBOSE_1}{FORMS['evaluate'].removeprefix(VERBOSE_1)}Second fit\n{VERBOSE_1}", "out.log"))
+    assert [drawn(each) for each in found] == [TRUE, TRUE]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        " 3/14 ━━━━━━━━━━━━━━━━━━━━ 0s 20ms/step - loss: 0.3",
+        "14/14 ━━━━━━━━━━━━━━━━━━━━ 0s 20ms/step - loss: 0.3",  # Before the validation.
+        "",
+    ],
+)
+def test_an_epoch_that_was_not_over_is_left_out(write, tail):
+    found = only(write(VERBOSE_1.replace("/2", "/3") + f"Epoch 3/3\n{tail}\nKeyboardInterrupt\n", "out.log"))
+    assert drawn(found) == TRUE
+    assert found.notes[1] == "The epoch that begins at line 7, the last one, is incomplete and was left out."
+
+
+def test_validation_every_second_epoch_is_no_incomplete_epoch(write):
+    text = "".join(
+        f"Epoch {epoch}/3\n8/8 - 0s - 2ms/step - loss: {epoch}.0{' - val_loss: 5.0' if epoch == 2 else ''}\n"
+        for epoch in (1, 2, 3)
+    )
+    assert drawn(only(write(text, "out.log"))) == {"loss": [(0, 1.0), (1, 2.0), (2, 3.0)], "val_loss": [(1, 5.0)]}
+
+
+def test_epochs_of_others_are_not_taken_for_those_of_keras(write):
+    text = "".join(f"Epoch {epoch}/3\nTrain Loss: {epoch}.0, Val Loss: {epoch}.5\n" for epoch in (1, 2, 3))
+    assert "no training curve in a form that is known" in error_of(write(text, "out.log"))

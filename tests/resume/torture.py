@@ -61,8 +61,8 @@ PLACES = {
     "between": "between the backup and ours, whichever comes first",
     "in a snapshot": "half of a copy of the weights is written",
     "after a snapshot": "a copy of the weights is written, and the state file does not know of it",
-    "in the state": "half of the temporary file is written",
-    "before the rename": "the temporary file is whole",
+    "in the state": "half of a line is written",
+    "before the rename": "the file is written again, and the temporary one is whole",
     "in an event": "half an event is written",
     "in the backup": "half of BackupAndRestore's weights are written, with double_checkpoint",
     "in the last epoch": "between the backup of the last epoch and ours",
@@ -253,25 +253,40 @@ def _killer(task: Task) -> list[Any]:
         stream.flush()
         die()
 
-    really = atomic.replace_file
-
-    def replace_file(path: Path, write: Callable[[Any], object]) -> None:
-        is_snapshot = path.suffix == snapshots.SUFFIX
+    def replace_snapshot(path: Path, write: Callable[[Any], object]) -> None:
         if is_time():
-            if (task.place == "in a snapshot" and is_snapshot) or (task.place == "in the state" and not is_snapshot):
-                really(path, lambda stream: halved(write, stream))
-            if task.place == "before the rename" and not is_snapshot:
-                really(path, lambda stream: (write(stream), stream.flush(), die()))
-            if task.place == "after a snapshot" and not is_snapshot and now["epoch"] in has_snapshot:
-                die()
-            if is_snapshot:
-                has_snapshot.add(now["epoch"])
-        really(path, write)
-        is_there = task.place == "after a validation" and is_time() and not is_snapshot
-        if is_there and json.loads(path.read_bytes())["pending"] is not None:
+            if task.place == "in a snapshot":
+                atomic.replace_file(path, lambda stream: halved(write, stream))
+            has_snapshot.add(now["epoch"])
+        atomic.replace_file(path, write)
+
+    def replace_state(path: Path, write: Callable[[Any], object]) -> None:
+        if is_time() and task.place == "before the rename":
+            atomic.replace_file(path, lambda stream: (write(stream), stream.flush(), die()))
+        atomic.replace_file(path, write)
+
+    write_state = state_file.StateFile.write
+
+    def write(self: Any) -> None:
+        if not is_time():
+            write_state(self)
+            return
+        if task.place == "after a snapshot" and now["epoch"] in has_snapshot:
+            die()
+        if task.place == "before the rename":
+            shutil.copy(self.path, f"{self.path}.copy")
+            os.replace(f"{self.path}.copy", self.path)  # Another file, so it is written whole.
+        before = self.path.stat().st_size
+        write_state(self)
+        if task.place == "in the state" and self.path.stat().st_size > before:
+            os.truncate(self.path, (before + self.path.stat().st_size) // 2)
+            die()
+        if task.place == "after a validation" and self.pending is not None:
             die()
 
-    state_file.replace_file = snapshots.replace_file = replace_file  # type: ignore[assignment, attr-defined]  # imported
+    snapshots.replace_file = replace_snapshot  # type: ignore[attr-defined]  # imported
+    state_file.replace_file = replace_state  # type: ignore[attr-defined]  # imported
+    state_file.StateFile.write = write  # type: ignore[method-assign]
 
     if task.place == "in an event":
         write = EventWriter._write
@@ -752,10 +767,10 @@ class Torture:
         yield from finished(one)
         verdict = compare(self.reference(first), first, runs=2)
         verdict.other += str(compare(self.reference(second), second, board=False).other)
-        if "another process is training in" not in three.output:
+        if "another training is writing to" not in three.output:
             verdict.other += f" the third: {three.output[-500:]}"
         verdict.other += " ".join(one.warnings)
-        return _expect_warnings(verdict, two, "another process is writing to")
+        return _expect_warnings(verdict, two, "another training is writing to")
 
     def second_by_mistake(self, folder: Path) -> Generator[None, None, Verdict]:
         """Somebody starts the training a second time, notices it and kills that. Then the first dies, and goes on."""

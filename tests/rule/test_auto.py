@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from keras_lrplateau.rule import auto, soundness
 from keras_lrplateau.rule.auto import Config, State
+from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS
 
 NAN, INF = math.nan, math.inf
@@ -733,13 +734,42 @@ def test_diverged_before_anything_finite_goes_back_to_the_start():
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
-def test_a_training_loss_far_worse_than_before_training_has_diverged():
+def test_a_training_loss_far_worse_than_before_training_diverges_when_it_stays_so():
     state = replace(settled(), loss_before=1.0)
+    _, decision = LONG.step(state, 0.9, 1e3)
+    assert decision.kind == "best", "a better metric than ever vouches for the weights"
+    state, decision = LONG.step(state, 1.1, 1e3)
+    assert decision.kind == "hold"
+    assert LONG.finish(state).decision.restore == "best", "no later look will clear these weights"
     _, decision = LONG.step(state, 1.1, 1e3)
     assert decision.kind == "diverged"
     assert "far worse than before training" in decision.reason
-    _, decision = LONG.step(state, 0.9, 1e3)
-    assert decision.kind == "best", "a better metric than ever vouches for the weights"
+
+
+def test_weights_that_are_not_finite_are_never_kept_however_good_the_metric():
+    config = Config(mode="max", observations=1000, budget=0.0)
+    state, _ = config.step(config.start(0.1), 0.5)
+    state, decision = config.step(state, 0.99, 0.1, Evidence(is_finite=False))
+    assert (decision.kind, decision.restore, state.best) == ("diverged", "best", 0.5)
+
+
+def test_a_rate_at_which_steps_are_skipped_counts_as_broken_in_the_search():
+    state, decision = LONG.step(replace(LONG.start(1e3), loss_before=1.0), 1.0, 1.0, Evidence(skipped=1.0))
+    assert dict(state.stage.trials) == {0: INF}
+    assert told(decision) == "search 100"
+    assert "100% of the optimizer steps were skipped" in decision.reason
+
+
+def test_a_suspect_training_is_not_raised():
+    def kinds(evidence):
+        state, found = held(), set()
+        for value in take(4 * auto.WINDOW, line(1.0, -0.01)):
+            state, decision = LONG.step(state, value, None, evidence)
+            found.add(decision.kind)
+        return found
+
+    assert "raise" in kinds(None)
+    assert "raise" not in kinds(Evidence(skipped=0.9))
 
 
 def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():

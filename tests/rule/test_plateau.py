@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_lrplateau.rule import decision, plateau, soundness
+from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.plateau import Config, State
 
 NAN, INF = math.nan, math.inf
@@ -36,6 +37,16 @@ def run(config, values, rate=1.0, losses=(), loss_before=None):
 
 def timeline(config, values, **kwargs):
     return run(config, values, **kwargs)[1]
+
+
+def go_on(config, state, values):
+    """As `run`, from a state."""
+    line, decisions = [], []
+    for value in values:
+        state, decision = config.step(state, value)
+        decisions.append(decision)
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+    return state, line, decisions
 
 
 # --- cuts ------------------------------------------------------------------------------------------------------------
@@ -96,46 +107,91 @@ def test_a_cut_goes_back_to_the_best_weights_only_when_asked():
 
 # --- raises ----------------------------------------------------------------------------------------------------------
 
-
-def test_a_stall_raises_above_the_rate_of_the_last_improvement_and_a_new_best_keeps_it():
-    #         best          cut           cut             stalled         new best
-    values = [5, 5, 5, 5, 5, 5, 5, 6, 4, 4]
-    state, line, decisions = run(FULL, values)
-    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "raise 2", "2", "success 2", "2"]
-    assert decisions[6].save == "raise"
-    assert not state.in_excursion
-    assert "new best, 4" in decisions[8].reason
-
-
-def test_an_excursion_is_cut_back_and_fails_only_at_a_plateau_at_the_rate_before():
-    values = [5] * 15
-    _, line, decisions = run(FULL, values)
-    assert line[6:] == ["raise 2", "2", "cut 1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "rollback 0.25"]
-    assert decisions[-1].restore == "raise"
-
-
-def test_after_a_failure_the_next_raise_is_later_and_larger():
-    state, line, _ = run(FULL, [5] * 15)
-    assert line[-1] == "rollback 0.25"
-    later = timeline_from(FULL, state, [5] * 6)
-    assert later == ["0.25", "cut 0.125", "0.125", "cut 0.0625", "0.0625", "raise 4"]
+STALLED = [5] * 7
+"""Two fruitless cuts, and a plateau: a raise by `FULL`."""
 
 
 def timeline_from(config, state, values):
     line = []
     for value in values:
         state, decision = config.step(state, value)
-        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:.3g}")
     return line
 
 
-def test_after_a_failure_a_raise_goes_at_least_to_the_rate_training_started_with():
-    # The last improvement came late, after a cut: twice that rate is not much.
-    values = [5, 5, 5, 5, 4] + [4] * 16
-    line = timeline(replace(FULL, factor=0.1), values)
-    assert [text for text in line if text.startswith(("raise", "rollback"))] == ["raise 0.2", "rollback 0.001"]
-    line = timeline(replace(FULL, factor=0.1), values + [4] * 8)
-    assert [text for text in line if text.startswith("raise")] == ["raise 0.2", "raise 1"]
+def test_a_stall_raises_above_the_rate_of_the_last_improvement_and_comes_back_along_a_cosine():
+    state, line, decisions = run(FULL, STALLED)
+    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "raise 3"]
+    assert decisions[-1].save == "raise"
+    assert "stalled: no improvement on 5 in 2 observations, after 2 fruitless cuts" in decisions[-1].reason
+    assert timeline_from(FULL, state, [9, 9, 4, 4]) == ["2.6", "1.62", "0.653", "success 0.25"]
+
+
+def test_an_excursion_is_judged_by_its_later_half_against_the_plateau_before_it():
+    state, *_ = run(FULL, STALLED)
+    for values, kind in ([9, 9, 4, 4], "success"), ([1, 1, 6, 6], "rollback"), ([9, 9, 5, 5], "rollback"):
+        ended, _, (*_, last) = go_on(FULL, state, values)
+        assert last.kind == kind
+        assert not ended.in_excursion
+        assert "in its later half against 5 before it" in last.reason
+    assert (last.restore, last.rate) == ("raise", 0.25)
+
+
+def test_one_lucky_value_does_not_make_a_raise_succeed():
+    config = replace(FULL, patience=4, raise_after=1)
+    state, line, _ = run(config, [4, *[5, 5.4, 4.6, 5] * 2])
+    assert line[-1].startswith("raise")
+    assert config.length == 8
+    _, _, decisions = go_on(config, state, [9, 9, 9, 9, 5, 5.4, 3.8, 5.4])
+    assert decisions[-1].kind == "rollback"
+    _, _, decisions = go_on(config, state, [9, 9, 9, 9, 4.2, 4.5, 4.1, 4.4])
+    assert decisions[-1].kind == "success"
+
+
+def test_what_a_success_brings_is_the_best_only_where_it_is():
+    state, *_ = run(FULL, STALLED)
+    after, _, decisions = go_on(FULL, state, [9, 9, 4, 4])
+    assert (decisions[-1].save, after.best, after.rate_at_best) == ("candidate", 4, 0.25)
+    longer = replace(FULL, patience=4, raise_after=1)
+    state, *_ = run(longer, [5] * 9)
+    after, _, decisions = go_on(longer, state, [9, 9, 9, 9, 4, 4, 4, 5.2])
+    assert (decisions[-1].kind, decisions[-1].save, after.best) == ("success", None, 5)
+
+
+def test_nothing_is_decided_on_the_way_and_no_value_of_an_excursion_is_a_best():
+    state, *_ = run(FULL, STALLED)
+    for value in (1, 9, 1):
+        state, decision = FULL.step(state, value)
+        assert (decision.kind, decision.save, state.best, state.wait) == ("hold", None, 5, 0)
+        assert decision.touches_training, "the rate comes back"
+        assert state.in_excursion
+
+
+def test_a_raise_comes_when_the_documented_count_says_so():
+    config = Config(max_raises=1)
+    state, line, _ = run(config, [5.0] * 41)
+    assert line[-1].startswith("raise")
+    assert [text for text in line[:-1] if text.startswith("raise")] == []
+    _, line, _ = go_on(config, state, [5.0] * 20)
+    assert [text.startswith("rollback") for text in line] == [False] * 19 + [True]
+    assert config.patience_to_judge == 59
+    assert replace(config, max_raises=0).patience_to_judge is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 5), st.integers(1, 3), st.integers(0, 4))
+def test_the_patience_to_judge_is_how_long_it_takes(patience, raise_after, cooldown):
+    config = Config(patience=patience, raise_after=raise_after, cooldown=cooldown)
+    _, line, _ = run(config, [5.0] * (config.patience_to_judge + 2))
+    assert line[-1].startswith("rollback")
+
+
+@pytest.mark.parametrize(("left", "kind"), [(4, "raise"), (3, "exhausted")])
+def test_a_raise_that_the_observations_left_cannot_judge_is_not_made(left, kind):
+    _, _, decisions = run(FULL.for_length(7 + left), STALLED)
+    assert decisions[-1].kind == kind
+    if kind == "exhausted":
+        assert "the 3 observations left cannot judge a raise, which takes 4" in decisions[-1].reason
 
 
 def test_raises_are_bounded_and_then_only_cuts_are_left():
@@ -150,7 +206,7 @@ def test_raises_are_bounded_and_then_only_cuts_are_left():
 
 
 def test_no_raise_goes_above_max_lr():
-    state, line, _ = run(replace(FULL, max_lr=1.5), [5] * 7)
+    state, line, _ = run(replace(FULL, max_lr=1.5), STALLED)
     assert line[-1] == "raise 1.5"
     assert state.in_excursion
 
@@ -164,7 +220,7 @@ def test_a_stall_without_room_below_max_lr_is_exhausted():
 
 
 def test_a_plateau_at_min_lr_stalls_at_once():
-    assert timeline(replace(FULL, min_lr=0.5), [5] * 5) == ["1", "1", "cut 0.5", "0.5", "raise 2"]
+    assert timeline(replace(FULL, min_lr=0.5), [5] * 5) == ["1", "1", "cut 0.5", "0.5", "raise 3"]
 
 
 def test_a_new_best_ends_exhaustion():
@@ -177,15 +233,15 @@ def test_a_new_best_ends_exhaustion():
 
 
 def test_an_excursion_that_diverges_goes_back_to_the_raise_and_no_raise_goes_as_high_again():
-    state, line, decisions = run(FULL, [5] * 7 + [NAN])
-    assert line[-2:] == ["raise 2", "diverged 0.25"]
+    state, line, decisions = run(FULL, [*STALLED, NAN])
+    assert line[-2:] == ["raise 3", "diverged 0.25"]
     assert decisions[-1].restore == "raise"
-    assert timeline_from(FULL, state, [5] * 6)[-1] == "raise 1"  # 2 broke training: half of it at most
+    assert timeline_from(FULL, state, [5] * 6)[-1] == "raise 1"  # 3 broke training: a third of it at most
 
 
 def test_no_raise_goes_back_to_a_rate_that_diverged():
     config = replace(FULL, patience=1, raise_after=1)
-    assert timeline(config, [1.0, 0.9, NAN, 0.95, 0.95, 0.95])[-3:] == ["cut 0.015", "raise 0.5", "cut 0.25"]
+    assert timeline(config, [1.0, 0.9, NAN, 0.95, 0.95])[-3:] == ["diverged 0.03", "cut 0.015", "raise 0.333333"]
 
 
 def test_a_rate_of_zero_is_not_raised():
@@ -196,7 +252,7 @@ def test_a_rate_of_zero_is_not_raised():
 
 def test_a_raise_that_would_overflow_is_no_raise():
     config = replace(FULL, raise_factor=1e200, max_raises=5)
-    _, line, decisions = run(config, [5] * 7, rate=1e200)
+    _, line, decisions = run(config, STALLED, rate=1e200)
     assert line[-1].startswith("exhausted")
     assert all(math.isfinite(decision.rate) for decision in decisions)
 
@@ -229,8 +285,10 @@ def test_a_nan_training_loss_is_seen_behind_a_finite_metric():
     assert "training loss is nan" in decisions[1].reason
 
 
-def test_a_better_metric_than_ever_vouches_for_the_weights():
-    assert timeline(FULL, [5, 4], losses=[1.0, INF]) == ["1", "1"]
+def test_no_metric_vouches_for_a_loss_that_is_not_finite():
+    _, line, decisions = run(FULL, [5, 4], losses=[1.0, INF])
+    assert line == ["1", "diverged 0.03"]
+    assert decisions[-1].restore == "best"
 
 
 def test_the_first_metric_cannot_vouch():
@@ -239,12 +297,18 @@ def test_the_first_metric_cannot_vouch():
     assert decisions[0].restore == "start"
 
 
-def test_a_training_loss_far_worse_than_before_training_has_diverged():
-    _, line, decisions = run(FULL, [5, 4], losses=[25, 2], loss_before=2.0)
-    assert line == ["diverged 0.03", "0.03"]
-    assert decisions[0].restore == "start"
-    assert "far worse than before training (2)" in decisions[0].reason
-    assert timeline(FULL, [5, 4], losses=[19, 2], loss_before=2.0) == ["1", "1"]
+def test_a_training_loss_far_worse_than_before_training_diverges_when_it_stays_so():
+    _, line, decisions = run(FULL, [5, 5.5, 5.5], losses=[25, 22, 2], loss_before=2.0)
+    assert line == ["1", "diverged 0.03", "0.03"]
+    assert (decisions[0].save, decisions[1].restore) == ("candidate", "start")
+    expected = "22, far worse than before training (2), as it was at the last observation (25)"
+    assert expected in decisions[1].reason
+    assert timeline(FULL, [5, 5.5, 5.5], losses=[25, 2, 25], loss_before=2.0) == ["1", "1", "cut 0.5"]
+    assert timeline(FULL, [5, 5.5, 5.5], losses=[19, 19, 19], loss_before=2.0) == ["1", "1", "cut 0.5"]
+
+
+def test_a_better_metric_than_ever_vouches_for_the_weights_against_a_far_worse_loss():
+    assert timeline(FULL, [5, 4, 3], losses=[25, 25, 25], loss_before=2.0) == ["1", "1", "1"]
 
 
 @pytest.mark.parametrize("loss_before", [None, 0.0, -3.0])
@@ -261,17 +325,15 @@ def test_recoveries_in_a_row_are_bounded_and_still_end_with_sound_weights():
     assert state.exhausted
 
 
-def test_a_first_batch_that_was_no_yardstick_gives_the_first_rate_back():
-    # The training loss is no lower at the far lower rate: what was far worse was not the rate's doing.
-    state, line, decisions = run(FULL, [5] * 4, losses=[1.0, 0.9, 1.0, 1.0], loss_before=0.01)
-    assert line == ["diverged 0.03", "rollback 1", "1", "1"]
-    assert "no yardstick" in decisions[1].reason
-    assert state.best == 5
+def test_where_no_first_batch_is_known_a_loss_that_is_the_same_at_a_far_lower_rate_gives_the_rate_back():
+    _, line, decisions = run(FULL, [5] * 5, losses=[1.0, 1.0, 1.0, 1.0, 1.0], loss_before=0.01)
+    assert line == ["1", "diverged 0.03", "0.03", "rollback 1", "1"]
+    assert "no yardstick" in decisions[3].reason
 
 
 def test_a_training_loss_that_comes_down_with_the_rate_is_cut_further():
-    losses = [1e12, 1e8, 1e4, 1.0]
-    assert timeline(FULL, [5] * 4, losses=losses, loss_before=1.0)[-1] == "2.7e-05"
+    losses = [1e12, 1e12, 1e8, 1e8, 1e4, 1e4, 1.0]
+    assert timeline(FULL, [5] * 7, losses=losses, loss_before=1.0)[-1] == "2.7e-05"
 
 
 def test_without_recovery_a_nan_is_only_no_improvement():
@@ -280,45 +342,170 @@ def test_without_recovery_a_nan_is_only_no_improvement():
     assert decisions[-1].best == 4
 
 
-# --- restarts --------------------------------------------------------------------------------------------------------
+# --- looks at the weights --------------------------------------------------------------------------------------------
 
 
-def plateau_after_an_unstable_start(config=FULL):
+def looked(config, rows, rate=1.0, loss_before=None):
+    """As `run`, of rows of a value, a training loss and evidence."""
+    state = replace(config.start(rate), loss_before=loss_before)
+    line, decisions = [], []
+    for value, loss, evidence in rows:
+        state, decision = config.step(state, value, loss, evidence)
+        decisions.append(decision)
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+    return state, line, decisions
+
+
+def mean(first_loss=None, **known):
+    """What is known where the metric is a running mean over the epoch."""
+    return Evidence(first_loss=first_loss, is_validated=False, **known)
+
+
+def test_a_running_mean_makes_a_candidate_which_the_next_first_batch_makes_the_best():
+    rows = [(1.0, 1.0, mean(2.0)), (0.5, 0.5, mean(0.8)), (0.6, 0.6, mean(0.5))]
+    state, _, decisions = looked(FULL, rows, loss_before=2.0)
+    assert [(d.keep, d.save) for d in decisions] == [
+        (None, "candidate"),
+        ("candidate", "candidate"),
+        ("candidate", None),
+    ]
+    assert (state.kept.value, state.candidate) == (0.5, None)
+
+
+def test_a_candidate_whose_weights_have_exploded_is_dropped_and_the_last_sound_ones_come_back():
+    """The mean of epoch 2 is the best so far; its last step ruined the weights."""
+    rows = [(1.0, 1.0, mean(2.0)), (0.5, 0.5, mean(0.8)), (1e9, 1e9, mean(1e8)), (1e12, 1e12, mean(1e10))]
+    state, line, decisions = looked(FULL, rows, loss_before=2.0)
+    assert [d.keep for d in decisions] == [None, "candidate", None, None]
+    assert line == ["1", "1", "1", "diverged 0.03"]
+    assert decisions[-1].restore == "best"
+    assert (state.best, state.kept.value) == (1.0, 1.0), "the value of the weights that came back"
+
+
+def test_a_loss_that_rises_and_comes_down_within_the_epoch_is_not_diverged():
+    rows = [(30.0, 30.0, mean(2.0)), (25.0, 25.0, mean(1.9)), (40.0, 40.0, mean(3.0))]
+    _, line, _ = looked(FULL, rows, loss_before=2.0)
+    assert line == ["1", "1", "1"]
+
+
+def test_weights_that_are_not_finite_are_never_kept_however_good_the_metric():
+    """An accuracy is finite on weights that are NaN."""
+    accuracy = replace(FULL, mode="max")
+    nan = Evidence(is_finite=False)
+    rows = [(0.7, 0.6, Evidence(is_finite=True)), (0.96, NAN, nan), (0.97, 0.5, nan)]
+    state, line, decisions = looked(accuracy, rows)
+    assert line == ["1", "diverged 0.03", "diverged 0.0009"]
+    assert [d.save for d in decisions] == ["best", None, None]
+    assert {d.restore for d in decisions[1:]} == {"best"}
+    assert "the weights are not finite" in decisions[-1].reason
+    assert state.best == 0.7
+
+
+def test_a_loss_that_overflows_on_finite_weights_is_only_suspect():
+    fine = Evidence(is_finite=True)
+    _, line, decisions = looked(FULL, [(5.0, 1.0, fine), (4.0, INF, fine), (4.0, 1.0, fine)], loss_before=2.0)
+    assert line == ["1", "1", "1"]
+    assert [(d.save, d.keep) for d in decisions] == [("best", None), ("candidate", None), (None, "candidate")]
+
+
+def test_after_going_back_to_the_start_the_next_first_batch_is_a_better_yardstick():
+    """The first batch of all was an easy one: 0.05, where others have 1."""
+    rows = [
+        (1.0, 1.0, Evidence(0.05)),
+        (1.0, 1.0, Evidence(1.1)),
+        (1.0, 1.0, Evidence(1.0)),
+        (0.9, 0.9, Evidence(0.95)),
+    ]
+    state, line, decisions = looked(FULL, rows, loss_before=0.05)
+    assert line == ["1", "diverged 0.03", "rollback 1", "1"]
+    assert "untrained weights have a loss of 1 on another batch, so 1 was no divergence" in decisions[2].reason
+    assert state.loss_before == 1.0
+
+
+def test_a_rate_that_is_cut_after_going_back_to_the_start_never_comes_back_up_while_the_yardstick_holds():
+    """A linear regression with SGD(50): it explodes at 50 and at 1.5, and learns at 0.045."""
+    before = 4.0
+    rows = [(5e4, 5e4, mean(before)), (1e14, 1e14, mean(1e9)), (30.0, 30.0, mean(3.9)), (3e3, 3e3, mean(400.0))]
+    rows += [(3e6, 3e6, mean(1e5)), *[(x, x, mean(1.5 * x)) for x in (3.0, 1.0, 0.3, 0.1, 0.03)]]
+    state, line, decisions = looked(FULL, rows, rate=50.0, loss_before=before)
+    assert [text for text in line if " " in text] == ["diverged 1.5", "diverged 0.045"]
+    assert {d.restore for d in decisions if d.restore} == {"start"}
+    assert (state.rate, state.best) == (0.045, 0.03)
+
+
+def test_a_suspect_training_is_not_raised_and_is_cut_as_ever():
+    skipped = Evidence(skipped=0.75)
+    _, line, decisions = looked(FULL, [(5, 1.0, None)] * 6 + [(5, 1.0, skipped)] * 3)
+    assert line == ["1", "1", "cut 0.5", "0.5", "cut 0.25", "0.25", "cut 0.125", "0.125", "cut 0.0625"]
+    assert "no raise, since 75% of the optimizer steps were skipped" in decisions[6].reason
+    assert timeline(FULL, STALLED)[-1] == "raise 3", "without them"
+
+
+# --- dead networks, and restarts -------------------------------------------------------------------------------------
+
+DEAD = [300.0, 14.2, 14.1, 14.3, 14.0, *[14.1, 14.0] * 20]
+"""Losses of a network whose targets are not centred: 63 before training, far more in the first epoch, then flat."""
+
+
+def restarted(config=FULL):
     """A network that came through a loss of 5 times that before training, and then learns nothing."""
-    return run(config, [2.3] * 3, losses=[10.0, 2.3, 2.3], loss_before=2.0)
+    count = max(2 * config.patience, soundness.LONG) + 2
+    return run(config, [14.0] * count, losses=DEAD[:count], loss_before=63.0)
 
 
-def test_a_plateau_after_an_unstable_start_restarts_with_a_far_lower_rate():
-    state, line, decisions = plateau_after_an_unstable_start()
-    assert line == ["1", "1", "restart 0.03"]
-    assert decisions[-1].restore == "start"
-    assert state.best is None
-    assert state.aside is not None
-    assert state.aside.best == 2.3
-
-
-def test_a_network_that_never_gets_below_the_loss_it_rose_from_is_taken_for_dead():
-    _, line, _ = run(FULL, [2.3] * 3, losses=[2.3, 1.9, 1.9], loss_before=2.0)
+def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
+    state, line, decisions = restarted()
+    assert next(text for text in line if " " in text) == "cut 0.5", "a fruitless cut comes first"
     assert line[-1] == "restart 0.03"
-    _, line, _ = run(FULL, [2.3] * 7, losses=[2.3] + [1.7] * 6, loss_before=2.0)
-    assert line[-1] == "raise 2"
+    assert decisions[-1].restore == "start"
+    assert "rose from 63 to 300 as training began, came down to 14.1, and is flat since" in decisions[-1].reason
+    assert (state.best, state.aside.best) == (None, 14.0)
 
 
-def test_a_rate_far_too_low_is_not_taken_for_one_too_high():
-    _, line, _ = run(FULL, [2.3] * 7, losses=[2.1] + [2.0] * 6, loss_before=2.0)
-    assert line[-1] == "raise 2"
+def test_a_dead_network_is_never_raised():
+    config = replace(FULL, patience=5, raise_after=1, rollback=False)
+    _, _, decisions = run(config, [14.0] * 40, losses=DEAD[:40], loss_before=63.0)
+    kinds = {decision.kind for decision in decisions if decision.is_action}
+    assert kinds == {"cut"}
+    assert any("no raise, since the training loss rose from 63 to 300" in d.reason for d in decisions)
 
 
-def test_after_a_stable_start_a_plateau_cuts_and_a_stall_raises():
-    _, line, _ = run(FULL, [2.3] * 7, losses=[5.9] + [1.7] * 6, loss_before=2.0)
-    assert [text for text in line if " " in text] == ["cut 0.5", "cut 0.25", "raise 2"]
+def test_a_network_whose_constant_answer_is_no_better_than_no_training_needs_a_smaller_rise():
+    losses = [2.88, 2.36, 2.34, 2.34, 2.35, 2.34, 2.38, *[2.31] * 30]
+    config = replace(FULL, patience=5)
+    _, line, _ = run(config, [2.13, *[2.36] * 30], losses=losses, loss_before=2.37)
+    assert [text.split()[0] for text in line if " " in text][:3] == ["cut", "cut", "restart"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "before"),
+    [
+        ([3.0, *[1.7] * 40], 2.0),  # It rose, but came down well below, and did not rise far.
+        ([2.2, *[2.0] * 40], 2.0),  # It hardly rose.
+        ([2.0, 2.0, 2.0, 2.0, 9.0, *[2.0] * 40], 2.0),  # It rose long after the onset.
+        ([9.0, *[1.9 * 0.98**i for i in range(40)]], 2.0),  # It rose far, and learns.
+    ],
+)
+def test_what_is_not_dead_is_cut_as_by_keras(losses, before):
+    _, line, _ = run(replace(FULL, max_raises=0), [2.0] * 40, losses=losses, loss_before=before)
+    assert [text.split()[-1] for text in line] == [text.split()[-1] for text in timeline(KERAS, [2.0] * 40)]
+
+
+def test_where_keras_cuts_a_loss_that_rose_at_first_is_no_reason_for_anything_else():
+    """Adam(0.1) on twenty rows, and a loss that can only fall by a tenth."""
+    config = Config(patience=1, factor=0.1, min_delta=100.0)
+    assert timeline(config, [7.011, 0.308], rate=0.1, losses=[2.491, 5.528], loss_before=2.491) == ["0.1", "cut 0.01"]
+    losses = [0.78, 0.70] + [0.69 - 0.002 * i for i in range(22)]
+    values = [0.700, 0.690, 0.680, 0.675, 0.672, 0.670] + [0.6705] * 18
+    line = timeline(Config(), values, rate=0.01, losses=losses, loss_before=0.693)
+    assert [text for text in line if " " in text] == ["cut 0.001"]
 
 
 def test_a_restart_succeeds_when_it_beats_what_was_put_aside():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     kinds, saves = [], []
-    for value in (3.0, 2.5, 2.2):
-        state, decision = FULL.step(state, value, 2.0)
+    for value in (30.0, 20.0, 10.0):
+        state, decision = FULL.step(state, value, value)
         kinds.append(decision.kind)
         saves.append(decision.save)
     assert kinds == ["best", "best", "success"]
@@ -326,96 +513,81 @@ def test_a_restart_succeeds_when_it_beats_what_was_put_aside():
     assert state.aside is None
 
 
-def test_a_restart_that_is_unstable_again_restarts_again_at_the_first_plateau():
-    state, *_ = plateau_after_an_unstable_start()
-    line = []
-    for _ in range(3):
-        state, decision = FULL.step(state, 2.4, 10.0)
-        line.append(f"{decision.kind} {decision.rate:g}")
-    assert line == ["best 0.03", "hold 0.03", "restart 0.0009"]
-    assert state.aside.best == 2.3
+def test_a_restart_whose_best_is_a_running_mean_succeeds_when_a_look_agrees():
+    state, *_ = restarted()
+    state, decision = FULL.step(state, 10.0, 10.0, mean(63.0))
+    assert (decision.kind, decision.save, state.status) == ("best", "candidate", "in restart")
+    state, decision = FULL.step(state, 11.0, 11.0, mean(9.0))
+    assert (decision.kind, decision.keep, state.status) == ("success", "candidate", "holding")
 
 
 def test_a_restart_that_stalls_without_a_new_best_is_taken_back_for_good():
-    state, *_ = plateau_after_an_unstable_start()
-    line, restores = [], []
-    for _ in range(9):
-        state, decision = FULL.step(state, 2.4, 2.0)
-        line.append(f"{decision.kind} {decision.rate:g}")
-        restores.append(decision.restore)
-    assert line[:6] == ["best 0.03", "hold 0.03", "cut 0.015", "hold 0.015", "cut 0.0075", "hold 0.0075"]
-    assert line[6:] == ["rollback 1", "hold 1", "cut 0.5"]  # and not over again
-    assert restores[6] == "best"
-    assert state.best == 2.3
-
-
-def test_a_restart_below_the_rate_that_diverged_is_cut_from_that_rate():
-    values, losses = [5, 5, NAN, 6, 6], [8.0, 2.0, 2.0, 2.0, 2.0]
-    _, line, _ = run(FULL, values, losses=losses, loss_before=1.0)
-    assert line[2:] == ["diverged 0.03", "0.03", "restart 0.03"]
+    state, *_ = restarted()
+    state, line, decisions = go_on(FULL, state, [20.0] * 60)
+    first = next(i for i, text in enumerate(line) if text.startswith("rollback"))
+    assert [text for text in line[:first] if " " in text] == ["cut 0.015", "cut 0.0075"]
+    assert decisions[first].restore == "best"
+    assert decisions[first].best == 14.0
+    assert not [text for text in line[first:] if text.startswith("restart")]
 
 
 def test_giving_up_brings_back_what_was_put_aside():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     for _ in range(soundness.MAX_RECOVERIES):
         state, decision = FULL.step(state, NAN)
-    assert (decision.kind, decision.restore, state.best) == ("rollback", "best", 2.3)
+    assert (decision.kind, decision.restore, state.best) == ("rollback", "best", 14.0)
 
 
 def test_a_rate_that_diverged_in_a_restart_is_not_raised_to_when_that_is_taken_back():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     state, _ = FULL.step(state, NAN)
     state, decision = FULL.finish(state)
     assert decision.kind == "rollback"
     assert state.rate_too_high == 0.03
 
 
-def test_a_first_batch_that_was_no_yardstick_gives_back_the_rate_from_before_not_the_first_one():
-    values, losses = [5, 5, 5, 6, 6], [1.0, 1.0, 1.0, 30.0, 20.0]
-    _, line, _ = run(FULL, values, losses=losses, loss_before=1.0)
-    assert line == ["1", "1", "cut 0.5", "diverged 0.015", "rollback 0.5"]
-
-
 def test_a_divergence_after_a_restart_goes_back_to_the_start():
-    state, *_ = plateau_after_an_unstable_start()
-    state, _ = FULL.step(state, 3.0, 2.0)
-    _, decision = FULL.step(state, NAN, 2.0)
+    state, *_ = restarted()
+    state, _ = FULL.step(state, 30.0, 30.0)
+    _, decision = FULL.step(state, NAN, 30.0)
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
 def test_the_snapshot_of_the_start_is_kept_only_while_a_restart_is_possible():
-    def kept(**kwargs):
-        state, *_ = run(FULL, [5, 4], **kwargs)
+    def kept(losses, **kwargs):
+        state, *_ = run(FULL, [5 - i for i in range(len(losses))], losses=losses, **kwargs)
         return FULL.needed_snapshots(state)
 
-    assert kept(loss_before=2.0) == {"start", "best"}
-    assert kept(loss_before=None) == {"best"}
+    assert kept([2.0, 1.9], loss_before=2.0) == {"start", "best"}
+    assert kept([2.0, 1.9, 1.8], loss_before=2.0) == {"best"}
+    assert kept([2.0, 1.9], loss_before=None) == {"best"}
 
 
 def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
     config = replace(FULL, rollback=False)
-    _, line, decisions = plateau_after_an_unstable_start(config)
-    assert line[-1] == "cut 0.5"
-    _, line, more = run(config, [5] * 15 + [NAN])
+    _, line, decisions = restarted(config)
+    assert {text.split()[0] for text in line if " " in text} == {"cut"}
+    _, line, more = run(config, [*STALLED, 5, 5, 5, 5, NAN])
     assert {"rollback 0.25", "diverged 0.0075"} <= set(line)
-    assert {d.save for d in decisions + more} == {d.restore for d in decisions + more} == {None}
+    everything = decisions + more
+    assert {d.save for d in everything} == {d.restore for d in everything} == {d.keep for d in everything} == {None}
 
 
 # --- the end, and others' changes ------------------------------------------------------------------------------------
 
 
 def test_an_excursion_still_open_at_the_end_is_taken_back():
-    state, line, _ = run(FULL, [5] * 9)
-    assert line[-1] == "cut 1"
+    state, *_ = run(FULL, [*STALLED, 1, 1])
+    assert state.in_excursion
     _, decision = FULL.finish(state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "raise", 0.25)
 
 
 def test_a_restart_still_open_at_the_end_is_taken_back():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     after, decision = FULL.finish(state)
-    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 1.0)
-    assert after.best == 2.3
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", state.aside.rate)
+    assert after.best == 14.0
 
 
 def test_nothing_open_at_the_end_changes_nothing():
@@ -432,10 +604,10 @@ def test_a_rate_set_by_others_is_gone_on_from():
 
 
 def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
-    state, line, _ = run(FULL, [5] * 7)
-    assert line[-1] == "raise 2"
+    state, line, _ = run(FULL, STALLED)
+    assert line[-1] == "raise 3"
     state, _ = FULL.override(state, 0.001)
-    assert timeline_from(FULL, state, [5, 5])[-1] == "rollback 0.001"
+    assert timeline_from(FULL, state, [5] * 4) == ["0.001", "0.001", "0.001", "rollback 0.001"]
 
 
 # --- what a decision tells of its plateau ----------------------------------------------------------------------------
@@ -473,21 +645,18 @@ def test_a_nan_that_is_not_recovered_from_is_of_the_plateau():
     assert plateaus(decisions) == [("cut", 1, 2), ("cut", 4, 5)]
 
 
-def test_each_cut_of_an_excursion_and_its_rollback_tell_their_own_plateau():
-    _, line, decisions = run(FULL, [5] * 15)
-    kinds = ["cut", "cut", "raise", "cut", "cut", "cut", "rollback"]
-    assert [text.split()[0] for text in line if " " in text] == kinds
-    assert plateaus(decisions) == [(kind, 2 * i + 2, 2 * i + 3) for i, kind in enumerate(kinds)]
+def test_a_raise_tells_its_plateau_and_its_rollback_has_none():
+    _, line, decisions = run(FULL, [5] * 13)
+    assert [text.split()[0] for text in line if " " in text] == ["cut", "cut", "raise", "rollback", "cut"]
+    assert plateaus(decisions) == [("cut", 2, 3), ("cut", 4, 5), ("raise", 6, 7), ("cut", 12, 13)]
 
 
 def test_a_restart_tells_the_plateau_before_it_and_its_rollback_the_one_after_it():
-    state, _, decisions = plateau_after_an_unstable_start()
-    assert plateaus(decisions) == [("restart", 2, 3)]
-    later = []
-    for _ in range(7):
-        state, decision = FULL.step(state, 2.4, 2.0)
-        later.append(decision)
-    assert plateaus(later) == [("cut", 5, 6), ("cut", 7, 8), ("rollback", 9, 10)]
+    state, _, decisions = restarted()
+    (kind, since, observation) = plateaus(decisions)[-1]
+    assert (kind, observation - since) == ("restart", 1)
+    _, _, later = go_on(FULL, state, [20.0] * 7)
+    assert [(kind, at - since) for kind, since, at in plateaus(later)] == [("cut", 1), ("cut", 1), ("rollback", 1)]
 
 
 def test_exhaustion_at_a_stall_tells_its_plateau_and_after_many_recoveries_there_was_none():
@@ -499,16 +668,14 @@ def test_exhaustion_at_a_stall_tells_its_plateau_and_after_many_recoveries_there
 
 
 def test_a_decision_that_no_plateau_caused_tells_of_none():
-    #         best          cut           cut             stalled   success    diverged
-    values = [5, 5, 5, 5, 5, 5, 5, 6, 4, NAN]
-    state, line, decisions = run(FULL, values)
+    state, line, decisions = run(FULL, [*STALLED, 6, 6, 4, 4, NAN])
     assert [text.split()[0] for text in line if " " in text] == ["cut", "cut", "raise", "success", "diverged"]
-    assert [decision.since for decision in decisions] == [None, None, 2, None, 4, None, 6, None, None, None]
+    assert [decision.since for decision in decisions] == [None, None, 2, None, 4, None, 6, *[None] * 5]
     assert FULL.override(state, 0.5).decision.since is None
     state, line, _ = run(FULL, [5] * 8)
     ended = FULL.finish(state).decision
     assert (ended.kind, ended.since) == ("rollback", None)
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     ended = FULL.finish(state).decision
     assert (ended.kind, ended.since) == ("rollback", None)
 
@@ -553,13 +720,13 @@ def statuses(config, values, **kwargs):
 
 def test_the_status_is_holding_but_for_excursions():
     assert FULL.start(1.0).status == "holding"
-    state, line = statuses(FULL, [5] * 15)
+    _, line = statuses(FULL, [5] * 11)
     held, raised = "holding", "in excursion"
     assert line[:7] == [held, held, f"cut {held}", held, f"cut {held}", held, f"raise {raised}"]
-    assert line[7:] == [raised, f"cut {raised}"] * 3 + [raised, f"rollback {held}"]
-    _, line = statuses(FULL, [5] * 7 + [4])
-    assert line[-2:] == [f"raise {raised}", f"success {held}"]
-    _, line = statuses(FULL, [5] * 7 + [NAN])
+    assert line[7:] == [raised, raised, raised, f"rollback {held}"]
+    _, line = statuses(FULL, [*STALLED, 4, 4, 4, 4])
+    assert line[-2:] == [raised, f"success {held}"]
+    _, line = statuses(FULL, [*STALLED, NAN])
     assert line[-2:] == [f"raise {raised}", f"diverged {held}"]
     state, _ = statuses(FULL, [5] * 8)
     assert state.status == raised
@@ -568,17 +735,13 @@ def test_the_status_is_holding_but_for_excursions():
 
 
 def test_the_status_is_in_restart_until_it_has_succeeded_or_is_taken_back():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     assert state.status == "in restart"
     assert FULL.finish(state).state.status == "holding"
-    better, _ = FULL.step(state, 3.0, 2.0)
+    better, _ = FULL.step(state, 30.0, 30.0)
     assert better.status == "in restart", "it has not beaten what was put aside"
-    better, decision = FULL.step(better, 2.2, 2.0)
+    better, decision = FULL.step(better, 10.0, 10.0)
     assert (decision.kind, better.status) == ("success", "holding")
-    for _ in range(7):
-        assert state.status == "in restart"
-        state, decision = FULL.step(state, 2.4, 2.0)
-    assert (decision.kind, state.status) == ("rollback", "holding")
 
 
 def test_the_status_is_exhausted_until_a_new_best_or_another_rate():
@@ -594,7 +757,7 @@ def test_the_status_is_exhausted_until_a_new_best_or_another_rate():
 
 
 def test_a_state_survives_json():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     assert state.aside is not None
     assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
@@ -638,22 +801,23 @@ def test_what_is_no_object_is_no_state(data):
         {"wait": 4},
         {"cuts": 4},
         {"raises": 4},
-        {"recoveries": 4},
-        {"rate_before_raise": 0.5},
-        {"failed_raises": 1},
-        {"failed_raises": 1, "raises": 1, "rate_before_raise": 0.5},
+        {"recovery": {"count": 4, "rate_before": 1.0, "far_worse": None, "is_at_start": False}},
+        {"best": None},
+        {"excursion": plateau.Excursion(3.0, 1.0, 4, plateau.Level())},
+        {"excursion": plateau.Excursion(3.0, 1.0, 4, plateau.Level(), done=4), "raises": 1},
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(change):
     state, *_ = run(FULL, [5, 5, 5])
+    plain = {name: dataclasses.asdict(value) if name == "excursion" else value for name, value in change.items()}
     with pytest.raises(ValueError, match="contradicts itself"):
-        State.from_dict(state.to_dict() | change)
+        State.from_dict(state.to_dict() | plain)
 
 
 def test_only_a_state_that_a_restart_put_aside_is_taken_for_one():
-    data = plateau_after_an_unstable_start()[0].to_dict()
+    data = restarted()[0].to_dict()
     assert State.from_dict(data).status == "in restart"
-    damages = ({"best": None}, {"raises": 1}, {"rate": NAN}, {"version": 1}, {"aside": data["aside"]})
+    damages = ({"kept": None}, {"raises": 1}, {"rate": NAN}, {"version": 1}, {"aside": data["aside"]})
     for damage in damages:
         with pytest.raises(ValueError, match=r"state|must be"):
             State.from_dict(data | {"aside": data["aside"] | damage})
@@ -662,7 +826,7 @@ def test_only_a_state_that_a_restart_put_aside_is_taken_for_one():
 
 
 def test_a_chain_of_states_put_aside_is_refused_however_long_it_is():
-    inner = plateau_after_an_unstable_start()[0].to_dict()
+    inner = restarted()[0].to_dict()
     del inner["version"]
     chain = inner
     for _ in range(5000):
@@ -675,7 +839,7 @@ def test_a_chain_of_states_put_aside_is_refused_however_long_it_is():
 
 
 def test_a_state_with_more_raises_than_the_configuration_now_allows_makes_no_more():
-    state, line, _ = run(FULL, [5] * 15)
+    state, line, _ = run(FULL, [5] * 11)
     assert (state.raises, line[-1]) == (1, "rollback 0.25")
     line = timeline_from(replace(FULL, max_raises=0), state, [5] * 20)
     assert not [text for text in line if text.startswith("raise")]
@@ -684,29 +848,29 @@ def test_a_state_with_more_raises_than_the_configuration_now_allows_makes_no_mor
     assert not [text for text in line if text.startswith("raise")]
 
 
-def test_a_damaged_start_is_not_restarted_from_once_recovery_is_off():
-    state, line, _ = run(FULL, [2.3] * 2, losses=[10.0, 2.3], loss_before=2.0)
-    assert line == ["1", "1"]
-    assert FULL.step(state, 2.3, 2.3).decision.kind == "restart"
+def test_a_dead_network_is_not_restarted_once_recovery_is_off():
+    count = soundness.LONG + 1
+    state, *_ = run(FULL, [14.0] * count, losses=DEAD[:count], loss_before=63.0)
+    assert FULL.step(state, 14.0, 14.0).decision.kind == "restart"
     off = replace(FULL, recover=False)
     assert "start" not in off.needed_snapshots(state)
-    assert off.step(state, 2.3, 2.3).decision.kind == "cut"
+    assert off.step(state, 14.0, 14.0).decision.kind != "restart"
 
 
 def test_what_was_put_aside_comes_back_also_once_recovery_or_rollback_is_off():
-    state, *_ = plateau_after_an_unstable_start()
+    state, *_ = restarted()
     for change, needed, restore in ({"recover": False}, {"best"}, "best"), ({"rollback": False}, set(), None):
         config = replace(FULL, **change)
         assert config.needed_snapshots(state) == needed
         _, decision = config.finish(state)
-        assert (decision.kind, decision.restore, decision.best) == ("rollback", restore, 2.3)
+        assert (decision.kind, decision.restore, decision.best) == ("rollback", restore, 14.0)
 
 
 def test_without_any_best_the_start_is_needed_also_after_a_raise():
     """Without recovery a training may raise before any finite metric. With it on again it goes back to the start."""
     off = replace(FULL, recover=False, raise_after=1)
     state, line, _ = run(off, [NAN] * 4)
-    assert line[-1] == "raise 2"
+    assert line[-1] == "raise 3"
     state, _ = off.finish(state)
     assert "start" in FULL.needed_snapshots(state)
     assert FULL.step(state, NAN).decision.restore == "start"
@@ -774,7 +938,7 @@ def test_integers_and_numpy_numbers_are_kept_as_python_floats():
     numbers = [config.min_lr, config.max_lr, config.raise_factor, config.factor, config.min_delta]
     assert list(map(type, numbers)) == [float] * 5
     _, line, decisions = run(replace(config, patience=1, raise_after=1, max_lr=2), [5] * 4)
-    assert line == ["1", "cut 0.5", "raise 2", "cut 1"]
+    assert line[:3] == ["1", "cut 0.5", "raise 2"]
     assert type(decisions[2].rate) is float, "as it is after it was stored"
 
 
@@ -840,12 +1004,15 @@ def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(conf
         assert state.best is None or math.isfinite(state.best)
         assert decision.rate == state.rate
         assert bool(decision.reason) == decision.is_action
+        if decision.keep is not None:
+            assert "candidate" in stored
+            stored = stored - {"candidate"} | {"best"}
+        if decision.save is not None:
+            stored.add(decision.save)
         if decision.restore is not None:
             assert decision.restore in stored
         stored &= config.needed_snapshots(state)
-        if decision.save is not None:
-            stored.add(decision.save)
-        assert len(stored) <= 2
+        assert len(stored) <= 3
         assert config.needed_snapshots(state) <= stored
         raises += decision.kind == "raise"
         if decision.kind == "raise" and state.rate_too_high is not None and not overridden:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import shutil
 import subprocess
 import sys
 import types
@@ -13,7 +14,12 @@ import pytest
 from conftest import fit, make_curve, make_decision, make_record, make_run, scripted, tiny_model
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, event_accumulator, plugin_event_multiplexer
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins import base_plugin
+from tensorboard.summary.writer.record_writer import RecordWriter
 from werkzeug.test import Client, TestResponse
 
 import keras_lrplateau
@@ -28,6 +34,7 @@ from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.settings import rule_settings
 from keras_lrplateau.tensorboard import plugin, whatif
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
+from keras_lrplateau.views import picture
 from keras_lrplateau.views.figure import COLORS
 
 ROOT = Path(keras_lrplateau.__file__).parents[1]
@@ -154,6 +161,124 @@ def test_the_tab_appears_only_with_our_data(tab: Client, tmp_path: Path) -> None
     assert listed(tab)["enabled"] is True
     assert listed(tab)["tab_name"] == "LR Plateau"
     assert listed(client(tmp_path))["enabled"] is False
+
+
+class CountingProvider:
+    """A data provider that counts the runs that are read, by the method that reads them."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self.read: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._provider, name)
+        if not name.startswith("read_"):
+            return method
+
+        def counted(*arguments: Any, run_tag_filter: Any, **others: Any) -> Any:
+            self.read[name] = self.read.get(name, 0) + len(run_tag_filter.runs)
+            return method(*arguments, run_tag_filter=run_tag_filter, **others)
+
+        return counted
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 0.0])
+def test_of_many_runs_only_those_that_have_changed_are_read_again(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "READING", seconds)
+    for number in range(30):
+        write_run(tmp_path / f"run{number}" / "lr_plateau", decided(0))
+
+    malformed(tmp_path / "worse" / "lr_plateau")
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={PLUGIN_NAME: 0})
+    provider = CountingProvider(data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path)))
+    loaded = Loader().load(base_plugin.TBContext(data_provider=provider))
+    tab = Client(application.TensorBoardWSGI([loaded], data_provider=provider))
+
+    def reload() -> dict[str, int]:
+        provider.read.clear()
+        multiplexer.AddRunsFromDirectory(str(tmp_path))
+        multiplexer.Reload()
+        return {name: run["summary"]["epochs"] for name, run in runs_of(get(tab, "runs")).items() if run["summary"]}
+
+    first = reload()
+    assert set(first.values()) == {4}
+    assert len(first) == 30
+    if seconds == 0.0:
+        assert provider.read["read_scalars"] == 1, "at least one is read whole"
+        assert provider.read["read_last_scalars"] == 29
+        for _ in range(30):
+            assert reload() == first
+            assert sum(provider.read.values()) <= 3, "and each request reads on"
+    assert reload() == first
+    assert provider.read == {}, "nothing has changed"
+    write_run(tmp_path / "run7" / "lr_plateau", decided(5), epochs=6)
+    assert reload() == first | {"run7/lr_plateau": 6}
+    assert provider.read == {"read_tensors": 1, "read_scalars": 1}
+    shutil.rmtree(tmp_path / "run8")
+    write_run(tmp_path / "new" / "lr_plateau", decided(0))
+    assert reload()["new/lr_plateau"] == 4
+
+
+# --- malformed runs --------------------------------------------------------------------------------------------------
+
+
+def malformed(run_dir: Path, *, texts: tuple[bytes, ...] = (), steps: range = range(4), time: float = 1e9) -> None:
+    """A run with a record that is a tensor of these texts in one place, and with scalars at these steps."""
+    writer = EventWriter(run_dir, 0)
+    writer.record(decided(0, "cut"))
+    for step in steps:
+        writer.scalars(step, {"val_loss": 1.0, "loss": 1.0, "learning_rate": 0.1}, time)
+    writer.close()
+    if len(texts) != 1:
+        tensor = TensorProto(dtype=DT_STRING, string_val=texts)
+        value = Summary.Value(tag=tags.TAG, tensor=tensor, metadata=tags.summary_metadata())
+        event = Event(wall_time=time, step=3, summary=Summary(value=[value]))
+        with open(writer.path, "ab") as file:
+            RecordWriter(file).write(event.SerializeToString())
+
+
+def test_malformed_runs_are_listed_with_their_reasons_and_no_request_fails(tmp_path: Path) -> None:
+    write_run(tmp_path / "good" / "lr_plateau", decided(0), decided(2, "cut"))
+    malformed(tmp_path / "empty tensor" / "lr_plateau")
+    malformed(tmp_path / "two texts" / "lr_plateau", texts=(b"{}", b"{}"))
+    malformed(tmp_path / "negative steps" / "lr_plateau", texts=(b"",), steps=range(-3, 2))
+    malformed(tmp_path / "large steps" / "lr_plateau", texts=(b"",), steps=range(2**62, 2**62 + 2))
+    for time in (1e18, -1e300, 0.0):
+        malformed(tmp_path / f"time {time}" / "lr_plateau", texts=(b"",), time=time)
+    tab = client(tmp_path)
+    runs = runs_of(get(tab, "runs"))
+    errors = {name.partition("/")[0]: run["error"] for name, run in runs.items() if run["error"]}
+    assert errors.keys() == {"empty tensor", "two texts", "negative steps", "large steps"}
+    assert all("cannot be read" in error for error in errors.values())
+    assert runs["good/lr_plateau"]["summary"]["epochs"] == 4
+    for axis in ("epoch", "step", "time"):
+        for name in runs:
+            answer = strictly(get(tab, "figure", run=[name, "good/lr_plateau"], axis=axis))
+            shown = {run["name"]: run for run in answer["runs"]}
+            assert shown["good/lr_plateau"]["error"] is None
+            assert shown["good/lr_plateau"]["rows"]
+            assert answer["figure"]["data"]
+            response = get(tab, "whatif", run=name, axis=axis)
+            assert response.status_code in (200, 400)
+            assert strictly(response).keys() & {"error", "figure"}
+
+
+def test_a_run_without_wall_times_is_shown_on_the_other_axes_and_claims_no_time(tmp_path: Path) -> None:
+    write_run(tmp_path / "good" / "lr_plateau", decided(0))
+    writer = EventWriter(tmp_path / "timeless" / "lr_plateau", 0)
+    writer.record(make_record(0, start=0.0))
+    writer.scalars(0, {"val_loss": 1.0}, 0.0)
+    writer.close()
+    tab = client(tmp_path)
+    assert runs_of(get(tab, "runs"))["timeless/lr_plateau"]["summary"]["time"] is None
+    names = ["timeless/lr_plateau", "good/lr_plateau"]
+    for axis, error in (("epoch", None), ("step", None), ("time", "cannot be shown by time: none was recorded")):
+        timeless, good = strictly(get(tab, "figure", run=names, axis=axis))["runs"]
+        assert good["error"] is None
+        assert timeless["error"] is error is None or error in timeless["error"]
+    assert "cannot be shown by time" in get(tab, "whatif", run=names[0], axis="time").text
 
 
 # --- the figure ------------------------------------------------------------------------------------------------------
@@ -555,6 +680,26 @@ def test_what_a_replay_cannot_know_is_said() -> None:
     assert "something else had a part in it" in whatif.answer(unlike, {"patience": 10.0}, {}).caveat
     assert "something else had a part in it" not in whatif.answer(unlike, {"patience": 10.0}, {"patience": "9"}).caveat
     assert auto.Config.budget == whatif.answer(unlike, {"budget": 0.25}, {}).settings["budget"]
+
+
+def test_rows_and_marks_are_bounded_and_what_is_left_out_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "MOST_ROWS", 4)
+    monkeypatch.setattr(picture, "MOST_MARKS", 6)
+    for name in ("a", "b"):
+        write_run(tmp_path / name / "lr_plateau", *(decided(epoch, "cut") for epoch in range(7)), epochs=7)
+    tab = client(tmp_path)
+    names = ["a/lr_plateau", "b/lr_plateau"]
+    for asked, listed, marked in ((names[:1], [4, 5, 6, 7], 6), (names, [6, 7], 3)):
+        answer = strictly(get(tab, "figure", run=asked))
+        for run in answer["runs"]:
+            assert [row["epoch"] for row in run["rows"]] == listed
+            assert run["counts"] == {"cut": 7}
+        traces = [each for each in answer["figure"]["data"] if each["mode"] == "markers" and each["x"] != [None]]
+        assert {len(trace["x"]) for trace in traces} == {marked}
+        title = answer["figure"]["layout"]["xaxis"]["title"]["text"]
+        assert title == f"epoch · marked: the latest 6 of {7 * len(asked)} decisions"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from dataclasses import replace
+from time import process_time
 from typing import get_args
 
 import pytest
@@ -23,6 +24,7 @@ from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import picture
 from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
 from keras_lrplateau.views.picture import MOST_POINTS, thinned
+from keras_lrplateau.views.tables import rows, summary
 
 NAN, INF = math.nan, math.inf
 
@@ -995,3 +997,89 @@ def test_a_training_recorded_by_its_steps_has_steps_on_the_axis_and_no_epochs():
         assert picture["layout"]["xaxis"]["title"]["text"] == title
         assert lines(picture)["as trained · val_loss"]["x"] == [100, 200, 300]
         assert "epoch" not in json.dumps(picture["data"])
+
+
+# --- what costs ------------------------------------------------------------------------------------------------------
+
+
+def long_training(size, within=1):
+    """A training of so many epochs with decisions in each."""
+    epochs = list(range(size))
+    times = [time_of(epoch) for epoch in epochs]
+    values = [1.0 + 1 / (epoch + 1) for epoch in epochs]
+    curves = {name: Curve(epochs, values, times) for name in ("loss", "val_loss", "learning_rate")}
+    records = [
+        Record(
+            epoch,
+            tuple(
+                make_decision("cut", epoch, 0.1, 0.05, since_epoch=epoch, step=10 * epoch + at + 1)
+                for at in range(within)
+            ),
+            "holding",
+            10 * (epoch + 1),
+            "val_loss",
+            "min",
+            "learning rate",
+            Observation(0, 1.0),
+            time_of(epoch),
+        )
+        for epoch in epochs
+    ]
+    return Run("run1/lr_plateau", curves, records)
+
+
+def work(action):
+    """How many calls of Python functions something takes."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("quantity", ["learning rate", "multiplier of the schedule"])
+@pytest.mark.parametrize("within", [1, 4])
+def test_the_work_grows_as_the_training_does(axis, quantity, within):
+    costs = []
+    for size in (100, 400):
+        run = long_training(size, within)
+        run.records = [replace(record, quantity=quantity) for record in run.records]
+        costs.append(work(lambda run=run: (draw([run], axis), summary(run), rows(run, axis))))
+    assert costs[1] < 5 * costs[0]
+
+
+def test_ten_thousand_decisions_and_a_hundred_thousand_epochs_are_drawn_in_two_seconds():
+    many, lengthy = long_training(10_000), long_training(100_000)
+    lengthy.records = [replace(record, decisions=()) for record in lengthy.records]
+    for run, axis in itertools.product((many, lengthy), AXES):
+        began = process_time()
+        draw([run], axis)
+        assert process_time() - began < 2
+
+
+def test_the_latest_of_many_decisions_are_marked_and_the_latest_of_many_plateaus_are_shaded(monkeypatch):
+    monkeypatch.setattr(picture, "MOST_MARKS", 3)
+    monkeypatch.setattr(picture, "MOST_SHADES", 2)
+    figure = draw([long_training(6)])
+    assert [x for _, x, _, _ in marks(figure)] == pytest.approx([3.1, 4.1, 5.1])
+    assert len(shapes(figure, "plateau")) == 2
+    note = figure["layout"]["xaxis"]["title"]["text"]
+    assert note == "epoch · marked: the latest 3 of 6 decisions, shaded: the latest 2 stretches"
+    monkeypatch.undo()
+    assert draw([long_training(6)])["layout"]["xaxis"]["title"]["text"] == "epoch"
+
+
+def test_a_point_of_a_line_lists_a_few_decisions():
+    decisions = [make_decision("cut", 1, 0.1, 0.05) for _ in range(20)]
+    figure = draw([make_run({"val_loss": [1.0, 2.0]}, *decisions)])
+    (text,) = (text for text in lines(figure)["val_loss (monitor)"]["text"] if text)
+    assert text.count("<b>cut</b>") == 8
+    assert "and 12 further decisions" in text

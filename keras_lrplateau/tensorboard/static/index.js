@@ -127,6 +127,7 @@ function build() {
           table([]),
           make("p", { id: "none", hidden: true }, "No decision yet."),
           make("button", { id: "more", type: "button", hidden: true, onclick: showAllRows }),
+          make("p", { id: "rest", className: "note", hidden: true }),
         ),
       ),
     ),
@@ -500,7 +501,7 @@ function card({ name, summary, counts }) {
     make("h1", {}, name),
     statusBadge(summary),
     make("span", { className: "note" }, STATUSES[summary.status] ?? ""),
-    make("span", { className: "updated note" }, "Updated ", timeOf(summary, "medium")),
+    make("span", { className: "updated note" }, ...(summary.time ? ["Updated ", timeOf(summary, "medium")] : [])),
     make(
       "dl",
       {},
@@ -545,6 +546,7 @@ function runLabel(name) {
 }
 
 function timeOf({ time }, style) {
+  if (!time) return "–";
   const date = new Date(1000 * time);
   const text = date.toLocaleString(undefined, { dateStyle: style, timeStyle: style });
   return make("time", { dateTime: date.toISOString() }, text);
@@ -572,7 +574,13 @@ function showRows() {
   syncChildren(shownTable.tBodies[0], few, (row) => row.key, decisionRow);
   page.none.hidden = all.length > 0;
   page.more.hidden = few.length === all.length;
-  page.more.textContent = `Show all ${all.length.toLocaleString()} decisions`;
+  const decided = runs.flatMap(({ counts }) => Object.values(counts)).reduce((sum, count) => sum + count, 0);
+  const isAll = decided === all.length;
+  page.more.textContent = `Show ${isAll ? "all" : "the latest"} ${all.length.toLocaleString()} decisions`;
+  page.rest.hidden = isAll;
+  page.rest.textContent =
+    `Of ${decided.toLocaleString()} decisions, the latest ${all.length.toLocaleString()} are listed; ` +
+    "keras-lrplateau report lists all of them.";
 }
 
 /** A row with a key that says all that it shows. Where to zoom to is not in it, and changes as training goes on. */

@@ -1,0 +1,325 @@
+"""From a table with rows of several kinds to tables in which every row means the same.
+
+Rows may be of several trainings (a column with the fold, the run or the seed), of several kinds of data (a column that
+says train or validation), or of one metric each (a column with its name). Where a column of texts tells rows apart and
+nothing says how, the table is refused: mixed rows look like a curve and are none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from keras_lrplateau.recordings.cells import Cells
+from keras_lrplateau.recordings.names import (
+    EPOCH,
+    GROUPS,
+    INDEX,
+    METRIC_NAMES,
+    SPLITS,
+    STEP,
+    TIME,
+    VALUES,
+    direction,
+    is_held_out,
+    is_rate,
+    listed,
+    plain,
+)
+from keras_lrplateau.recordings.recording import CurveError
+from keras_lrplateau.recordings.table import Table
+
+
+def untangled(table: Table) -> list[Table]:
+    """The tables of the trainings in a table, with a row for each moment and a column for each metric.
+
+    Raises:
+        CurveError: The rows are results of whole trainings, or a column of texts tells them apart and nothing says how.
+    """
+    _count_alike(table)
+    return [_widened(part) for part in _trainings(table)]
+
+
+# --- several trainings -----------------------------------------------------------------------------------------------
+
+
+def _trainings(table: Table) -> list[Table]:
+    """The rows of each training, by the columns that tell trainings apart."""
+    cells = {name: _shown(values) for name, values in (*table.columns.items(), *table.texts.items())}
+    names = [name for name in cells if plain(name) in GROUPS and len(set(cells[name])) > 1]
+    if not names:
+        return [table]
+    keys = list(zip(*(cells[name] for name in names), strict=True))
+    found = list(dict.fromkeys(keys))
+    if len(found) == len(keys):
+        counter = table.find((*EPOCH, *STEP))
+        if counter is not None and _is_rising(table.columns[counter]):
+            return [table]  # One training, which counts its parts.
+        raise CurveError(
+            f"{table.path}: {listed(names)}: a row for each, so these are the results of whole trainings and no curve; "
+            "give a file with a row for each epoch"
+        )
+    note = f"Read as {len(found)} trainings, which {listed(names)} tells apart."
+    rows: dict[Any, list[int]] = {key: [] for key in found}
+    for row, key in enumerate(keys):
+        rows[key].append(row)
+    parts = []
+    for key in found:
+        part = _at(table, rows[key])
+        part.name = f"{table.name} ({', '.join(f'{name}={cell}' for name, cell in zip(names, key, strict=True))})"
+        part.notes.insert(0, note)
+        for name in names:
+            part.columns.pop(name, None)
+            part.texts.pop(name, None)
+        parts.append(part)
+    return parts
+
+
+def _shown(cells: Sequence[Any]) -> list[str]:
+    """The cells as texts; 1.0 is 1."""
+    return ["" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell).strip() for cell in cells]
+
+
+def _at(table: Table, rows: Sequence[int]) -> Table:
+    """The table of these rows."""
+    place = {row: at for at, row in enumerate(rows)}
+    return replace(
+        table,
+        columns={name: [values[row] for row in rows] for name, values in table.columns.items()},
+        texts={name: [cells[row] for row in rows] for name, cells in table.texts.items()},
+        lines=[table.lines[row] for row in rows] if table.lines else (),
+        notes=list(table.notes),
+        starts=[place[row] for row in table.starts if row in place],
+    )
+
+
+def _is_rising(values: Cells) -> bool:
+    return None not in values and all(map(operator.lt, values, values[1:]))  # type: ignore[arg-type]  # there is no None
+
+
+# --- several kinds of rows -------------------------------------------------------------------------------------------
+
+
+def _widened(table: Table) -> Table:
+    """The table with a row for each moment, where it has one for each kind of data or each metric."""
+    split = _split_column(table)
+    metric, value = _metric_columns(table, split)
+    if split is None and metric is None:
+        _refuse_mixed(table)
+        return table
+    prefixes = [""] * table.size if split is None else _prefixes(table, split)
+    metrics = None if metric is None else _shown(table.texts[metric])
+    if next(map(plain, table.columns), None) in INDEX:
+        del table.columns[next(iter(table.columns))]  # It counts rows.
+    lanes = list(zip(prefixes, metrics or prefixes, strict=True))
+    keys = _keys(table, lanes)
+    order = sorted(range(table.size), key=lambda row: (keys[row], row))
+    _fill_steps(table, prefixes, order)
+
+    counters = [name for name in table.columns if plain(name) in (*EPOCH, *STEP, *TIME)]
+    places: list[list[int]] = []
+    for _, group in itertools.groupby(order, key=keys.__getitem__):
+        rows = list(group)
+        # A kind that has several rows at the same moment was logged batch by batch.
+        alone = len({lanes[row] for row in rows}) < len(rows)
+        places += [[row] for row in rows] if alone else [rows]
+    names: dict[tuple[str, str], str] = {}
+    columns: dict[str, Cells] = {name: [] for name in counters}
+    for name in counters:
+        known = table.columns[name]
+        columns[name] = [max((known[row] for row in rows if known[row] is not None), default=None) for rows in places]  # type: ignore[type-var]
+    for at, rows in enumerate(places):
+        for row in rows:
+            for column, values in table.columns.items():
+                if column in counters or values[row] is None or (metric is not None and column != value):
+                    continue
+                called = column if metrics is None else metrics[row]
+                name = names.get((prefixes[row], called)) or names.setdefault(
+                    (prefixes[row], called), _prefixed(prefixes[row], called)
+                )
+                columns.setdefault(name, [None] * len(places))[at] = values[row]
+    if not counters:
+        columns = {"epoch": [float(at) for at in range(len(places))], **columns}
+    used = {split, metric}
+    return replace(
+        table,
+        columns=columns,
+        texts={name: [cells[rows[0]] for rows in places] for name, cells in table.texts.items() if name not in used},
+        lines=[table.lines[rows[0]] for rows in places] if table.lines else (),
+        notes=[*table.notes, *_notes(table, split, metric, value, prefixes)],
+        starts=[],
+        from_zero=table.from_zero or not counters,
+    )
+
+
+def _prefixed(prefix: str, name: str) -> str:
+    return name if is_held_out(name) or is_rate(name) else f"{prefix}{name}"
+
+
+def _notes(
+    table: Table, split: str | None, metric: str | None, value: str | None, prefixes: Sequence[str]
+) -> list[str]:
+    """What the columns were taken for."""
+    notes = []
+    if split is not None:
+        words = dict(zip(_shown(table.texts[split]), prefixes, strict=True))
+        told = [f"{word!r} became {prefix}..." for word, prefix in words.items() if prefix]
+        notes.append(f"{split!r} says which data a row is about{': ' if told else ''}{', '.join(told)}.")
+    if metric is not None:
+        notes.append(f"{metric!r} holds the names of the metrics, {value!r} their values.")
+        others = [name for name in table.columns if name != value and plain(name) not in (*EPOCH, *STEP, *TIME)]
+        if others:
+            notes.append(f"{listed(others)}: neither counters nor values, left out.")
+    return notes
+
+
+def _split_column(table: Table) -> str | None:
+    """The column whose texts say which data the row is about."""
+    for name, cells in table.texts.items():
+        if all(plain(cell) in SPLITS for cell in _shown(cells)):
+            return name
+    return None
+
+
+def _prefixes(table: Table, split: str) -> list[str]:
+    """What the names of the metrics of each row begin with; a single kind of held-out data is the validation."""
+    found = [SPLITS[plain(cell)] for cell in _shown(table.texts[split])]
+    if set(found) - {""} == {"test_"}:
+        return ["val_" if prefix else "" for prefix in found]
+    return found
+
+
+def _metric_columns(table: Table, split: str | None) -> tuple[str | None, str | None]:
+    """The columns with the name of a metric and with its value; None and None if there are no such columns."""
+    numbers = [name for name in table.columns if plain(name) not in (*EPOCH, *STEP, *TIME, *INDEX)]
+    values = [name for wanted in VALUES for name in numbers if plain(name) == wanted] or numbers
+    if len(numbers) != 1 and plain(values[0] if values else "") not in VALUES:
+        return None, None
+    named = [name for wanted in METRIC_NAMES for name in table.texts if plain(name) == wanted]
+    telling = [name for name, cells in table.texts.items() if name != split and _are_metrics(_shown(cells))]
+    found = [name for name in (*named, *telling) if "" not in _shown(table.texts[name])]
+    return (found[0], values[0]) if found else (None, None)
+
+
+def _are_metrics(cells: Sequence[str]) -> bool:
+    """Whether cells are names of a few metrics, by what the names say."""
+    kinds = set(cells)
+    return len(kinds) <= len(cells) / 2 and all(
+        direction(each) is not None and re.fullmatch(r"[\w/ .@-]{1,60}", each) for each in kinds
+    )
+
+
+def _keys(table: Table, lanes: Sequence[Any]) -> list[tuple[int, float]]:
+    """When each row was: how often the count of its kind went back before it, and the count.
+
+    Where nothing counts, the rows of each kind are counted.
+    """
+    name = next(
+        (each for names in (EPOCH, STEP) if (each := table.find(names)) and None not in table.columns[each]), None
+    )
+    counts: Cells | None = None if name is None else table.columns[name]
+    last: dict[Any, tuple[int, float]] = {}
+    keys = []
+    for row, lane in enumerate(lanes):
+        back, before = last.get(lane, (0, -1.0))
+        now = before + 1 if counts is None else counts[row]
+        assert now is not None
+        last[lane] = (back + (lane in last and now < before), now)
+        keys.append(last[lane])
+    return keys
+
+
+def _fill_steps(table: Table, prefixes: Sequence[str], order: Sequence[int]) -> None:
+    """Give rows of held-out data the step of the row before them, where theirs count something else.
+
+    OpenMMLab counts the batches of the validation in them, from 1 each time.
+    """
+    name = table.find(STEP)
+    if name is None or name == table.find(EPOCH):
+        return
+    steps = table.columns[name]
+    found = [steps[row] for row in order]
+    if None not in found and all(map(operator.le, found, found[1:])):  # type: ignore[arg-type]  # there is no None
+        return
+    last = None
+    for row in order:
+        if prefixes[row] and last is not None:
+            steps[row] = last
+        last = steps[row]
+
+
+def _refuse_mixed(table: Table) -> None:
+    """Refuse a table in which texts tell rows of the same moment apart, and nothing says how."""
+    name = table.find((*EPOCH, *STEP))
+    counts = None if name is None else table.columns[name]
+    for text, cells in table.texts.items():
+        shown = _shown(cells)
+        kinds = Counter(shown)
+        if not 1 < len(kinds) <= len(shown) / 2 or min(kinds.values()) < 2:
+            continue
+        changes = [row for row, (one, other) in enumerate(itertools.pairwise(shown), 1) if one != other]
+        if len(changes) < len(kinds):  # Each kind is by itself.
+            continue
+        if counts is None or any(
+            counts[row] is not None and counts[row - 1] is not None and counts[row] <= counts[row - 1]  # type: ignore[operator]
+            for row in changes
+        ):
+            raise CurveError(
+                f"{table.path}: the texts in {text!r} ({', '.join(map(repr, list(kinds)[:5]))}) tell rows of the same "
+                "moment apart, and what they mean is not known; give the rows of one of them, or call the column "
+                "'phase' (train, val), 'metric' or 'run'"
+            )
+
+
+# --- counters that mean different things -----------------------------------------------------------------------------
+
+
+def _count_alike(table: Table) -> None:
+    """Let rows of the validation count epochs and steps as the rows of the training do.
+
+    MMEngine gives rows of the training an epoch and a step. Rows of the validation have a step alone, and it is the
+    number of the epoch.
+    """
+    epoch, step = table.find(EPOCH), table.find(STEP)
+    if epoch is None or step is None:
+        return
+    epochs, steps = table.columns[epoch], table.columns[step]
+    if None not in epochs or None in steps:
+        return
+    own = [row for row, each in enumerate(epochs) if each is None]
+    rest = [steps[row] for row, each in enumerate(epochs) if each is not None]
+    mine = [steps[row] for row in own]
+    is_rising = [all(map(operator.le, each, each[1:])) for each in (steps, rest, mine)]  # type: ignore[arg-type]
+    if is_rising != [False, True, True] or not rest:
+        return
+    last_epoch, last_step = None, None
+    found: list[tuple[int, float, float]] = []
+    for row, (each, now) in enumerate(zip(epochs, steps, strict=True)):
+        if each is not None:
+            last_epoch, last_step = each, now
+        elif now is None or last_epoch is None or last_step is None or now > last_epoch:
+            return
+        else:
+            found.append((row, now, last_step))
+    for row, counted, before in found:
+        epochs[row], steps[row] = counted, before
+    validated = {row for row, _, _ in found}
+    for name, values in list(table.columns.items()):
+        if name in (epoch, step):
+            continue
+        measured = [row for row in validated if values[row] is not None]
+        if not measured:
+            continue
+        if len(measured) == sum(value is not None for value in values):
+            table.held_out.add(name)
+        elif not is_rate(name):
+            column: Cells = [None] * len(values)
+            for row in measured:
+                column[row], values[row] = values[row], None
+            table.columns[f"val_{name}"] = column
+    table.notes.append(f"Rows without {epoch!r} are of the validation; their {step!r} counts epochs.")

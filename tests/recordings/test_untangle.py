@@ -1,0 +1,264 @@
+"""Rows of several kinds: trainings, kinds of data and metrics are told apart, or the table is refused."""
+
+import itertools
+import json
+
+import pytest
+from curve_files import drawn, error_of, only
+
+from keras_lrplateau.recordings.objects import from_frame
+from keras_lrplateau.recordings.reading import read
+from keras_lrplateau.recordings.recording import CurveError
+
+LOSS = [(0, 1.0), (1, 0.5), (2, 0.25)]
+VAL_LOSS = [(0, 4.0), (1, 3.0), (2, 2.0)]
+
+TRAIN = ["0,{},1", "1,{},0.5", "2,{},0.25"]
+VALIDATION = ["0,{},4", "1,{},3", "2,{},2"]
+
+
+def lines(*rows: str) -> str:
+    return "\n".join([*rows, ""])
+
+
+# --- kinds of data ---------------------------------------------------------------------------------------------------
+
+ORDERS = {
+    "interleaved": [row for pair in zip(TRAIN, VALIDATION, strict=True) for row in pair],
+    "validation first": [row for pair in zip(VALIDATION, TRAIN, strict=True) for row in pair],
+    "block by block": [*TRAIN, *VALIDATION],
+    "downwards": [row for pair in zip(TRAIN, VALIDATION, strict=True) for row in pair][::-1],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "validation"),
+    [
+        ("phase", "train", "val"),
+        ("split", "training", "validation"),
+        ("mode", "TRAIN", "VALID"),
+        ("set", "tr", "dev"),
+        ("subset", "Train", "Eval"),
+        ("data", "train", "evaluation"),
+        ("partition", "train", "test"),
+        ("whatever", "train", "held-out"),
+    ],
+)
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_column_that_says_train_or_validation(write, name, train, validation, order):
+    rows = [row.format(train if row in TRAIN else validation) for row in ORDERS[order]]
+    found = only(write(lines(f"epoch,{name},loss", *rows)))
+    assert found.unit == "epoch"
+    assert drawn(found) == {"loss": LOSS, "val_loss": VAL_LOSS}
+    assert found.notes[-1].startswith(f"{name!r} says which data a row is about: {validation!r} became val_")
+
+
+def test_test_data_beside_validation_are_test_data(write):
+    rows = [f"{epoch},{kind},{epoch + at}" for epoch in range(2) for at, kind in enumerate(("train", "val", "test"))]
+    assert set(only(write(lines("epoch,phase,loss", *rows))).curves) == {"loss", "val_loss", "test_loss"}
+
+
+def test_a_learning_rate_is_the_same_for_all_kinds_of_data(write):
+    found = only(write("epoch,phase,loss,lr\n0,train,1,0.1\n0,val,2,0.1\n1,train,1,0.05\n1,val,2,0.05\n"))
+    assert drawn(found)["learning_rate"] == [(0, 0.1), (1, 0.05)]
+    assert set(found.curves) == {"loss", "val_loss", "learning_rate"}
+
+
+def test_batches_of_the_training_beside_one_validation_an_epoch(write):
+    rows = ["0,train,3", "0,train,1", "0,val,9", "1,train,2", "1,train,0", "1,val,8"]
+    found = only(write(lines("epoch,phase,loss", *rows)))
+    assert drawn(found) == {"loss": [(0, 2.0), (1, 1.0)], "val_loss": [(0, 9.0), (1, 8.0)]}
+
+
+def test_without_a_counter_the_rows_of_each_kind_are_counted(write):
+    found = only(write("phase,loss\ntrain,1\nval,4\ntrain,0.5\nval,3\ntrain,0.25\nval,2\n"))
+    assert drawn(found) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
+def test_a_second_training_behind_the_first_stays_another_one(write):
+    rows = [row.format("train" if row in TRAIN else "val") for row in ORDERS["interleaved"]]
+    first, second = read(write(lines("epoch,phase,loss", *rows, *rows)))
+    assert drawn(first) == drawn(second) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
+def test_lines_of_json_with_a_phase(write):
+    records = [
+        {"epoch": epoch, "phase": phase, "loss": value[epoch][1]}
+        for epoch in range(3)
+        for phase, value in (("train", LOSS), ("val", VAL_LOSS))
+    ]
+    for text in (json.dumps(records), "\n".join(map(json.dumps, records))):
+        assert drawn(only(write(text, "log.json"))) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("metric", "value"), ("tag", "Value"), ("name", "score"), ("key", "val"), ("variable", "value")]
+)
+@pytest.mark.parametrize("by_metric", [False, True])
+def test_a_column_with_the_names_of_metrics(write, name, value, by_metric):
+    rows = [("loss", *point) for point in LOSS] + [("val_loss", *point) for point in VAL_LOSS]
+    rows.sort(key=lambda row: row[0] if by_metric else row[1])
+    found = only(write(lines(f"{name},epoch,{value}", *(",".join(map(str, row)) for row in rows))))
+    assert drawn(found) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
+def test_names_of_metrics_are_known_by_what_they_are(write):
+    found = only(write("epoch,what,number\n0,accuracy,0.5\n0,loss,1\n1,accuracy,0.75\n1,loss,0.5\n"))
+    assert drawn(found) == {"accuracy": [(0, 0.5), (1, 0.75)], "loss": [(0, 1.0), (1, 0.5)]}
+
+
+def test_names_of_metrics_and_kinds_of_data_and_trainings_together(write):
+    rows = [
+        f"{run},{epoch},{phase},{metric},{epoch + at}"
+        for run in ("a", "b")
+        for epoch in range(3)
+        for at, (phase, metric) in enumerate(itertools.product(("train", "val"), ("loss", "acc")))
+    ]
+    found = read(write(lines("run,epoch,phase,metric,value", *rows), "long.csv"))
+    assert [each.name for each in found] == ["long.csv (run=a)", "long.csv (run=b)"]
+    assert set(found[0].curves) == {"loss", "acc", "val_loss", "val_acc"}
+    assert drawn(found[1])["val_acc"] == [(0, 3.0), (1, 4.0), (2, 5.0)]
+
+
+# --- trainings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("fold", (1, 2)),
+        ("run", ("a", "b")),
+        ("seed", (0, 42)),
+        ("trial", (3, 4)),
+        ("Model", ("cnn", "2")),
+        ("exp", "xy"),
+    ],
+)
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_a_column_that_tells_trainings_apart(write, name, keys, interleaved):
+    rows = [(key, epoch, at + 1 / (epoch + 1)) for at, key in enumerate(keys) for epoch in range(3)]
+    if interleaved:
+        rows.sort(key=lambda row: row[1])
+    found = read(write(lines(f"{name},epoch,loss", *(",".join(map(str, row)) for row in rows))))
+    assert [each.name for each in found] == [f"log.csv ({name}={key})" for key in keys]
+    for at, each in enumerate(found):
+        assert drawn(each) == {"loss": [(epoch, at + 1 / (epoch + 1)) for epoch in range(3)]}
+        assert each.notes == (f"Read as 2 trainings, which {name!r} tells apart.",)
+
+
+def test_several_such_columns_tell_them_apart_together(write):
+    rows = [f"{epoch},{model},{fold},1" for epoch in range(2) for model in "ab" for fold in (1, 2)]
+    found = read(write(lines("epoch,model,fold,loss", *rows)))
+    assert [each.name.partition(" ")[2] for each in found] == [
+        f"(fold={fold}, model={model})" for model in "ab" for fold in (1, 2)
+    ]
+
+
+def test_a_frame_of_several_trainings_is_refused():
+    class Frame:
+        columns = ("fold", "epoch", "loss")
+
+        def to_dict(self, orient: str):
+            return {"fold": [1, 2, 1, 2], "epoch": [0, 0, 1, 1], "loss": [1.0] * 4}
+
+    with pytest.raises(
+        CurveError, match=r"^frame: Read as 2 trainings, which 'fold' tells apart. Give the rows of one"
+    ):
+        from_frame(Frame())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model,accuracy,loss\nresnet,0.9,0.1\nvgg,0.8,0.2\n",
+        "fold,epochs,val_loss\n1,30,0.5\n2,28,0.6\n3,30,0.4\n",
+        "seed,val_loss\n1,0.5\n2,0.6\n",
+    ],
+)
+def test_results_of_whole_trainings_are_no_curve(write, text):
+    assert "a row for each, so these are the results of whole trainings and no curve" in error_of(write(text))
+
+
+def test_a_number_that_changes_with_every_epoch_tells_no_trainings_apart(write):
+    found = only(write("epoch,seed,loss\n0,10,1\n1,11,2\n2,12,3\n"))
+    assert drawn(found)["loss"] == [(0, 1.0), (1, 2.0), (2, 3.0)]
+
+
+# --- what is not known -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counter", ["epoch,", "step,", ""])
+def test_texts_that_tell_rows_apart_in_an_unknown_way_are_refused(write, counter):
+    rows = [f"{epoch},{kind},{epoch}" for epoch in range(3) for kind in ("adam", "sgd")]
+    rows = rows if counter else [row.partition(",")[2] for row in rows]
+    text = error_of(write(lines(f"{counter}flavour,loss", *rows)))
+    assert "the texts in 'flavour' ('adam', 'sgd') tell rows of the same moment apart" in text
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["0,a,1", "1,b,2", "2,a,3", "3,b,4"],  # No two rows are of the same moment.
+        ["0,a,1", "1,a,2", "0,b,3", "1,b,4"],  # Each kind is by itself: another training.
+        ["0,a,1", "1,b,2", "2,c,3", "3,d,4"],
+    ],
+)
+def test_texts_that_tell_nothing_apart_are_left_out(write, rows):
+    found = read(write(lines("epoch,note,loss", *rows)))
+    assert {"'note': no numbers, left out."} <= set(found[0].notes)
+    assert sum(len(each.curves["loss"].values) for each in found) == 4
+
+
+# --- counters that mean different things -----------------------------------------------------------------------------
+
+
+def test_mmengine_counts_epochs_in_the_rows_of_the_validation(write):
+    records = []
+    for epoch in (1, 2, 3):
+        for batch in (1, 2):
+            step = 2 * (epoch - 1) + batch
+            records.append({"lr": 0.1, "loss": step / 2, "time": 0.5, "epoch": epoch, "iter": step, "step": step})
+        records.append({"accuracy/top1": 10.0 * epoch, "time": 0.1, "step": epoch})
+    found = only(write("\n".join(map(json.dumps, records)), "scalars.json"))
+    assert found.unit == "epoch"
+    assert drawn(found)["accuracy/top1"] == [(0, 10.0), (1, 20.0), (2, 30.0)]
+    assert drawn(found)["loss"] == [(0, 0.75), (1, 1.75), (2, 2.75)]
+    assert drawn(found)["val_time"] == [(0, 0.1), (1, 0.1), (2, 0.1)]
+
+
+def test_mmengine_that_validates_every_second_epoch(write):
+    records = []
+    for epoch in range(1, 7):
+        records.append({"loss": 1 / epoch, "epoch": epoch, "iter": 10 * epoch, "step": 10 * epoch})
+        if epoch % 2 == 0:
+            records.append({"mIoU": 10.0 * epoch, "step": epoch})
+    found = only(write("\n".join(map(json.dumps, records)), "scalars.json"))
+    assert drawn(found)["mIoU"] == [(1, 20.0), (3, 40.0), (5, 60.0)]
+    assert found.curves["loss"].epochs == [0, 1, 2, 3, 4, 5]
+
+
+def test_mmcv_by_iterations_validates_where_the_training_is(write):
+    records = [{"env_info": "text", "seed": 0}]
+    for step in range(50, 301, 50):
+        records.append({"mode": "train", "epoch": 1, "iter": step, "lr": 0.1, "loss": 1 / step})
+        if step % 100 == 0:
+            records.append({"mode": "val", "epoch": 1, "iter": 7, "lr": 0.1, "mIoU": step / 10})
+    found = only(write("\n".join(map(json.dumps, records)), "log.json"))
+    assert found.unit == "step"
+    assert drawn(found)["val_mIoU"] == [(100, 10.0), (200, 20.0), (300, 30.0)]
+    assert found.curves["loss"].epochs == [50, 100, 150, 200, 250, 300]
+    assert "1 of the records counts neither epochs nor steps: left out." in found.notes
+
+
+def test_detectron2_evaluates_at_an_iteration(write):
+    records = []
+    for step in range(19, 100, 20):
+        records.append({"iteration": step, "lr": 0.1, "total_loss": 1 / step, "time": 0.3})
+        if step in (59, 99):
+            records.append({"iteration": step, "bbox/AP": step / 2})
+    found = only(write("\n".join(map(json.dumps, records)), "metrics.json"))
+    assert drawn(found)["bbox/AP"] == [(59, 29.5), (99, 49.5)]
+    assert found.curves["total_loss"].epochs == [19, 39, 59, 79, 99]

@@ -1,0 +1,115 @@
+"""What an observation says about weights, one rule at a time."""
+
+import math
+
+import pytest
+
+from keras_lrplateau.rule import soundness
+from keras_lrplateau.rule.decision import Evidence
+from keras_lrplateau.rule.soundness import NOTHING_ELSE, Watch, agrees, assess, dead, may_be_dead
+
+NAN, INF = math.nan, math.inf
+
+
+def verdict(value=1.0, loss=1.0, before=1.0, watch=None, is_vouched=False, **known):
+    found = assess(watch or Watch(has_learned=True), value, loss, before, Evidence(**known), is_vouched)
+    return found.verdict
+
+
+def watched(losses, before):
+    watch = Watch()
+    for loss in losses:
+        watch = assess(watch, 1.0, loss, before, NOTHING_ELSE, is_vouched=False).watch
+    return watch
+
+
+def test_an_ordinary_observation_is_sound():
+    assert verdict() == "sound"
+    assert verdict(loss=None, before=None) == "sound"
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_weights_that_are_not_finite_are_broken_whatever_the_metric_says(vouched):
+    assert verdict(is_finite=False, is_vouched=vouched) == "broken"
+
+
+@pytest.mark.parametrize("broken", [NAN, INF, -INF])
+def test_a_number_that_is_not_finite_is_broken_unless_the_weights_are_known_to_be_finite(broken):
+    assert verdict(value=broken) == verdict(loss=broken) == "broken"
+    assert verdict(value=broken, is_finite=True) == verdict(loss=broken, is_finite=True) == "suspect"
+
+
+def test_a_far_worse_loss_is_suspect_until_the_next_look_says_the_same():
+    watch = assess(Watch(has_learned=True), 1.0, 50.0, 2.0, NOTHING_ELSE, is_vouched=False)
+    assert (watch.verdict, watch.may_be_kept) == ("suspect", False)
+    assert "50, far worse than before training (2)" in watch.reason
+    again = {"loss": 40.0, "before": 2.0, "watch": watch.watch}
+    assert verdict(**again) == verdict(**again, first_loss=45.0) == "broken"
+    assert verdict(**again, first_loss=2.0) == "suspect", "the first batch says that the weights came back"
+    assert verdict(**again, is_vouched=True) == "sound"
+    assert verdict(loss=3.0, before=2.0, watch=watch.watch) == "sound"
+
+
+def test_a_loss_that_may_be_negative_is_no_yardstick():
+    assert verdict(loss=1e9, before=-1.0) == verdict(loss=1e9, before=0.0) == "sound"
+
+
+def test_skipped_steps_speak_against_the_rate_but_not_against_the_weights():
+    found = assess(Watch(has_learned=True), 1.0, 1.0, 1.0, Evidence(skipped=0.6), is_vouched=False)
+    assert (found.verdict, found.may_be_kept) == ("suspect", True)
+    assert "60% of the optimizer steps were skipped" in found.reason
+    assert verdict(skipped=0.4) == "sound"
+
+
+LONG = soundness.LONG
+
+
+@pytest.mark.parametrize(
+    ("losses", "before"),
+    [
+        ([300.0, *[14.0] * LONG], 63.0),  # Targets that are not centred.
+        ([2.88, 2.36, 2.34, 2.34, 2.35, 2.34, 2.38, *[2.31] * LONG], 2.37),
+        ([10.8, 2.33, 2.34, *[2.32] * LONG], 2.37),
+        ([5.9e15, 1.9e15, 2.8e6, 20.9, *[20.5] * LONG], 87.0),
+    ],
+)
+def test_a_network_that_is_flat_after_a_rise_is_dead_when_it_was_long_enough(losses, before):
+    for count in range(1, LONG):
+        assert not dead(watched(losses[:count], before), before, patience=1)
+        assert may_be_dead(watched(losses[:count], before), before)
+    assert "is flat since" in dead(watched(losses, before), before, patience=1)
+    assert not dead(watched(losses, before), before, patience=LONG), "two plateaus are longer"
+
+
+@pytest.mark.parametrize(
+    ("losses", "before"),
+    [
+        ([2.0, 1.9, *[1.9] * 40], 2.0),  # It never rose.
+        ([2.2, *[2.0] * 40], 2.0),  # It hardly rose.
+        ([3.0, *[1.7] * 40], 2.0),  # It rose, and a constant would do worse.
+        ([2.0] * 3 + [9.0] + [2.0] * 40, 2.0),  # It rose after the onset.
+        ([9.0, *[1.9 * 0.98**i for i in range(40)]], 2.0),  # It learns.
+        ([9.0, *[1.9] * 40], None),
+    ],
+)
+def test_what_learns_or_never_rose_far_is_not_dead(losses, before):
+    assert not dead(watched(losses, before), before, patience=1)
+
+
+@pytest.mark.parametrize(
+    ("look", "loss", "before", "agrees_"),
+    [
+        (1.2, 1.0, 2.0, True),
+        (2.9, 1.0, 2.0, True),  # Within three times the epoch's.
+        (1.9, 0.1, 2.0, True),  # No worse than no training.
+        (3.1, 1.0, 2.0, False),
+        (NAN, 1.0, 2.0, False),
+        (1e9, 1.0, None, False),
+        (2.5, 1.0, 0.05, False),  # Far worse than before training.
+        (1.0, None, None, True),
+        (None, 1.0, 2.0, True),
+        (5.0, -1.0, -2.0, True),  # No yardstick.
+    ],
+)
+def test_a_look_agrees_with_a_candidate_if_its_loss_is_about_that_of_the_epoch(look, loss, before, agrees_):
+    assert agrees(look, loss, before) == agrees_
