@@ -39,6 +39,7 @@ from typing import Literal, NamedTuple
 
 from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.decision import Evidence
+from keras_lrplateau.rule.words import number
 
 FAR_WORSE = 10.0
 """A training loss above this multiple of the loss before training is far worse."""
@@ -145,10 +146,10 @@ def assess(
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
     if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
-        reason = f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
+        reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
         stays = watch.far_worse is not None
         if stays and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE)):
-            reason += f", as it was at the last observation ({watch.far_worse:.6g})"
+            reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
         return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)
     if watch.far_worse is not None:
@@ -161,11 +162,11 @@ def assess(
     return Finding("sound", "", watch, may_be_kept=True)
 
 
-def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+def _not_finite(name: str, value: float, watch: Watch, may_be_fine: bool) -> Finding:
     """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
     if may_be_fine:
-        return Finding("suspect", f"the {name} is {number}, though the weights are finite", watch, may_be_kept=False)
-    return Finding("broken", f"the {name} is {number}", watch, may_be_kept=False)
+        return Finding("suspect", f"the {name} is {value}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {value}", watch, may_be_kept=False)
 
 
 def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
@@ -228,10 +229,10 @@ def _watched(watch: Watch, loss: float, loss_before: float | None) -> Watch:
 
 
 def _no_learning(watch: Watch, loss_before: float | None) -> str:
-    rose = f"the training loss rose from {loss_before:.6g} to {watch.peak:.6g} as training began"
+    rose = f"the training loss rose from {number(loss_before)} to {number(watch.peak)} as training began"
     if watch.level is None:
         return rose
-    return f"{rose}, came down to {watch.level:.6g}, and has shown no learning in {watch.since} observations since"
+    return f"{rose}, came down to {number(watch.level)}, and has shown no learning in {watch.since} observations since"
 
 
 READ = checks.record(
