@@ -649,7 +649,7 @@ def _improves(config: Config, best: float | None, value: float) -> bool:
         return True
     # abs(best): relative to a negative best, a fraction of it would ask for less than nothing.
     delta = config.min_delta * abs(best) if config.threshold_mode == "rel" else config.min_delta
-    return value + delta < best if config.mode == "min" else value - delta > best
+    return value < best - delta if config.mode == "min" else value > best + delta
 
 
 def _new_best(
