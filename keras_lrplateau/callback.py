@@ -102,7 +102,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         *,
         threshold_mode: Literal["abs", "rel"] = "abs",
         max_lr: float | None = None,
-        raise_factor: float = 3.0,
+        raise_factor: float = 10.0,
         raise_after: int = 3,
         max_raises: int = 3,
         recover: bool = True,

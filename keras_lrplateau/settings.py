@@ -168,7 +168,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "raise_factor",
         "number",
-        3.0,
+        10.0,
         "A raise goes to this multiple of the rate at the last improvement.",
         expected="a finite number > 1",
         accepts=lambda x: x > 1,

@@ -103,6 +103,8 @@ def weight_of(model: Any) -> float:
 def scripted(*values: Any, name: str = "val_loss") -> Any:
     """A callback that makes `values` the metric `name`, epoch by epoch, across fits. None leaves it out.
 
+    A value that is not finite comes with a weight that is not, as it does in life.
+
     Put it in front of the callbacks that shall see it: all of them share one `logs`.
     """
     import keras
@@ -116,6 +118,9 @@ def scripted(*values: Any, name: str = "val_loss") -> Any:
             value = self.left.pop(0)
             if value is not None:
                 logs[name] = value
+                if not np.isfinite(value):
+                    weight = self.model.trainable_variables[0]
+                    weight.assign(np.full(weight.shape, np.nan))
 
     return Scripted()
 

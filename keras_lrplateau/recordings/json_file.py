@@ -45,6 +45,8 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
             raise
         except (ValueError, RecursionError, MemoryError):
             pass
+        if _is_object(text.lstrip().partition("\n")[0]):
+            return None  # Objects among lines of text.
         raise CurveError(
             f"{path}:{error.lineno}: not JSON: {error.msg}; if the training was killed while it wrote the file, "
             "use what was written before"
@@ -53,6 +55,16 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         raise
     except ValueError:  # Python refuses to read integers of thousands of digits.
         raise CurveError(f"{path}: a number in it is too long; correct it") from None
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line holds a whole object, as JSON or as Python prints it."""
+    for parse in (json.loads, parse_literal):
+        try:
+            return isinstance(parse(line), dict)
+        except (ValueError, RecursionError, MemoryError):
+            continue
+    return False
 
 
 def _read_lines(path: str, name: str, text: str) -> list[Table] | None:

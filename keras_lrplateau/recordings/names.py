@@ -20,37 +20,17 @@ INDEX = ("", "unnamed 0", "index")
 """Names of counters, the most telling first; in the form that `plain` returns."""
 
 GROUPS = {
-    *(
-        "fold",
-        "folds",
-        "kfold",
-        "k fold",
-        "cv",
-        "cv fold",
-        "fold id",
-        "fold number",
-        "repeat",
-        "repetition",
-        "replicate",
-    ),
-    *("run", "runs", "run id", "run name", "run number", "run uuid", "trial", "trials", "trial id", "trial name"),
-    *("trial number", "seed", "seeds", "random seed", "random state", "experiment", "experiment id", "experiment name"),
-    *("exp", "exp id", "exp name", "model", "models", "model name", "model id", "member", "training", "training id"),
+    *("fold", "folds", "kfold", "cv", "repeat", "repetition", "replicate", "run", "runs", "trial", "trials"),
+    *("seed", "seeds", "experiment", "exp", "model", "models"),
+    *("k fold", "cv fold", "fold id", "fold number", "run id", "run name", "run number", "run uuid", "run hash"),
+    *("trial id", "trial name", "trial number", "random seed", "random state", "experiment id", "experiment name"),
+    *("exp id", "exp name", "model name", "model id", "member", "training", "training id"),
 }
 """Names of columns that tell several trainings apart; as `plain` returns them."""
 
 METRIC_NAMES = (
-    "metric",
-    "metric name",
-    "metricname",
-    "metrics",
-    "tag",
-    "name",
-    "key",
-    "variable",
-    "measure",
-    "series",
-    "scalar",
+    *("metric", "metric name", "metricname", "metrics", "tag", "name", "key"),
+    *("variable", "measure", "series", "scalar"),
 )
 """Names of columns that hold the name of a metric, the most telling first; as `plain` returns them."""
 
@@ -59,24 +39,14 @@ VALUES = ("value", "metric value", "metricvalue", "val", "values", "score", "y")
 
 SPLITS = {
     **dict.fromkeys(("train", "training", "tr", "trn", "fit"), ""),
-    **dict.fromkeys(
-        ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "evaluate", "vali"), "val_"
-    ),
-    **dict.fromkeys(("holdout", "held out", "heldout"), "val_"),
+    **dict.fromkeys(("val", "valid", "vali", "validation", "validate", "dev"), "val_"),
+    **dict.fromkeys(("eval", "evaluation", "evaluate", "holdout", "heldout", "held out"), "val_"),
     **dict.fromkeys(("test", "testing", "tst"), "test_"),
 }
 """What rows of one kind of data are called, and what the names of their metrics begin with."""
 
 HELD_OUT = {"val", "valid", "validate", "validation", "eval", "evaluation", "test", "dev", "holdout"}
-_SYNONYMS = {
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "eval": "val",
-    "evaluation": "val",
-    "dev": "val",
-    "acc": "accuracy",
-}
+_SYNONYMS = dict.fromkeys(("valid", "validate", "validation", "eval", "evaluation", "dev"), "val") | {"acc": "accuracy"}
 _UNSAID = {"train", "training", "epoch"}
 """Words that some writers add to the name of a metric of the training data."""
 

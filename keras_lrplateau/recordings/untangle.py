@@ -42,7 +42,7 @@ def untangled(table: Table) -> list[Table]:
         CurveError: The rows are results of whole trainings, or a column of texts tells them apart and nothing says how.
     """
     _count_alike(table)
-    return [_widened(part) for part in _trainings(table)]
+    return [_widened(part) for each in _runs_of_columns(table) for part in _trainings(each)]
 
 
 # --- several trainings -----------------------------------------------------------------------------------------------
@@ -50,8 +50,9 @@ def untangled(table: Table) -> list[Table]:
 
 def _trainings(table: Table) -> list[Table]:
     """The rows of each training, by the columns that tell trainings apart."""
-    cells = {name: _shown(values) for name, values in (*table.columns.items(), *table.texts.items())}
-    names = [name for name in cells if plain(name) in GROUPS and len(set(cells[name])) > 1]
+    every = {**table.columns, **table.texts}
+    cells = {name: _shown(every[name]) for name in every if plain(name) in GROUPS}
+    names = [name for name in cells if len(set(cells[name])) > 1]
     if not names:
         return [table]
     keys = list(zip(*(cells[name] for name in names), strict=True))
@@ -100,6 +101,34 @@ def _at(table: Table, rows: Sequence[int]) -> Table:
 
 def _is_rising(values: Cells) -> bool:
     return None not in values and all(map(operator.lt, values, values[1:]))  # type: ignore[arg-type]  # there is no None
+
+
+def _runs_of_columns(table: Table) -> list[Table]:
+    """The table of each run, where the names of the columns begin with it: "RUN - METRIC", as W&B exports a chart.
+
+    Beside each metric come columns with its least and greatest value, "RUN - METRIC__MIN".
+    """
+    metrics = [name for name in table.columns if " - " in name]
+    bounds = [name for name in metrics if name.endswith(("__MIN", "__MAX"))]
+    if not bounds or any(plain(name) not in _BESIDE for name in table.columns if name not in metrics):
+        return [table]
+    runs: dict[str, dict[str, Cells]] = {}
+    for name in metrics:
+        run, _, metric = name.rpartition(" - ")
+        if name not in bounds:
+            runs.setdefault(run, {})[metric] = table.columns[name]
+    beside = {name: values for name, values in table.columns.items() if name not in metrics}
+    parts = []
+    for run, columns in runs.items():
+        rows = [row for row in range(table.size) if any(values[row] is not None for values in columns.values())]
+        part = _at(replace(table, columns={**beside, **columns}), rows)
+        part.name = table.name if len(runs) == 1 else f"{table.name} ({run})"
+        part.notes.insert(0, f"Read as a chart of W&B, of {len(runs)} {'run' if len(runs) == 1 else 'runs'}.")
+        parts.append(part)
+    return parts
+
+
+_BESIDE = {*EPOCH, *STEP, *TIME, "relative time process", "relative time wall"}
 
 
 # --- several kinds of rows -------------------------------------------------------------------------------------------
@@ -181,14 +210,20 @@ def _notes(
 def _split_column(table: Table) -> str | None:
     """The column whose texts say which data the row is about."""
     for name, cells in table.texts.items():
-        if all(plain(cell) in SPLITS for cell in _shown(cells)):
+        if all(_kind(cell) is not None for cell in _shown(cells)):
             return name
     return None
 
 
+def _kind(cell: str) -> str | None:
+    """What the names of metrics begin with, by what a cell says: "val", or subset="val" as Aim writes it."""
+    found = re.fullmatch(r"\{?\W*subset\W+(\w+)\W*", cell)
+    return SPLITS.get(plain(found[1] if found else cell))
+
+
 def _prefixes(table: Table, split: str) -> list[str]:
     """What the names of the metrics of each row begin with; a single kind of held-out data is the validation."""
-    found = [SPLITS[plain(cell)] for cell in _shown(table.texts[split])]
+    found = [_kind(cell) or "" for cell in _shown(table.texts[split])]
     if set(found) - {""} == {"test_"}:
         return ["val_" if prefix else "" for prefix in found]
     return found

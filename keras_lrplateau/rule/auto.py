@@ -498,7 +498,7 @@ class Config(Rule[State]):
                 else:
                     return hold(state, None)
                 restore = "start" if state.kept is None else "best"
-                after = replace(state, stretch=Stretch(), watch=replace(state.watch, far_worse=None))
+                after = replace(state, stretch=Stretch())
                 after = replace(after, last=_best_cost(self, state))
                 return _decide(state, after, "rollback", None, reason, restore=restore)
 
@@ -584,6 +584,8 @@ def _decide(
 ) -> Step[State]:
     """A decision, along one of the `TRANSITIONS`."""
     assert after.phase in TRANSITIONS[before.phase][kind], f"{before.phase}: {kind} -> {after.phase}"
+    if restore is not None:
+        after = replace(after, watch=after.watch.elsewhere())
     return decide(before, after, kind, value, reason, save=save, restore=restore)
 
 

@@ -11,7 +11,7 @@ The words, used everywhere in this sense:
     plateau         `patience` observations in a row, none better than the best by `min_delta`
     cut             rate x `factor`, at a plateau
     fruitless cut   a cut after which the next plateau came without a new best
-    stalled         a plateau after `raise_after` fruitless cuts in a row, or at `min_lr`
+    stalled         a plateau after `raise_after` fruitless cuts in a row, and at a far lower rate, or at `min_lr`
     raise           the rate goes above the one in force when the metric last improved
     excursion       the time from a raise until it is judged
     rollback        weights, optimizer state and rate go back to a snapshot
@@ -29,7 +29,7 @@ The rules:
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead after at least one fruitless cut: restart, once. What was reached is put aside with its
+   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with its
       snapshot; if the restart stalls without beating it, it comes back;
    b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
       none after it began with a rise of the loss, and none that the observations left cannot judge;
@@ -38,10 +38,11 @@ The rules:
 5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
 6. When training ends (`finish`), a trial that has not been judged is taken back.
 
-When a raise can come: a stall needs `patience` x (`raise_after` + 1) observations in a row without a new best (and
-`cooldown` - 1 more for each cut, if there is one), and the excursion lasts 2 x `patience` more. With patience 10 and
-raise_after 3 the first raise comes after observation 41 at the earliest, and is judged at 61. Whatever stops training
-early must wait longer than that. See `Config.patience_to_judge`.
+When a raise can come: a stall needs `raise_after` cuts in a row, and as many as bring the rate to a hundredth of that
+at the best, or to `min_lr`: 3 with factor 0.1, 7 with factor 0.5. So `patience` x (cuts + 1) observations without a new
+best lie before it (and `cooldown` - 1 more for each cut, if there is a cooldown), and at least 2 x `patience` in it.
+With patience 10 and factor 0.1 the first raise comes after observation 41 at the earliest, and is judged after 61 to
+101. What stops training early must wait longer than that: see `Config.patience_to_judge`.
 
 With `max_raises=0`, and as long as nothing is broken or dead, the rate is that of `keras.callbacks.ReduceLROnPlateau`,
 observation by observation, but for these deviations:
@@ -91,13 +92,23 @@ STATE_VERSION = 3
 
 # --- the excursion: how high, what shape, how it is judged -----------------------------------------------------------
 
-LENGTH = 2.0
-"""An excursion lasts so many times `patience` observations."""
+DEPTH = 0.01
+"""A stall is called at this share of the rate at the best, or below it.
+
+After three cuts in half training still moves, and an excursion that fails costs what it would have brought. At a
+hundredth a failure costs nothing: see examples/benchmarks/raise_defaults.py.
+"""
+
+LENGTH = 6
+"""An excursion lasts so many times `patience` observations, or as many as are left."""
+
+LEAST = 2
+"""None is opened where fewer than so many times `patience` observations are left."""
 
 SHORTEST_EXCURSION = 4
 """And so many at least: its later half must show a noise."""
 
-NOISE = 1.0
+NOISE = 2.0
 """It must be ahead by so many standard errors of the difference."""
 
 LARGE = 1e100
@@ -137,8 +148,8 @@ class Excursion:
 
     The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
     Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
-    the raise. If it is better by `NOISE` standard errors, all stays as it is, at the rate before the raise; else
-    everything goes back to the snapshot taken at the raise.
+    the raise. If it is better by `NOISE` standard errors, and one of its observations is a new best, all stays as it
+    is, at the rate before the raise; else everything goes back to the snapshot taken at the raise.
 
     Attributes:
         top: The rate that the raise went to.
@@ -147,6 +158,7 @@ class Excursion:
         before: The observations of the plateau before it.
         done: The observations in it.
         later: Those of its later half.
+        has_new_best: Whether one of them is better than the best from before.
     """
 
     top: float
@@ -155,13 +167,14 @@ class Excursion:
     before: Level
     done: int = 0
     later: Level = field(default_factory=Level)
+    has_new_best: bool = False
 
-    def observed(self, value: float) -> Excursion:
+    def observed(self, value: float, is_new_best: bool) -> Excursion:
         """The excursion with another observation."""
         done = self.done + 1
         is_later = done > self.length // 2 and math.isfinite(value)
         later = self.later.with_value(value) if is_later else self.later
-        return replace(self, done=done, later=later)
+        return replace(self, done=done, later=later, has_new_best=self.has_new_best or is_new_best)
 
     @property
     def rate(self) -> float:
@@ -171,7 +184,7 @@ class Excursion:
 
     def is_ahead(self, sign: float) -> bool:
         """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
-        if not self.later.count:
+        if not self.later.count or not self.has_new_best:
             return False
         noise = NOISE * math.hypot(self.later.error, self.before.error)
         return sign * self.later.mean < sign * self.before.mean - noise
@@ -220,7 +233,7 @@ class Config(Rule["State"]):
     cooldown: int = 0
     min_lr: float = 0.0
     max_lr: float | None = None
-    raise_factor: float = 3.0
+    raise_factor: float = 10.0
     raise_after: int = 3
     max_raises: int = 3
     recover: bool = True
@@ -244,16 +257,21 @@ class Config(Rule["State"]):
         return self.recover
 
     @property
-    def length(self) -> int:
-        """How many observations an excursion lasts."""
-        return max(round(LENGTH * self.patience), SHORTEST_EXCURSION)
+    def least_length(self) -> int:
+        """How many observations an excursion lasts at least."""
+        return max(LEAST * self.patience, SHORTEST_EXCURSION)
+
+    @property
+    def cuts_to_stall(self) -> int:
+        """How many cuts in a row make a stall: `raise_after`, and as many as lead to `DEPTH` of the rate."""
+        return max(self.raise_after, math.ceil(math.log(DEPTH) / math.log(self.factor) - 1e-9))
 
     @property
     def patience_to_judge(self) -> int | None:
         if self.max_raises == 0:
             return None
         plateau = max(self.patience, 1) + max(self.cooldown - 1, 0)
-        return max(self.patience, 1) + self.raise_after * plateau + self.length - 1
+        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -570,7 +588,7 @@ def _go_on(
         wait
         and not state.exhausted
         and math.isfinite(value)
-        and (state.cuts >= config.raise_after or state.rate <= config.min_lr)
+        and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
     ):
         level = (level or Level()).with_value(value) if math.isfinite(value) else level
     state = _counted(state, cooldown, wait, level)
@@ -643,11 +661,11 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience)
-        if is_dead and (state.cuts or at_floor):
+        if is_dead and (state.rate < state.start_rate or at_floor):
             return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
     if at_floor and state.exhausted:
         return hold(state, value)
-    if not state.exhausted and (at_floor or state.cuts >= config.raise_after):
+    if not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall):
         stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
@@ -691,13 +709,14 @@ def _raise(config: Config, state: State, value: float, stalled: str, finding: Fi
         reason = f"{stalled}; the rate is 0"
     elif not state.rate < top < math.inf:
         reason = f"{stalled}; there is no room to raise below {number(ceiling)}"
-    elif left < config.length:
-        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {config.length}"
+    elif left < config.least_length:
+        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {config.least_length}"
     else:
-        excursion = Excursion(top, state.rate, config.length, state.level or Level())
+        length = int(min(max(LENGTH * config.patience, config.least_length), left))
+        excursion = Excursion(top, state.rate, length, state.level or Level())
         after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0, level=None)
         save: Snapshot | None = "raise" if config.rollback else None
-        reason = f"{stalled}; back to {number(state.rate)} over {config.length} observations"
+        reason = f"{stalled}; back to {number(state.rate)} over {length} observations"
         return decide(state, after, "raise", value, reason, save=save)
     return _exhaust(config, state, value, reason)
 
@@ -712,7 +731,7 @@ def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[St
 def _judge(config: Config, state: State, value: float, excursion: Excursion) -> Step[State]:
     """An observation of an excursion; the last one judges it."""
     state = _counted(state, state.cooldown, 0, None)
-    excursion = excursion.observed(value)
+    excursion = excursion.observed(value, _improves(config, state.best, value))
     if excursion.done < excursion.length:
         after = replace(state, excursion=excursion, rate=excursion.rate)
         return decide(state, after, "hold", value, "")
@@ -732,6 +751,7 @@ def _end_excursion(
     config: Config, state: State, excursion: Excursion, value: float | None, kind: Kind, reason: str
 ) -> Step[State]:
     after = replace(state, rate=excursion.rate_before, excursion=None, cuts=0, wait=0, cooldown=config.cooldown)
+    after = replace(after, watch=state.watch.elsewhere())
     return decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
@@ -808,7 +828,7 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
     """The restart was no better: back to the best from before, and on from there."""
     # What the watch had to say has been tried.
-    watch = replace(aside.watch, has_learned=True)
+    watch = replace(aside.watch.elsewhere(), has_learned=True)
     after = replace(aside, observations=state.observations, wait=0, watch=watch, rate_too_high=state.rate_too_high)
     return decide(state, after, "rollback", value, reason, restore="best" if config.rollback else None)
 
@@ -844,6 +864,7 @@ _READ = checks.record(
             before=_LEVEL,
             done=checks.count,
             later=_LEVEL,
+            has_new_best=checks.flag,
         )
     ),
     kept=checks.optional(_BEST),
@@ -872,7 +893,11 @@ def _contradictions(state: State) -> Iterator[str]:
     yield from checks.too_many(state, counts)
     if state.excursion is not None and (not state.raises or state.excursion.done >= state.excursion.length):
         yield "an excursion is open that has not begun, or is over"
+    if state.excursion is not None and (state.rate < state.excursion.rate or state.excursion.top < state.rate):
+        yield f"an excursion is open, but not at a rate of {state.rate}"
     if state.best is None and (state.kept is not None or state.candidate is not None) and state.aside is None:
         yield "there is a snapshot of a best, but no best"
+    if state.recovery is not None and state.kept is not None and not state.watch.has_learned and state.aside is None:
+        yield "training went back to the best, and begins"
     if state.aside is not None and (state.raises or state.aside.raises or state.aside.kept is None):
         yield "a state is put aside only after a sound best and before any raise"

@@ -14,13 +14,14 @@ best one.
 The rules:
 
 1. Weights that are not finite are broken, whatever a metric makes of them: an accuracy is finite on NaN.
-2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite. Then suspect.
+2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
+   is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
    says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
-4. Dead: the mean training loss rose above that before training while training began, came down, and has been flat ever
+4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
-   learning. Where that constant is no better than no training a rise to `ROSE` is enough; where it is (targets that are
-   not centred), the loss must have risen to `ROSE_FAR`. It is confirmed by time, see `dead`.
+   learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
+   targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since. Time confirms it, see `dead`.
 5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
 
 A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
@@ -59,7 +60,7 @@ LEVEL = 0.9
 """A loss above this share of that before training is no better than no training."""
 
 FALL = 0.95
-"""A loss below this share of the one that it came down to shows that the network learns."""
+"""A loss below this share of the one that it came down to, and below `LEVEL`, shows that the network learns."""
 
 LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
@@ -100,6 +101,10 @@ class Watch:
     level: float | None = None
     has_learned: bool = False
 
+    def elsewhere(self) -> Watch:
+        """The same after training went back to other weights."""
+        return self if self.far_worse is None else replace(self, far_worse=None)
+
 
 class Finding(NamedTuple):
     """What an observation says about the weights.
@@ -133,13 +138,11 @@ def assess(
     """
     if evidence.is_finite is False:
         return Finding("broken", "the weights are not finite", watch, may_be_kept=False)
-    for name, each in (("metric", value), ("training loss", loss)):
-        if each is not None and not math.isfinite(each):
-            # A loss may overflow on weights that are fine; a metric may be undefined on this epoch's samples.
-            if evidence.is_finite and (evidence.is_validated or each is not value):
-                reason = f"the {name} is {each}, though the weights are finite"
-                return Finding("suspect", reason, watch, may_be_kept=False)
-            return Finding("broken", f"the {name} is {each}", watch, may_be_kept=False)
+    if not math.isfinite(value):
+        is_fine = loss is not None and math.isfinite(loss) and not exceeds(loss, loss_before, FAR_WORSE)
+        return _not_finite("metric", value, watch, bool(evidence.is_finite and evidence.is_validated and is_fine))
+    if loss is not None and not math.isfinite(loss):
+        return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
     if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
@@ -157,6 +160,13 @@ def assess(
         reason = f"{evidence.skipped:.0%} of the optimizer steps were skipped"
         return Finding("suspect", reason, watch, may_be_kept=True)
     return Finding("sound", "", watch, may_be_kept=True)
+
+
+def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+    """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
+    if may_be_fine:
+        return Finding("suspect", f"the {name} is {each}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {each}", watch, may_be_kept=False)
 
 
 def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
@@ -215,14 +225,14 @@ def _watched(watch: Watch, loss: float, loss_before: float | None) -> Watch:
     since = watch.since + 1
     if watch.level is None or since <= GRACE:
         return replace(watch, since=since, level=loss if watch.level is None else min(loss, watch.level))
-    return replace(watch, since=since, has_learned=loss < FALL * watch.level)
+    return replace(watch, since=since, has_learned=loss < min(FALL * watch.level, LEVEL * loss_before))
 
 
 def _no_learning(watch: Watch, loss_before: float | None) -> str:
     rose = f"the training loss rose from {number(loss_before)} to {number(watch.peak)} as training began"
     if watch.level is None:
         return rose
-    return f"{rose}, came down to {number(watch.level)}, and is flat since: {watch.since} observations"
+    return f"{rose}, came down to {number(watch.level)}, and has shown no learning in {watch.since} observations since"
 
 
 READ = checks.record(
