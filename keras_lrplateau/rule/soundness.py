@@ -162,11 +162,11 @@ def assess(
     return Finding("sound", "", watch, may_be_kept=True)
 
 
-def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+def _not_finite(name: str, value: float, watch: Watch, may_be_fine: bool) -> Finding:
     """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
     if may_be_fine:
-        return Finding("suspect", f"the {name} is {each}, though the weights are finite", watch, may_be_kept=False)
-    return Finding("broken", f"the {name} is {each}", watch, may_be_kept=False)
+        return Finding("suspect", f"the {name} is {value}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {value}", watch, may_be_kept=False)
 
 
 def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
