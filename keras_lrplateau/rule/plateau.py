@@ -42,7 +42,7 @@ When a raise can come: a stall needs `raise_after` cuts in a row, and as many as
 at the best, or to `min_lr`: 3 with factor 0.1, 7 with factor 0.5. So `patience` x (cuts + 1) observations without a new
 best lie before it (and `cooldown` - 1 more for each cut, if there is a cooldown), and at least 2 x `patience` in it.
 With patience 10 and factor 0.1 the first raise comes after observation 41 at the earliest, and is judged after 61 to
-101. What stops training early must wait longer than that: see `Config.patience_to_judge`.
+101, where 10 more must be left. What stops training early must wait longer than that: see `Config.patience_to_judge`.
 
 With `max_raises=0`, and as long as nothing is broken or dead, the rate is that of `keras.callbacks.ReduceLROnPlateau`,
 observation by observation, but for these deviations:
@@ -103,7 +103,10 @@ LENGTH = 6
 """An excursion lasts so many times `patience` observations, or as many as are left."""
 
 LEAST = 2
-"""None is opened where fewer than so many times `patience` observations are left."""
+"""None is opened that could not last so many times `patience` observations, and leave `patience` more after it.
+
+What follows it matters: the moving averages of batch normalisation, say, go on to settle at the low rate.
+"""
 
 SHORTEST_EXCURSION = 4
 """And so many at least: its later half must show a noise."""
@@ -136,6 +139,10 @@ class Level:
         mean = self.mean + (value - self.mean) / count
         return Level(count, mean, self.spread + (value - self.mean) * (value - mean))
 
+    def with_loss(self, loss: float | None) -> Level:
+        """The level with a loss, if that is known and finite."""
+        return self if loss is None or not math.isfinite(loss) else self.with_value(loss)
+
     @property
     def error(self) -> float:
         """The standard error of the mean; 0 where fewer than two observations show no noise."""
@@ -148,8 +155,9 @@ class Excursion:
 
     The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
     Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
-    the raise. If it is better by `NOISE` standard errors, and one of its observations is a new best, all stays as it
-    is, at the rate before the raise; else everything goes back to the snapshot taken at the raise.
+    the raise. If it is better by `NOISE` standard errors, if one of its observations is a new best, and if the training
+    loss is no higher, all stays as it is, at the rate before the raise. Else everything goes back to the snapshot taken
+    at the raise.
 
     Attributes:
         top: The rate that the raise went to.
@@ -159,6 +167,8 @@ class Excursion:
         done: The observations in it.
         later: Those of its later half.
         has_new_best: Whether one of them is better than the best from before.
+        loss_before: The training losses of the plateau before it, as far as they are known.
+        loss_later: Those of its later half.
     """
 
     top: float
@@ -168,13 +178,17 @@ class Excursion:
     done: int = 0
     later: Level = field(default_factory=Level)
     has_new_best: bool = False
+    loss_before: Level = field(default_factory=Level)
+    loss_later: Level = field(default_factory=Level)
 
-    def observed(self, value: float, is_new_best: bool) -> Excursion:
+    def observed(self, value: float, loss: float | None, is_new_best: bool) -> Excursion:
         """The excursion with another observation."""
         done = self.done + 1
-        is_later = done > self.length // 2 and math.isfinite(value)
-        later = self.later.with_value(value) if is_later else self.later
-        return replace(self, done=done, later=later, has_new_best=self.has_new_best or is_new_best)
+        is_later = done > self.length // 2
+        later = self.later.with_value(value) if is_later and math.isfinite(value) else self.later
+        loss_later = self.loss_later.with_loss(loss) if is_later else self.loss_later
+        has_new_best = self.has_new_best or is_new_best
+        return replace(self, done=done, later=later, loss_later=loss_later, has_new_best=has_new_best)
 
     @property
     def rate(self) -> float:
@@ -185,6 +199,9 @@ class Excursion:
     def is_ahead(self, sign: float) -> bool:
         """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
         if not self.later.count or not self.has_new_best:
+            return False
+        # A metric such as the accuracy may be lucky while the loss gets worse.
+        if self.loss_later.count and self.loss_before.count and self.loss_later.mean > self.loss_before.mean:
             return False
         noise = NOISE * math.hypot(self.later.error, self.before.error)
         return sign * self.later.mean < sign * self.before.mean - noise
@@ -271,7 +288,7 @@ class Config(Rule["State"]):
         if self.max_raises == 0:
             return None
         plateau = max(self.patience, 1) + max(self.cooldown - 1, 0)
-        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length
+        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length + self.patience
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -437,6 +454,7 @@ class State:
         cuts: Cuts since the last new best. At a plateau all of them have been fruitless.
         raises: Raises made in this training.
         level: The observations of the present wait, once a stall may end it.
+        loss_level: The training losses of the same time.
         excursion: The open excursion, or None.
         kept: What is in the best snapshot, or None if there is none. Known to be sound.
         candidate: What is in the candidate snapshot, or None if there is none.
@@ -458,6 +476,7 @@ class State:
     cuts: int = 0
     raises: int = 0
     level: Level | None = None
+    loss_level: Level | None = None
     excursion: Excursion | None = None
     kept: Best | None = None
     candidate: Best | None = None
@@ -569,7 +588,7 @@ def _go_on(
 ) -> Step[State]:
     """Training is not broken: what the metric says."""
     if state.excursion is not None:
-        return _judge(config, state, value, state.excursion)
+        return _judge(config, state, value, loss, state.excursion)
     if state.recovery is not None and _was_mistaken(state, state.recovery):
         recovery = state.recovery
         assert recovery.far_worse is not None
@@ -578,20 +597,20 @@ def _go_on(
             f"the untrained weights have a loss of {number(state.loss_before)} on another batch, so "
             f"{number(recovery.far_worse)} was no divergence; the rate goes back"
         )
-        after = replace(_counted(state, 0, 0, None), rate=recovery.rate_before, recovery=None, rate_too_high=None)
+        after = replace(_counted(state, 0, 0), rate=recovery.rate_before, recovery=None, rate_too_high=None)
         return decide(state, after, "rollback", value, reason)
     cooldown = state.cooldown - 1 if state.cooldown else 0
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    level = None if improved else state.level
+    level, loss_level = (None, None) if improved else (state.level, state.loss_level)
     if (
         wait
         and not state.exhausted
         and math.isfinite(value)
         and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
     ):
-        level = (level or Level()).with_value(value) if math.isfinite(value) else level
-    state = _counted(state, cooldown, wait, level)
+        level, loss_level = (level or Level()).with_value(value), (loss_level or Level()).with_loss(loss)
+    state = _counted(state, cooldown, wait, level, loss_level)
     if improved:
         return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
     if wait == 0 or wait < config.patience:
@@ -607,7 +626,9 @@ def _was_mistaken(state: State, recovery: Recovery) -> bool:
     return not soundness.exceeds(far, state.loss_before, soundness.FAR_WORSE)
 
 
-def _counted(state: State, cooldown: int, wait: int, level: Level | None) -> State:
+def _counted(
+    state: State, cooldown: int, wait: int, level: Level | None = None, loss_level: Level | None = None
+) -> State:
     """The state with another observation, and these.
 
     Not by `replace`, which would take most of the time of a step: it sets field by field.
@@ -616,7 +637,8 @@ def _counted(state: State, cooldown: int, wait: int, level: Level | None) -> Sta
     fields = vars(after)
     fields.update(vars(state))
     fields["observations"] += 1
-    fields["cooldown"], fields["wait"], fields["level"] = cooldown, wait, level
+    fields["cooldown"], fields["wait"] = cooldown, wait
+    fields["level"], fields["loss_level"] = level, loss_level
     return after
 
 
@@ -679,6 +701,7 @@ def _cut(config: Config, state: State, value: float, reason: str, kind: Kind = "
         rate=max(state.rate * config.factor, config.min_lr),
         wait=0,
         level=None,
+        loss_level=None,
         cooldown=config.cooldown,
         cuts=state.cuts + 1,
     )
@@ -709,12 +732,15 @@ def _raise(config: Config, state: State, value: float, stalled: str, finding: Fi
         reason = f"{stalled}; the rate is 0"
     elif not state.rate < top < math.inf:
         reason = f"{stalled}; there is no room to raise below {number(ceiling)}"
-    elif left < config.least_length:
-        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {config.least_length}"
+    elif left - config.patience < config.least_length:
+        needed = config.least_length + config.patience
+        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {needed}"
     else:
-        length = int(min(max(LENGTH * config.patience, config.least_length), left))
-        excursion = Excursion(top, state.rate, length, state.level or Level())
-        after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0, level=None)
+        length = int(min(max(LENGTH * config.patience, config.least_length), left - config.patience))
+        losses = state.loss_level or Level()
+        excursion = Excursion(top, state.rate, length, state.level or Level(), loss_before=losses)
+        after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0)
+        after = replace(after, level=None, loss_level=None)
         save: Snapshot | None = "raise" if config.rollback else None
         reason = f"{stalled}; back to {number(state.rate)} over {length} observations"
         return decide(state, after, "raise", value, reason, save=save)
@@ -728,10 +754,10 @@ def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[St
     return _cut(config, exhausted, value, reason, kind="exhausted")
 
 
-def _judge(config: Config, state: State, value: float, excursion: Excursion) -> Step[State]:
+def _judge(config: Config, state: State, value: float, loss: float | None, excursion: Excursion) -> Step[State]:
     """An observation of an excursion; the last one judges it."""
-    state = _counted(state, state.cooldown, 0, None)
-    excursion = excursion.observed(value, _improves(config, state.best, value))
+    state = _counted(state, state.cooldown, 0)
+    excursion = excursion.observed(value, loss, _improves(config, state.best, value))
     if excursion.done < excursion.length:
         after = replace(state, excursion=excursion, rate=excursion.rate)
         return decide(state, after, "hold", value, "")
@@ -763,7 +789,7 @@ def _recover(
 ) -> Step[State]:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
-    state = replace(state, observations=state.observations + 1, candidate=None, level=None)
+    state = replace(state, observations=state.observations + 1, candidate=None, level=None, loss_level=None)
     if state.excursion is not None:
         # The rate before the raise was sound and need not pay for the raise. Its weights are the ones to go back to.
         after = replace(state, rate_too_high=too_high)
@@ -855,6 +881,7 @@ _READ = checks.record(
     cuts=checks.count,
     raises=checks.count,
     level=checks.optional(_LEVEL),
+    loss_level=checks.optional(_LEVEL),
     excursion=checks.optional(
         checks.record(
             Excursion,
@@ -865,6 +892,8 @@ _READ = checks.record(
             done=checks.count,
             later=_LEVEL,
             has_new_best=checks.flag,
+            loss_before=_LEVEL,
+            loss_later=_LEVEL,
         )
     ),
     kept=checks.optional(_BEST),
