@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
-from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, plain, tensorboard_name
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, plain, tensorboard_name
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, no_number
 
@@ -119,6 +119,8 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     Raises:
         CurveError: There is a table, and it is broken.
     """
+    if text.lstrip().startswith("|"):
+        text = _without_edges(text)
     try:
         layout = _layout(path, text)
     except csv.Error:  # Cells of a hundred thousand characters.
@@ -206,6 +208,12 @@ def _column_names(header: Sequence[str], table: Table) -> list[str]:
     return names
 
 
+def _without_edges(text: str) -> str:
+    """The rows of a Markdown table without what is around them."""
+    lines = (line.strip() for line in text.split("\n"))
+    return "\n".join("" if set(line) <= set("|-: ") else line.strip("|").replace("|", "\t") for line in lines)
+
+
 class _Columns:
     """Makes columns of numbers of rows of texts, chunk by chunk.
 
@@ -223,7 +231,7 @@ class _Columns:
         self.values: list[Cells] = [[] for _ in names]
         self.texts: list[list[str] | None] = [[] for _ in names]
         """Of each column, its cells until there is a number among them; if it tells trainings apart, all."""
-        self.is_group = [plain(name) in GROUPS for name in names]
+        self.is_group = [is_group(name) for name in names]
         self.others: list[tuple[int, str] | None] = [None for _ in names]
         """For each column, the row of its first cell that is no number, and the cell."""
         read_number = number if separator == "," else number_with_comma

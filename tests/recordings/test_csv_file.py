@@ -362,6 +362,12 @@ def test_another_log_is_in_no_form_that_is_known_and_the_known_ones_are_listed(w
         assert form in text
 
 
+def test_a_table_in_markdown(write):
+    text = "| epoch | loss | val_loss |\n|-------|-----:|:---|\n| 0 | 1 | 4 |\n| 1 | 0.5 | 3 |\n"
+    found = only(write(text, "log.md"))
+    assert drawn(found) == {"loss": [(0, 1.0), (1, 0.5)], "val_loss": [(0, 4.0), (1, 3.0)]}
+
+
 # --- exports of others -----------------------------------------------------------------------------------------------
 
 
