@@ -243,7 +243,7 @@ def test_a_training_that_has_ended_can_go_on(tmp_path: Path) -> None:
     # With other settings it is another training, in the same line of TensorBoard.
     found = begin(tmp_path, 5, settings=OTHERS)
     (message,) = found.messages
-    assert "it is of another training" in message
+    assert "it belongs to another training" in message
     assert epochs_known(found) == []
 
 
@@ -467,7 +467,7 @@ def test_a_new_training_keeps_the_file_of_an_earlier_one_under_another_name(attr
     before = path.read_bytes()
     found = begin(None, state_path=str(path))
     assert found.messages == [
-        f"AdaptLROnPlateau begins a new state file {path}; the old one is now {path}.1: it is of another training."
+        f"AdaptLROnPlateau begins a new state file {path}; the old one is now {path}.1: it belongs to another training."
     ]
     assert Path(f"{path}.1").read_bytes() == before
     assert Path(f"{path}.1.snapshots").is_dir()
