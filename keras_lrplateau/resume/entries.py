@@ -1,11 +1,11 @@
-"""How things stood after each epoch of a training, kept as short text, and read one at a time.
+"""The entries of a state file: how things stood after each epoch of a training, as short texts.
 
-All entries are kept, because whoever resumes chooses the epoch: a backup may be older than our file (another callback
-had not saved yet), and a checkpoint as old as the user likes. Of each entry a few numbers are at hand, by which one is
-found. The rest is decoded when it is asked for, and then as strictly as it can be.
+All entries are kept, because a training may resume at any epoch: a backup may be older than the state file (another
+callback had not saved yet), and a checkpoint as old as the user likes. A few numbers of each entry stay decoded, to
+find it by. The rest is decoded on request, and then checked strictly.
 
-A text holds only what has changed since the entry before, but for each `WHOLE`th one, which holds all: so to read one,
-few others are read. Nothing here knows Keras.
+A text holds only what has changed since the previous entry. Each `WHOLE`th text holds everything, so reading an entry
+takes few others. Nothing here knows Keras.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from keras_lrplateau.rule.decision import Decision, Snapshot
 from keras_lrplateau.rule.stored import read_state
 
 WHOLE = 64
-"""Each so many entries, one is kept whole."""
+"""The distance between two entries that are kept whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +48,21 @@ class Entry:
 
     Attributes:
         epoch: From 0.
-        is_over: Whether the epoch was over. If not, the entry is of its first moment, or of an observation within it.
-        iterations_before: The optimizer's count of steps before anything was decided.
-        iterations: The same afterwards; going back takes it back.
+        is_over: Whether the epoch was over. If not, the entry describes its first moment, or an observation within it.
+        iterations_before: The optimizer's count of steps before the decisions.
+        iterations: The same count after them; a rollback lowers it.
         has_observation: Whether there was a value of the metric.
-        decisions: Those that changed something.
-        rates_before: What the optimizers held before: rates, or multipliers of schedules.
-        rates: What they held afterwards.
-        bases: What they held when the callback last took their rates for the ones to go on from.
+        decisions: The decisions that changed something.
+        rates_before: What the optimizers held before them: rates, or multipliers of schedules.
+        rates: What the optimizers held after them.
+        bases: What the optimizers held when the callback last adopted their rates.
         adopted: The rule's rate at that time.
         mode: The direction of the metric; None while it is not known.
         best: The best observation so far.
-        steps: Optimizer steps so far, those that were rolled back included.
-        snapshots: The names of the files of the copies to go back to.
-        window: Of a step cadence, what `StepCadence.numbers` is; else empty.
-        state: The rule's state, as `to_dict` makes it.
+        steps: Optimizer steps so far, including those that were rolled back.
+        snapshots: The file names of the copies for rollbacks.
+        window: `StepCadence.numbers` if there is a step cadence; else empty.
+        state: The rule's state, from its `to_dict`.
     """
 
     epoch: int
@@ -85,16 +85,16 @@ class Entry:
 
 @final
 class Entries(Sequence[Entry]):
-    """The entries of a training, in the order of time. They come and go at the end only.
+    """The entries of a training, in the order of time. They are added and removed at the end only.
 
     Args:
-        texts: Those of another one.
+        texts: The texts of other `Entries`.
 
     Attributes:
         texts: One for each entry; JSON in one line.
 
     Raises:
-        ValueError: A text is not of an entry, as far as can be seen without decoding it.
+        ValueError: A text is clearly not an entry. It is not decoded for this.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -108,7 +108,7 @@ class Entries(Sequence[Entry]):
         self._has_decisions: list[bool] = []
         self._snapshots: list[Mapping[Snapshot, str]] = []
         self._last: dict[str, Any] | None = None  # The last entry as plain values, if it is known.
-        self._files: dict[int, set[str]] = {}  # The files of copies of the last two epochs.
+        self._files: dict[int, set[str]] = {}  # By epoch, the files of copies; the last two epochs.
         for each in texts:
             self.take(each, parse("entry", each))
 
@@ -127,7 +127,7 @@ class Entries(Sequence[Entry]):
         """Decode an entry.
 
         Raises:
-            ValueError: It has a value that no entry has.
+            ValueError: It has a value that no entry can have.
         """
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
@@ -148,7 +148,7 @@ class Entries(Sequence[Entry]):
     # --- how it grows ---
 
     def append(self, entry: Entry) -> None:
-        """Add one."""
+        """Add an entry."""
         plain = _as_plain(entry)
         before: dict[str, Any] = {}
         if len(self) % WHOLE:
@@ -158,10 +158,14 @@ class Entries(Sequence[Entry]):
         self._last = plain
 
     def take(self, text: str, changes: dict[str, Any]) -> None:
-        """Add one by its text, and by what that means as JSON.
+        """Add an entry by its text.
+
+        Args:
+            text: The text.
+            changes: The same text, parsed.
 
         Raises:
-            ValueError: It is not that of an entry, as far as can be seen without decoding it.
+            ValueError: The text is clearly not an entry. It is not decoded for this.
         """
         try:
             epoch, is_over = changes["epoch"], changes["is_over"]
@@ -193,7 +197,7 @@ class Entries(Sequence[Entry]):
         self._note_files(epoch, snapshots)
 
     def keep(self, count: int) -> None:
-        """Forget all but the first ones."""
+        """Forget all entries but the first `count`."""
         if count >= len(self):
             return
         del self.texts[count:], self._epochs[count:], self._is_over[count:], self._snapshots[count:]
@@ -236,7 +240,7 @@ class Entries(Sequence[Entry]):
 
     @property
     def recent_files(self) -> set[str]:
-        """The files of the copies that entries of the last two epochs name."""
+        """The files of copies that the entries of the last two epochs name."""
         return {file for files in self._files.values() for file in files}
 
     def snapshots_at(self, index: int) -> Mapping[Snapshot, str]:
@@ -244,9 +248,9 @@ class Entries(Sequence[Entry]):
         return self._snapshots[index]
 
     def until(self, epoch: int, iterations: int) -> int:
-        """How many entries a training keeps that goes on with this epoch and so many steps.
+        """Return how many entries to keep when training goes on with this epoch and this count of steps.
 
-        All of earlier epochs; and of a step cadence those of the same epoch that its weights have seen.
+        They are all entries of earlier epochs and, with a step cadence, those of this epoch that the weights have seen.
         """
         first = last = bisect.bisect_left(self._epochs, epoch)
         while last < len(self) and self._epochs[last] == epoch and not self._is_over[last]:
@@ -276,7 +280,7 @@ class Entries(Sequence[Entry]):
         """All decisions that changed something.
 
         Raises:
-            ValueError: One has a value that no decision has.
+            ValueError: One has a value that no decision can have.
         """
         found: list[Decision] = []
         for each in itertools.compress(self.texts, self._has_decisions):
@@ -287,7 +291,7 @@ class Entries(Sequence[Entry]):
 # --- entries as JSON -------------------------------------------------------------------------------------------------
 
 _OF_ONE_ENTRY = ("epoch", "is_over", "iterations_before", "iterations", "has_observation", "decisions")
-"""These are in every text; of the others, what has not changed is left out, field by field of the rule's state."""
+"""The fields in every text. A text leaves out the others, and fields of the rule's state, if they have not changed."""
 
 
 def _as_plain(entry: Entry) -> dict[str, Any]:
@@ -324,10 +328,10 @@ def _apply(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode_entry(plain: dict[str, Any]) -> Entry:
-    """The entry with these plain values.
+    """Make the entry with these plain values.
 
     Raises:
-        ValueError: A value is none that an entry has.
+        ValueError: A value is one that no entry can have.
     """
     check_fields("entry", plain, {each.name for each in fields(Entry)})
     for name in ("is_over", "has_observation"):
@@ -335,7 +339,7 @@ def decode_entry(plain: dict[str, Any]) -> Entry:
     for name in ("rates_before", "rates", "bases", "window"):
         require(isinstance(plain[name], list), name, "a list", plain[name])
     state = as_object("state", plain["state"])
-    # As strict as it can be: what is read here is trusted from now on.
+    # Strictly, because the rest of the program trusts it.
     read_state(state)
     numbers = {
         name: tuple(number(name, each) for each in plain[name]) for name in ("rates_before", "rates", "bases", "window")
@@ -370,7 +374,7 @@ def _snapshots(data: Any) -> Mapping[Snapshot, str]:
     snapshots: dict[Any, str] = as_object("snapshots", data)
     for name, file in snapshots.items():
         word("name of a snapshot", name, get_args(Snapshot))
-        # It is a name in our own folder, whatever a file may say.
+        # A damaged file must not lead out of our own folder.
         is_name = text(name, file) == os.path.basename(file) and file not in ("", ".", "..")
         require(is_name, name, "the name of a file", file)
     return snapshots

@@ -466,7 +466,7 @@ def test_a_new_training_keeps_the_file_of_an_earlier_one_under_another_name(attr
     before = path.read_bytes()
     found = begin(None, state_path=str(path))
     assert found.messages == [
-        f"AdaptLROnPlateau begins a new state file {path}; the old one is now {path}.1: it is of another training."
+        f"AdaptLROnPlateau begins a new state file {path}; the old one is now {path}.1: it belongs to another training."
     ]
     assert Path(f"{path}.1").read_bytes() == before
     assert Path(f"{path}.1.snapshots").is_dir()

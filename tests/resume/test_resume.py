@@ -573,7 +573,7 @@ def test_other_settings_are_refused_and_named(other: str, whole: Attempt, tmp_pa
     training.crash("between", 6)
     before = files_below(tmp_path / "logs")
     changes, words = OTHERS[other]
-    with pytest.raises(StateFileError, match=r"state\.json is of a training with other settings: ") as caught:
+    with pytest.raises(StateFileError, match=r"state\.json belongs to a training with other settings: ") as caught:
         training.start(**changes)
     assert words in str(caught.value)
     assert "move the file away to begin a new one" in str(caught.value)
@@ -797,7 +797,7 @@ def test_a_second_fit_with_the_same_state_path_keeps_the_first_file_under_anothe
     before = path.read_bytes()
     second = training.start(state_path=path)
     (message,) = second.messages
-    assert f"begins a new state file {path}; the old one is now {path}.1: it is of another training" in message
+    assert f"begins a new state file {path}; the old one is now {path}.1: it belongs to another training" in message
     assert Path(f"{path}.1").read_bytes() == before
 
 
