@@ -296,7 +296,7 @@ class Session:
         return state
 
     def rule_now(self, observations: int | None = None) -> Rule[Any]:
-        """The rule with its bounds in the unit of its rate, and with the length of this training.
+        """The rule with its bounds in the unit of its rate, and with the length of this training, where it is known.
 
         Args:
             observations: How many there have been in the epochs so far, if that is not what the state says.
@@ -305,8 +305,8 @@ class Session:
         if self.rates.is_scheduled:
             min_lr, max_lr = self.rates.bounds()
             rule = replace(rule, min_lr=min_lr, max_lr=max_lr)
-        if self._epochs is None:
-            return rule
+        if self._epochs is None or not self.options.reset_on_train_begin:
+            return rule  # Where fits are parts of one training, another may follow.
         seen = self.known_state.observations if observations is None else observations
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
