@@ -17,7 +17,8 @@ The rules:
 2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
    is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
-   says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
+   says the same, and the first batch in between, too. A metric better than ever excuses it for now, but not for a
+   snapshot: an exploded network may have a lucky accuracy.
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
@@ -145,9 +146,9 @@ def assess(
         return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
-    if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
+    if exceeds(loss, loss_before, FAR_WORSE):
         reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
-        stays = watch.far_worse is not None
+        stays = watch.far_worse is not None and not is_vouched
         if stays and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE)):
             reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
