@@ -153,11 +153,8 @@ def assess(
     if exceeds(loss, loss_before, FAR_WORSE):
         reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
         stays = watch.far_worse is not None and not (watch.has_learned and loss < FALLS * watch.far_worse)
-        if (
-            not is_vouched
-            and stays
-            and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE))
-        ):
+        look = loss if evidence.first_loss is None else evidence.first_loss
+        if stays and not is_vouched and exceeds(look, loss_before, FAR_WORSE):
             reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
         return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)
