@@ -681,13 +681,16 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
         return hold(state, value)
     best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
+    is_stalled = not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall)
     if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
-        is_dead = soundness.dead(state.watch, state.loss_before, config.patience)
+        # In place of the raise, which is not made after such a beginning.
+        is_stuck = is_stalled and config.max_raises > 0
+        is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck)
         if is_dead and (state.rate < state.start_rate or at_floor):
             return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
     if at_floor and state.exhausted:
         return hold(state, value)
-    if not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall):
+    if is_stalled:
         stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")

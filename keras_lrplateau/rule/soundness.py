@@ -23,7 +23,8 @@ The rules:
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
-   targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since. Time confirms it, see `dead`.
+   targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since; or training must have stalled.
+   Time confirms it, see `dead`.
 5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
 
 A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
@@ -202,16 +203,17 @@ def may_be_dead(watch: Watch, loss_before: float | None) -> bool:
     return is_high or exceeds(watch.peak, loss_before, ROSE_FAR)
 
 
-def dead(watch: Watch, loss_before: float | None, patience: int) -> str:
+def dead(watch: Watch, loss_before: float | None, patience: int, is_stalled: bool = False) -> str:
     """Why the network counts as dead; empty if it does not.
 
     Args:
         watch: What is remembered.
         loss_before: The training loss before the first update.
         patience: The observations of a plateau. The loss must be flat for two of them, and for `LONG` observations.
+        is_stalled: Whether cuts have not helped either, so that another trial costs nothing. Then any rise counts.
     """
-    is_long = watch.since >= max(2 * patience, LONG)
-    return _no_learning(watch, loss_before) if is_long and may_be_dead(watch, loss_before) else ""
+    is_flat = watch.since >= max(2 * patience, LONG) and watch.peak is not None and not watch.has_learned
+    return _no_learning(watch, loss_before) if is_flat and (is_stalled or may_be_dead(watch, loss_before)) else ""
 
 
 def exceeds(loss: float | None, loss_before: float | None, multiple: float) -> bool:

@@ -560,6 +560,22 @@ def test_where_keras_cuts_a_loss_that_rose_at_first_is_no_reason_for_anything_el
     assert [text for text in line if " " in text] == ["cut 0.001"]
 
 
+def test_a_stall_after_a_rise_of_the_loss_and_no_learning_since_restarts_in_place_of_a_raise():
+    """Digits, momentum, rate 1: a loss too low for a dead network, that has come through a rise by 40 %."""
+    losses = [3.31, 2.4, 2.16, 2.11, 2.26, 2.15, 2.18, 2.13, 2.09, *[2.05] * 20]
+    assert max(losses) < soundness.ROSE_FAR * 2.36
+    assert min(losses[1:4]) < soundness.LEVEL * 2.36
+    config = replace(RAISES, patience=5)
+    arguments = {"losses": losses, "loss_before": 2.36}
+    _, line, decisions = run(config, [2.03] * len(losses), **arguments)
+    assert [text for text in line if " " in text][:3] == ["cut 0.1", "cut 0.01", "restart 0.03"]
+    restart = next(d for d in decisions if d.kind == "restart")
+    assert restart.observation == soundness.LONG + 1
+    assert "rose from 2.36 to 3.31 as training began" in restart.reason
+    no_raises = timeline(replace(config, max_raises=0), [2.03] * len(losses), **arguments)
+    assert {text.split()[0] for text in no_raises if " " in text} == {"cut", "exhausted"}
+
+
 def test_a_restart_succeeds_when_it_beats_what_was_put_aside():
     state, *_ = restarted()
     kinds, saves = [], []
