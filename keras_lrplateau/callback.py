@@ -1,4 +1,4 @@
-"""The callback: its arguments, and Keras' hooks, each of which hands over to the session."""
+"""The Keras callback: its arguments, and the hooks that pass each event on to the session."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from keras_lrplateau.training.session import Session
 class AdaptLROnPlateau(keras.callbacks.Callback):
     """Cuts the learning rate on a plateau, raises it when progress stays stalled, recovers when training breaks.
 
-    For those who do not want to choose a learning rate there is `AdaptLROnPlateau.auto`.
+    `AdaptLROnPlateau.auto` needs no learning rate to be chosen.
 
-    The arguments that `keras.callbacks.ReduceLROnPlateau` has come first, with its names, order and defaults. With
-    `max_raises=0, recover=False` the rate is what ReduceLROnPlateau would make it. The rule itself, its terms and its
-    sources are in `keras_lrplateau.rule.plateau`.
+    The arguments of `keras.callbacks.ReduceLROnPlateau` come first, with the same names, order and defaults. With
+    `max_raises=0, recover=False` the rate is the one that ReduceLROnPlateau would set. `keras_lrplateau.rule.plateau`
+    describes the rule, its terms and its sources.
 
     Example:
 
@@ -42,51 +42,51 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     Args:
         monitor: Name of the metric in `logs` to watch.
         factor: Each cut multiplies the rate by this. In (0, 1).
-        patience: Observations without improvement before a cut. Integer >= 0. An epoch in which the metric was not
-            computed (`validation_freq`) is no observation.
+        patience: Observations without improvement before a cut. Integer >= 0. An epoch without a value of the metric
+            (`validation_freq`) does not count.
         verbose: 0 for silence, else a line at each decision, printed as Keras prints.
         mode: "min", "max", or "auto" to infer the direction from the metric.
         min_delta: By how much an observation must beat the best to count as an improvement. Its sign is ignored.
-        cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
+        cooldown: Observations after a change of rate that do not count as waiting. Integer >= 0.
         min_lr: No cut goes below this rate. >= 0.
         threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
         max_lr: No raise goes above this rate. None for no bound.
         raise_factor: A raise goes to this multiple of the rate at the last improvement. > 1.
-        raise_after: Cuts in a row without a new best before a raise. Integer >= 1.
-        max_raises: How many raises a training may make. Integer >= 0; 0 turns raising off.
-        recover: Whether to go back to earlier weights and a far lower rate when training diverges or never gets going.
-        rollback: Whether copies of the training state may be kept for going back: at most two, each of the size of the
-            weights and the optimizer state (with Adam three times the weights). True: in host memory, and on disk where
-            there is a state file. "disk": on disk only, beside the state file. False keeps none. Going back includes
-            the optimizer's count of iterations, and so the position in a schedule.
-        rollback_on_cut: Whether an ordinary cut, too, goes back to the best state. Off, since the best of many noisy
-            observations is partly the luckiest.
+        raise_after: Consecutive cuts without a new best before a raise. Integer >= 1.
+        max_raises: The most raises in one training. Integer >= 0; 0 turns raising off.
+        recover: Whether to go back to earlier weights and a far lower rate when training breaks.
+        rollback: Whether to keep copies of the training state for rollbacks: at most two, or three where the metric is
+            one of training. Each is as large as the weights and the optimizer state (with Adam, three times the weights). True keeps them in host memory, and also
+            on disk if there is a state file. "disk" keeps them on disk only, beside the state file. False keeps none.
+            A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
+        rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
+            many noisy observations is partly the luckiest.
         stop_when_exhausted: Whether to stop training when nothing is left to try.
-        reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to call `fit` repeatedly
-            for parts of one training, and call `finish` after the last one. A `fit` that begins at a later epoch goes
-            on where the state file says.
-        log_dir: Where to write TensorBoard event files: into a run of its own, `lr_plateau`, below this directory. The
-            same directory may be given to `keras.callbacks.TensorBoard`. None writes nothing.
-        state_path: The file that keeps what a training needs to go on after a crash; it is written at the end of each
-            epoch, and copies of the training state go into a directory beside it. None: `state.json` beside the event
-            files if there is a `log_dir`, else none. False: none.
-        frequency: "epoch": decide at the end of each epoch. An integer N: decide after every N optimizer steps, on the
-            mean of the training metric over them; integer >= 1. A metric of the validation is observed when there is
-            a validation, whatever this is.
-        optimizer: The optimizer to adapt, where it is not the one that the model is compiled with: the name of the
-            attribute of the model that holds it, or the optimizer itself.
-        sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`: they get the numbers of each epoch
-            and every decision.
+        reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to split one training over
+            several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch continues
+            from the state file.
+        log_dir: The directory for TensorBoard event files. They go into a run of their own, `lr_plateau`, below it.
+            `keras.callbacks.TensorBoard` may use the same directory. None writes no event files.
+        state_path: The state file, from which a training continues after a crash. It is written at the end of each
+            epoch; copies of the training state go into a directory beside it. None means `state.json` beside the event
+            files, or no state file without `log_dir`. False means no state file.
+        frequency: "epoch" decides at the end of each epoch. An integer N >= 1 decides after every N optimizer steps, on
+            the mean of the training metric over those steps. A validation metric is observed at each validation, for
+            any value of this argument.
+        optimizer: The optimizer to adapt, if it is not the one that the model is compiled with. Give the optimizer
+            itself, or the name of the model's attribute that holds it.
+        sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`. They receive the numbers of each
+            epoch and every decision.
 
-    The arguments can be read as attributes.
+    Each argument is also an attribute.
 
     Raises:
         TypeError: An argument is of the wrong type; or, when training begins, the model has no Keras optimizer.
         ValueError: An argument is out of its range; or, when training begins, `max_lr` is below the optimizer's rate;
             or, when the metric first appears, `mode="auto"` cannot tell its direction.
-        StateFileError: When training is resumed: its state file cannot be used. A ValueError.
-        RuntimeError: When training begins: another training is using the state file.
-        OSError: When training begins: `state_path` was given and cannot be written.
+        StateFileError: When training resumes, its state file cannot be used. It is a ValueError.
+        RuntimeError: When training begins, another training is using the state file.
+        OSError: When training begins, `state_path` was given and cannot be written.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         sinks: Sequence[Sink] | None = None,
         verbose: int = 0,
     ) -> AdaptLROnPlateau:
-        """A callback that needs no good learning rate: it searches for one, raises and cuts it, and anneals at the end.
+        """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
 
-        The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs other rates are tried,
-        each from the first weights; the rule is in `keras_lrplateau.rule.auto`. `fit` should run for the number of
-        epochs that it was given: the last part of them is for annealing. The weights that it ends with are about the
-        best ones: where the last epochs are significantly worse, the best ones are put back.
+        The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs the callback tries other
+        rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Let `fit` run for all its
+        epochs: the last part of them is for annealing. Training ends with about the best weights: if the last epochs
+        are significantly worse, the callback restores the best ones.
 
         Example:
 
@@ -151,12 +151,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         Args:
             monitor: Name of the metric in `logs` to watch.
             mode: "min", "max", or "auto" to infer the direction from the metric.
-            min_lr: No rate below this is tried or cut to. >= 0.
-            max_lr: No rate above this is tried. None for no bound. It protects a pretrained model, whose weights a high
-                rate would spoil.
-            budget: The share of all epochs that may go into trials which are taken back. In [0, 1]. With 0 the given
-                rate is used, cut and annealed.
-            rollback: Where copies of the training state are kept: True or "disk", as for `AdaptLROnPlateau`.
+            min_lr: The lowest rate to try or to cut to. >= 0.
+            max_lr: The highest rate to try. None for no bound. It protects the weights of a pretrained model from a
+                rate that would spoil them.
+            budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
+                no search: the given rate is used, cut and annealed.
+            rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
             log_dir, state_path, optimizer, sinks: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
@@ -177,28 +177,28 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._options = options
         self._session: Session | None = None
         if options.decides_in_epoch:
-            # On the instance, and only here: a hook on the class would end Keras' asynchronous dispatch for everybody.
-            # With async_safe this one does not: what it does with the logs, any thread may do.
+            # Only on such an instance: a batch hook on the class would end Keras' asynchronous dispatch for all.
+            # async_safe keeps that dispatch here; these hooks may run in any thread.
             self.async_safe = True
             self.on_train_batch_begin = self._before_batch
             self.on_train_batch_end = self._after_batch
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal callback."""
+        """Return the arguments that make an equal callback."""
         return dict(self._options.arguments)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdaptLROnPlateau:
-        """A callback from what `get_config` returned."""
+        """Make a callback from the result of `get_config`."""
         return cls.auto(**config) if "budget" in config else cls(**config)
 
     def __getattr__(self, name: str) -> Any:
-        # Not for what Python looks up before there are any arguments, as `copy` does.
+        # `copy` looks names up before there are any arguments: underscored ones must not reach `_options`.
         if not name.startswith("_") and name in self._options.arguments:
             return self._options.arguments[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    # --- what a training has come to ---------------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------------------------
 
     @property
     def decisions(self) -> list[Decision]:
@@ -207,12 +207,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     @property
     def state(self) -> RuleState | None:
-        """The state of the rule: a `keras_lrplateau.State`, or that of auto mode; None before training."""
+        """The state of the rule: a `keras_lrplateau.State`, in auto mode a `rule.auto.State`; None before training."""
         return None if self._session is None else self._session.state
 
     @property
     def best(self) -> float:
-        """The best observation, as `ReduceLROnPlateau` has it; infinite before the first one."""
+        """The best observation, as in `ReduceLROnPlateau`; infinite before the first one."""
         worst = -math.inf if self._session is not None and self._session.rule.mode == "max" else math.inf
         return worst if self.state is None or self.state.best is None else self.state.best
 
@@ -223,29 +223,29 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
 
     @property
     def cooldown_counter(self) -> int:
-        """Observations of the cooldown still to come."""
+        """How many observations of the cooldown are left."""
         return getattr(self.state, "cooldown", 0)
 
     @property
     def run(self) -> Run | None:
-        """The training as data: its curves and its records; None before training."""
+        """The training as data, with its curves and records; None before training."""
         return None if self._session is None else self._session.recorder.run
 
     def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
-        """The curves, the learning rate and the decisions of this training so far, as a plotly figure.
+        """Draw the curves, the learning rate and the decisions of this training so far.
 
-        A notebook shows it; `figure.write_html("figure.html")` makes a page of it. The training may still be running.
+        A notebook shows the result; `figure.write_html("figure.html")` saves it. The training may still be running.
 
         Args:
-            axis: What is to the right: "epoch", "step" (optimizer steps taken) or "time".
+            axis: The horizontal axis: "epoch", "step" (optimizer steps taken) or "time".
             dark: Whether the background is dark.
 
         Returns:
             A `plotly.graph_objects.Figure`.
 
         Raises:
-            ValueError: `axis` is none of these.
-            RuntimeError: There was no training yet, or its first epoch is not over.
+            ValueError: `axis` is not one of these.
+            RuntimeError: No epoch has ended yet.
             ImportError: plotly is not installed.
         """
         from keras_lrplateau.views.figure import draw, to_plotly
@@ -271,7 +271,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             )
         super().set_model(model)
         optimizer, rule = chosen_optimizer(model, self._options.optimizer), self._options.rule
-        # Here, since Keras makes the training step between this hook and on_train_begin.
+        # Keras makes the training step after this hook and before on_train_begin.
         if isinstance(optimizer, keras.optimizers.Optimizer):
             scale_schedules(model, optimizer, rule.min_lr, rule.max_lr)
 
@@ -285,12 +285,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._session.begin_fit(look_around(self))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        # Not in on_train_begin: a callback behind ours in the list may load a checkpoint there.
+        # Not in on_train_begin: a callback that comes later in the list may load a checkpoint there.
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
         self._training.begin_epoch(epoch)
         if self._training.wants_first_loss and not self._options.decides_in_epoch:
-            # On the instance and for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
+            # On the instance, for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
             self.on_train_batch_end = self._first_batch
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -310,20 +310,18 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         epochs = (self.params or {}).get("epochs")
         if not self._training.is_begun and self._options.reset_on_train_begin and epochs:
-            # There was no epoch left: an earlier process died after the last one, and may have left something undone.
+            # No epoch was left: an earlier process died after the last one, perhaps with work undone.
             resuming.begin(self._training, epochs, is_over=True)
         self._training.end_fit()
 
     def finish(self) -> None:
-        """End a training made of several fits (`reset_on_train_begin=False`): take back what has not proved itself.
+        """End a training of several fits (`reset_on_train_begin=False`): undo a raise or restart without a new best.
 
-        That is, an excursion or a restart that has brought no new best. With `reset_on_train_begin=True` Keras' end of
-        training does it. Calling it twice, or before any training, does nothing.
+        With `reset_on_train_begin=True` the end of `fit` does this. A second call does nothing, and neither does a call
+        before any training.
         """
         if self._session is not None:
             self._session.finish()
-
-    # Batch hooks are bound to the instance where they are needed; see above.
 
     def _first_batch(self, batch: int, logs: Any = None) -> None:
         if batch == 0:  # Asynchronous dispatch may call out of order.

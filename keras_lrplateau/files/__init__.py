@@ -1,1 +1,1 @@
-"""What every room above needs of the disk: a write that is whole or not there, and locks."""
+"""What the other rooms need from the disk: atomic writes and locks."""

@@ -1,8 +1,8 @@
-"""Writes a file so that there is always the old one or the whole new one, also after a crash of the machine.
+"""Writes a file atomically: even after the machine crashes, either the old file or the whole new one is there.
 
-The content goes to a new file beside the old one, and takes its name when the disk has it. The new file is opened
-under a name that nobody can know before, and only if nothing has that name: a link planted there is never followed.
-A link in the place of the file stays a link, and what it points at is replaced. The mode of a file that is there stays.
+The content goes to a temporary file beside the old one, which takes its name once the content is on disk. The temporary
+name is random, and the file is opened only if that name is free, so a planted link is never followed. If the path is a
+link, it stays one, and its target is replaced. An existing file keeps its mode.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from pathlib import Path
 from typing import IO
 
 LONGEST_TAIL = 50
-"""So much of a name is part of the temporary one. File systems allow 255 bytes, and a character takes up to four."""
+"""How many characters of a name the temporary name keeps. A name may have 255 bytes, a character up to four."""
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all. When this returns, the disk has it.
+    """Write a file whole or not at all. When this returns, the file is on disk.
 
     Args:
-        path: Its path. The directory is made if need be.
-        write: Writes the content to the stream that it is given.
+        path: The file to write. A missing directory is made.
+        write: Receives a stream, and writes the content to it.
 
     Raises:
-        IsADirectoryError: There is a directory in its place.
-        OSError: It cannot be written, or something else than a file is in its place. The old file is still there.
+        IsADirectoryError: The path is a directory.
+        OSError: The file cannot be written, or the path is not a regular file. The old file is still there.
     """
     target = Path(os.path.realpath(path))
     mode = check_place(target)
     make_folder(target.parent)
     part = target.with_name(f".{secrets.token_hex(8)}.{target.name[-LONGEST_TAIL:]}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    # Nobody else may read it before it has the mode of the old one.
+    # Until it has the mode of the old file, other users must not be able to read it.
     handle = os.open(part, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -54,7 +54,7 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def check_place(path: Path) -> int | None:
-    """Check that a file is here, or may come here.
+    """Check that a path is a regular file, or free for one.
 
     Args:
         path: Links are followed.
@@ -63,8 +63,8 @@ def check_place(path: Path) -> int | None:
         The mode of the file; None if there is none.
 
     Raises:
-        IsADirectoryError: There is a directory.
-        OSError: There is something else that is no file, such as a FIFO; or the place cannot be looked at.
+        IsADirectoryError: The path is a directory.
+        OSError: The path is something else, such as a FIFO, or cannot be examined.
     """
     try:
         mode = path.stat().st_mode
@@ -80,10 +80,10 @@ def check_place(path: Path) -> int | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a directory and those above it, so that the disk has them all.
+    """Make a directory and its parents, and wait until they are on disk.
 
     Raises:
-        OSError: One cannot be made.
+        OSError: One of them cannot be made.
     """
     if folder.is_dir():
         return
@@ -93,10 +93,10 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a directory.
+    """Wait until the names in a directory are on disk.
 
     Raises:
-        OSError: It cannot.
+        OSError: The system cannot write them.
     """
     if os.name != "posix":  # Elsewhere a directory cannot be opened.
         return
@@ -108,10 +108,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes have left half written in the place of a file that only one process writes.
+    """Remove the temporary files that killed processes left beside a file. Only one process may write that file.
 
     Raises:
-        OSError: Something cannot be removed.
+        OSError: One of them cannot be removed.
     """
     target = Path(os.path.realpath(path))
     pattern = re.compile(rf"\.[0-9a-f]{{16}}\.{re.escape(target.name[-LONGEST_TAIL:])}\.tmp")

@@ -1,13 +1,15 @@
-"""Claims on places that one training at a time may write to.
+"""Claims: locks that let one training at a time write to a place.
 
-`filelock` does the locking. The system lets go of a lock when its process dies, however it dies; a forked process does
-not keep its parent's. Two claims in one process conflict, as those of two processes do; `claim` has one exception.
+`filelock` does the locking. The system releases a lock when its process dies, for whatever reason; a forked process
+does not keep its parent's locks. Two claims conflict within one process as well as between two; `claim` has one
+exception.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import threading
 from collections.abc import Iterable
@@ -19,23 +21,23 @@ import filelock
 from keras_lrplateau.files.atomic import make_folder
 
 _claims: dict[str, Claim] = {}
-"""What this process holds, by the real path."""
+"""The claims of this process, by real path."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_claims.clear)
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What file systems say that have no locks."""
+"""The errors of file systems without locks."""
 
 
 @final
 class Claim:
-    """What this process holds until it releases it, or dies.
+    """A lock that this process holds until it releases it or dies.
 
     Attributes:
-        path: The file that stands for it.
-        owner: Who has claimed it; None if not known.
-        since: The epoch with which the training of its owner began, for `keras_lrplateau.resume.claim`.
+        path: The lock file.
+        owner: The `fit` that made the claim; None if not known.
+        since: The epoch at which the owner's training began, for `keras_lrplateau.resume.claim`.
     """
 
     def __init__(self, path: Path, owner: object) -> None:
@@ -48,24 +50,24 @@ class Claim:
 
     @property
     def is_of_this_thread(self) -> bool:
-        """Whether this thread has claimed it, or one that has ended since."""
+        """Whether this thread made the claim, or a thread that has ended since."""
         return self._thread is threading.current_thread() or not self._thread.is_alive()
 
     @property
     def is_there(self) -> bool:
-        """Whether its file is still the one that was locked."""
+        """Whether the lock file is still the file that was locked."""
         return self._place == _place_of(self.path)
 
     def acquire(self) -> bool:
-        """Lock the file, which is made with its directory if need be; False if another has it.
+        """Lock the file; False if another process has it. A missing file or directory is made.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: The file cannot be made.
         """
         make_folder(self.path.parent)
         lock = _file_lock(self.path)
         try:
-            # Another process may only have looked, see `is_held_elsewhere`.
+            # Another process may hold it for a moment, to look: see `is_held_elsewhere`.
             lock.acquire(timeout=0.1, poll_interval=0.02)
         except filelock.Timeout:
             return False
@@ -78,10 +80,10 @@ class Claim:
         return True
 
     def renew(self) -> bool:
-        """Claim it again if its file was removed, as `rm -r` does; False if another has it by now.
+        """Claim the place again if its file was removed, as by `rm -r`; False if another training has it by now.
 
         Raises:
-            OSError: It cannot be made again.
+            OSError: The file cannot be made again.
         """
         key = _key(self.path)
         if self.is_there and _claims.get(key) is self:
@@ -95,7 +97,7 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Give it up. Doing it twice is fine."""
+        """Give the claim up. A second call does nothing."""
         if _claims.get(_key(self.path)) is self:
             del _claims[_key(self.path)]
         if self._lock is not None:
@@ -107,21 +109,24 @@ def claim(path: Path, owner: object = None, *, takes_over: bool = True) -> Claim
     """Claim a place for this process.
 
     Args:
-        path: The file that stands for it, made with its directory if need be. It stays.
-        owner: Stands for a `fit`. Two claims of the same owner always conflict.
-        takes_over: Whether to take what another owner has claimed in this thread: in one thread, a `fit` that begins
-            shows that the one before has ended, perhaps by an interrupt, without a release. Two loops that take turns
-            in one thread are not told from that, so this is for places that nothing can stand in for.
+        path: The lock file. It is made with its directory if it is missing, and is never removed.
+        owner: The `fit` that claims. Two claims of the same owner always conflict.
+        takes_over: Whether to take a claim from another owner in this thread. A `fit` that begins shows that an earlier
+            one in the same thread has ended, perhaps interrupted before its release. Two loops that take turns in one
+            thread look the same, so use this only for places that have no substitute.
 
     Returns:
-        The claim; None if another process, thread or callback has it. Where the file system has no locks, other
-        processes are not seen.
+        The claim; None if another process, thread or callback holds the place. On a file system without locks, claims
+        of other processes go unnoticed.
 
     Raises:
         OSError: The file cannot be made.
     """
     key = _key(path)
     held = _claims.get(key)
+    if held is not None and held.is_of_this_thread and held.owner is not owner and not takes_over:
+        gc.collect()  # What an interrupted `fit` has left may wait for this, in a circle of references.
+        held = _claims.get(key)
     if held is not None:
         is_abandoned = takes_over and held.is_of_this_thread and (owner is None or held.owner is not owner)
         if held.is_there and not is_abandoned:
@@ -142,12 +147,12 @@ def claim(path: Path, owner: object = None, *, takes_over: bool = True) -> Claim
 
 
 def holder(path: Path) -> Claim | None:
-    """The claim of this process on a place, if there is one."""
+    """Return the claim of this process on a place; None if there is none."""
     return _claims.get(_key(path))
 
 
 def is_held_elsewhere(path: Path) -> bool:
-    """Whether another process or another thread has claimed a place; False where that cannot be told."""
+    """Return whether another process or thread has claimed a place; False if that cannot be known."""
     held = holder(path)
     if held is not None:
         return not held.is_of_this_thread
@@ -165,14 +170,14 @@ def is_held_elsewhere(path: Path) -> bool:
 
 
 def release(claims: Iterable[Claim]) -> None:
-    """Give up claims."""
+    """Release several claims."""
     for each in claims:
-        with contextlib.suppress(OSError):  # The system takes it back when the process ends, at the latest.
+        with contextlib.suppress(OSError):  # The system releases it when the process ends.
             each.release()
 
 
 def _file_lock(path: Path) -> filelock.BaseFileLock:
-    # Not the fallback of `filelock`: a file that marks the place outlives a killed process.
+    # Without the fallback of `filelock`, whose marker file would outlive a killed process.
     return filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
 
 

@@ -1,7 +1,7 @@
 """What is known of one training: its curves, what was decided in it, and where it stands.
 
-The callback keeps one of the training that it is in; `tensorboard.reader` makes them from event files. Whatever shows a
-training (the figure, the tab, the report) starts from here. Nothing here knows Keras, TensorBoard or plotly.
+The callback keeps the run of its own training; `event_reader` makes runs of event files. The figure, the tab and the
+report start from here. Nothing here knows Keras, TensorBoard or plotly.
 """
 
 from __future__ import annotations

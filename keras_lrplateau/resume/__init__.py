@@ -1,1 +1,1 @@
-"""What survives a crash: the state file, its place, and the claim of one process on it."""
+"""What survives a crash: the state file, the run directory it is in, and a process's claim on both."""

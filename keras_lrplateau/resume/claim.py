@@ -1,4 +1,4 @@
-"""Claims the files of a training for this process, its run directory and its state file, and recalls what they say."""
+"""Claims the run directory and the state file of a training for this process, and reads what they hold."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
 
 @dataclass
 class Files:
-    """What was found.
+    """The files of a training, and what they hold.
 
     Attributes:
-        run_dir: Where event files go; None if nowhere.
-        state: The state file, with the entries from before the training's next epoch; None if there is to be none.
-        pending: The observation of the epoch before, if it was not decided upon; else None.
-        messages: What the user should hear.
-        claims: What this process holds, to be released when the training is over.
-        failure: Why the log dir could not be looked at; None if it could.
+        run_dir: The directory for event files; None if none are written.
+        state: The state file, with the entries from before the training's next epoch; None if none is written.
+        pending: The observation of the previous epoch, if the rule has not decided on it yet; else None.
+        messages: Messages for the user.
+        claims: The claims to release when the training is over.
+        failure: Why the log dir could not be read; None if it could.
         begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
     """
 
@@ -42,7 +42,7 @@ class Files:
 
 @dataclass(frozen=True)
 class _Training:
-    """The one that looks for its files; see `open_files`."""
+    """The training that looks for its files: the arguments of `open_files`."""
 
     settings: dict[str, Any]
     epoch: int
@@ -61,24 +61,24 @@ def open_files(
     owner: object = None,
     is_over: bool = False,
 ) -> Files:
-    """Choose the files of a training, and recall what is known of it.
+    """Choose the files of a training, and read what they hold.
 
     Args:
-        log_dir, state_path: As the callback has them.
+        log_dir, state_path: The arguments of the callback.
         settings: What must be the same for a training to go on; see `StateFile`.
-        epoch: With which the training begins, from 0; a later one goes on with an earlier training.
+        epoch: The epoch at which `fit` begins, from 0. If it is above 0, an earlier training goes on.
         iterations: The optimizer's count of steps.
         takes_over: Whether a training that begins at 0 may take the place of one that died in its first epoch.
-        owner: Stands for the present `fit`: callbacks of the same one never get the same files. None if not known.
+        owner: The present `fit`: two of its callbacks never get the same files. None if not known.
         is_over: Whether no epoch is left.
 
     Returns:
-        The files. Nothing is written yet, but for locks.
+        The files. Only locks have been written.
 
     Raises:
         StateFileError: The state file cannot be used.
-        RuntimeError: Another training is using it: in another process or thread, or by another callback of the owner.
-        OSError: The place of `state_path` cannot be written, or is not that of a file.
+        RuntimeError: Another training is using it, in another process or thread or by another callback of the owner.
+        OSError: `state_path` cannot be written, or is not a regular file.
     """
     files, training = Files(), _Training(settings, epoch, iterations, owner, is_over)
     try:
@@ -100,10 +100,10 @@ def open_files(
 
 
 def renew(claims: Sequence[Claim]) -> None:
-    """Claim again what was removed, as by `rm -r log_dir`, before it is written anew.
+    """Claim again the places that were removed, as by `rm -r log_dir`, before they are written again.
 
     Raises:
-        OSError: It cannot be claimed, or another training has it by now.
+        OSError: One cannot be claimed, or another training has it by now.
     """
     for each in claims:
         if not each.renew():
@@ -117,7 +117,7 @@ def _find_run_dir(files: Files, log_dir: str, training: _Training, takes_over: b
         else:
             files.run_dir = _new_run_dir(files, log_dir, training, takes_over)
     except OSError as error:
-        # Whoever writes there tries again.
+        # Each write to it will try again.
         files.run_dir, files.failure = Path(log_dir) / RUN_NAME, error
 
 
@@ -139,9 +139,9 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
     except StateFileError as error:
         if files.failure is None or not isinstance(error.__cause__, OSError):
             raise
-        return  # The log dir cannot be looked at, of which the user hears.
+        return  # The log dir cannot be read, and `failure` tells the user so.
     if epoch > 0 and found.is_finished and not training.is_over:
-        # Its waits, its yardsticks and its copies are of the phase that has ended.
+        # Its waits, yardsticks and copies belong to the phase that has ended.
         found.settings = settings
         found.keep(0)
         found.is_finished = False
@@ -149,9 +149,9 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
         return
     if epoch == 0 or not found.is_of(settings):
         if not found.is_young:
-            _set_aside(path, "it is of another training", files.messages)
+            _set_aside(path, "it belongs to another training", files.messages)
         return
-    found.settings = settings  # They may tell more.
+    found.settings = settings  # These may also know the size of the model.
     _recall(files, found, epoch, training.iterations)
 
 
@@ -174,10 +174,12 @@ def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None
 
 
 def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> Path:
-    """The newest one; or, if that is not of this training, the newest one that is and died where this one goes on.
+    """Choose the run directory of a training that goes on.
 
-    What another `fit` has claimed in this thread is taken if that one began at an earlier epoch: it came here, and was
-    interrupted. Else it may also be that its epochs take turns with ours, so it is taken only if no other run fits.
+    It is the newest one, or if that belongs to another training, the newest one that died where this training goes on.
+    Another `fit` in this thread may hold a claim on it. If that `fit` began at an earlier epoch, it was interrupted
+    here, and this training takes its directory. Otherwise its epochs may take turns with ours, and its directory is
+    taken only if no other one fits.
     """
     newest = next_run_dir(log_dir, resume=True)
     fitting = _fitting_run_dirs(newest, training)
@@ -189,7 +191,7 @@ def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> P
                 if run_dir != newest:
                     files.messages.append(
                         f"AdaptLROnPlateau goes on with the training in {run_dir}. There is a later one in {newest}, "
-                        "which is not the one that comes to this epoch with these settings, or is still running."
+                        "but it has other settings, does not end before this epoch, or is still running."
                     )
                 return run_dir
     if not _may_claim(files, newest / LOCK, training):
@@ -198,7 +200,7 @@ def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> P
 
 
 def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
-    """Those that this training may go on with, the newest first."""
+    """Return the run directories that this training may go on with, the newest first."""
     fitting = []
     for run_dir in (newest, *earlier_run_dirs(newest)):
         try:
@@ -207,7 +209,7 @@ def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
             continue
         except StateFileError:
             if run_dir == newest:
-                break  # It may well be the one, and then the user should hear of it.
+                break  # It is probably the right one, so the user should see the error.
             continue
         fits = found.is_of(training.settings) and found.knows(training.epoch, training.iterations)
         if fits and (run_dir == newest or not found.is_finished):
@@ -234,9 +236,9 @@ def _new_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bo
 
 
 def _died_at_once(run_dir: Path, settings: dict[str, Any]) -> bool:
-    """Whether the last training was this one, and got no further than its first epoch before it died.
+    """Return whether the last training had the same settings, and died in its first epoch.
 
-    Then there is nothing to lose in it, and it would only be a second line in TensorBoard.
+    Then its directory holds nothing worth keeping, and would only add a line to TensorBoard.
     """
     try:
         found = state_file.load(run_dir / STATE)
@@ -246,7 +248,7 @@ def _died_at_once(run_dir: Path, settings: dict[str, Any]) -> bool:
 
 
 def _may_claim(files: Files, lock: Path, training: _Training, takes_over: bool = True) -> bool:
-    """As `_claim`; where no lock can be made, writing fails, too, and whoever writes tries again."""
+    """Claim as `_claim` does, but treat a lock that cannot be made as claimed: each write will try again."""
     try:
         return _claim(files, lock, training, takes_over)
     except OSError as error:
@@ -255,7 +257,7 @@ def _may_claim(files: Files, lock: Path, training: _Training, takes_over: bool =
 
 
 def _claim(files: Files, lock: Path, training: _Training, takes_over: bool = True) -> bool:
-    """Claim a place, and note it, unless another has it."""
+    """Claim a place and note the claim; False if another training has it."""
     mine = locks.claim(lock, training.owner, takes_over=takes_over)
     if mine is None:
         return False

@@ -1,22 +1,23 @@
-"""How things stood after each epoch of a training, kept as short text, and read one at a time.
+"""The entries of a state file: how things stood after each epoch of a training, as short texts.
 
-All entries are kept, because whoever resumes chooses the epoch: a backup may be older than our file (another callback
-had not saved yet), and a checkpoint as old as the user likes. Of each entry a few numbers are at hand, by which one is
-found. The rest is decoded when it is asked for, and then as strictly as it can be.
+All entries are kept, because a training may resume at any epoch: a backup may be older than the state file (another
+callback had not saved yet), and a checkpoint as old as the user likes. A few numbers of each entry stay decoded, to
+find it by. The rest is decoded on request, and then checked strictly.
 
-A text holds only what has changed since the entry before, but for each `WHOLE`th one, which holds all: so to read one,
-few others are read. Nothing here knows Keras.
+A text holds only what has changed since the previous entry. Each `WHOLE`th text holds everything, so reading an entry
+takes few others. Nothing here knows Keras.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, final, get_args, overload
+from typing import Any, Literal, final, get_args, overload
 
 from keras_lrplateau.history.codec import (
     as_object,
@@ -38,7 +39,7 @@ from keras_lrplateau.rule.decision import Decision, Snapshot
 from keras_lrplateau.rule.stored import read_state
 
 WHOLE = 64
-"""Each so many entries, one is kept whole."""
+"""The distance between two entries that are kept whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +48,21 @@ class Entry:
 
     Attributes:
         epoch: From 0.
-        is_over: Whether the epoch was over. If not, the entry is of its first moment, or of an observation within it.
-        iterations_before: The optimizer's count of steps before anything was decided.
-        iterations: The same afterwards; going back takes it back.
+        is_over: Whether the epoch was over. If not, the entry describes its first moment, or an observation within it.
+        iterations_before: The optimizer's count of steps before the decisions.
+        iterations: The same count after them; a rollback lowers it.
         has_observation: Whether there was a value of the metric.
-        decisions: Those that changed something.
-        rates_before: What the optimizers held before: rates, or multipliers of schedules.
-        rates: What they held afterwards.
-        bases: What they held when the callback last took their rates for the ones to go on from.
+        decisions: The decisions that changed something.
+        rates_before: What the optimizers held before them: rates, or multipliers of schedules.
+        rates: What the optimizers held after them.
+        bases: What the optimizers held when the callback last adopted their rates.
         adopted: The rule's rate at that time.
         mode: The direction of the metric; None while it is not known.
         best: The best observation so far.
-        steps: Optimizer steps so far, those that were rolled back included.
-        snapshots: The names of the files of the copies to go back to.
-        window: Of a step cadence, what `StepCadence.numbers` is; else empty.
-        state: The rule's state, as `to_dict` makes it.
+        steps: Optimizer steps so far, including those that were rolled back.
+        snapshots: The file names of the copies for rollbacks.
+        window: `StepCadence.numbers` if there is a step cadence; else empty.
+        state: The rule's state, from its `to_dict`.
     """
 
     epoch: int
@@ -82,37 +83,32 @@ class Entry:
     state: Mapping[str, Any]
 
 
-class _Mark(NamedTuple):
-    """What is at hand of an entry without decoding it; the names are those of `Entry`."""
-
-    epoch: int
-    is_over: bool
-    iterations_before: int
-    iterations: int
-    has_observation: bool
-    has_decisions: bool
-    snapshots: Mapping[Snapshot, str]
-
-
 @final
 class Entries(Sequence[Entry]):
-    """The entries of a training, in the order of time. They come and go at the end only.
+    """The entries of a training, in the order of time. They are added and removed at the end only.
 
     Args:
-        texts: Those of another one.
+        texts: The texts of other `Entries`.
 
     Attributes:
         texts: One for each entry; JSON in one line.
 
     Raises:
-        ValueError: A text is not of an entry, as far as can be seen without decoding it.
+        ValueError: A text is clearly not an entry. It is not decoded for this.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.texts: list[str] = []
-        self._marks: list[_Mark] = []
+        # What is at hand, by the names of `Entry`. Not an object for each one: garbage collection looks at objects.
+        self._epochs: list[int] = []
+        self._is_over: list[bool] = []
+        self._iterations_before: list[int] = []
+        self._iterations: list[int] = []
+        self._has_observation: list[bool] = []
+        self._has_decisions: list[bool] = []
+        self._snapshots: list[Mapping[Snapshot, str]] = []
         self._last: dict[str, Any] | None = None  # The last entry as plain values, if it is known.
-        self._files: dict[int, set[str]] = {}  # The files of copies of the last two epochs.
+        self._files: dict[int, set[str]] = {}  # By epoch, the files of copies; the last two epochs.
         for each in texts:
             self.take(each, parse("entry", each))
 
@@ -131,7 +127,7 @@ class Entries(Sequence[Entry]):
         """Decode an entry.
 
         Raises:
-            ValueError: It has a value that no entry has.
+            ValueError: It has a value that no entry can have.
         """
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
@@ -152,7 +148,7 @@ class Entries(Sequence[Entry]):
     # --- how it grows ---
 
     def append(self, entry: Entry) -> None:
-        """Add one."""
+        """Add an entry."""
         plain = _as_plain(entry)
         before: dict[str, Any] = {}
         if len(self) % WHOLE:
@@ -162,109 +158,120 @@ class Entries(Sequence[Entry]):
         self._last = plain
 
     def take(self, text: str, changes: dict[str, Any]) -> None:
-        """Add one by its text, and by what that means as JSON.
+        """Add an entry by its text.
+
+        Args:
+            text: The text.
+            changes: The same text, parsed.
 
         Raises:
-            ValueError: It is not that of an entry, as far as can be seen without decoding it.
+            ValueError: The text is clearly not an entry. It is not decoded for this.
         """
-        mark = self._marks[-1] if self._marks else None
         try:
-            snapshots = changes.get("snapshots")
-            found = _Mark(
-                changes["epoch"],
-                changes["is_over"],
-                changes["iterations_before"],
-                changes["iterations"],
-                changes["has_observation"],
-                bool(changes["decisions"]),
-                _snapshots(snapshots) if snapshots is not None or mark is None else mark.snapshots,
-            )
+            epoch, is_over = changes["epoch"], changes["is_over"]
+            before, after = changes["iterations_before"], changes["iterations"]
+            has_observation, has_decisions = changes["has_observation"], bool(changes["decisions"])
         except KeyError:
             missing = [name for name in _OF_ONE_ENTRY if name not in changes]
             raise ValueError(f"entry must be complete. Received: an entry without {missing}") from None
-        is_right = type(found.epoch) is int and type(found.iterations_before) is type(found.iterations) is int
-        require(is_right and type(found.is_over) is bool, "entry", "with numbers and flags", changes)
-        require(mark is None or mark.epoch <= found.epoch, "epochs of entries", "in order", found.epoch)
+        # Not `require`: of a hundred thousand entries, calls would take most of the time.
+        if not type(epoch) is type(before) is type(after) is int:
+            raise ValueError(f"entry must have integers for epoch and iterations. Received: {changes!r}")
+        if type(is_over) is not bool:
+            raise ValueError(f"is_over must be true or false. Received: {is_over!r}")
+        if self.texts and epoch < self._epochs[-1]:
+            raise ValueError(f"epochs of entries must be in order. Received: {epoch!r}")
+        if not self.texts or changes.get("snapshots") is not None:
+            snapshots = _snapshots(changes.get("snapshots"))
+        else:
+            snapshots = self._snapshots[-1]
         self.texts.append(text)
-        self._marks.append(found)
+        self._epochs.append(epoch)
+        self._is_over.append(is_over)
+        self._iterations_before.append(before)
+        self._iterations.append(after)
+        self._has_observation.append(has_observation)
+        self._has_decisions.append(has_decisions)
+        self._snapshots.append(snapshots)
         self._last = None
-        self._note_files(found)
+        self._note_files(epoch, snapshots)
 
     def keep(self, count: int) -> None:
-        """Forget all but the first ones."""
+        """Forget all entries but the first `count`."""
         if count >= len(self):
             return
-        del self.texts[count:], self._marks[count:]
+        del self.texts[count:], self._epochs[count:], self._is_over[count:], self._snapshots[count:]
+        del self._iterations_before[count:], self._iterations[count:]
+        del self._has_observation[count:], self._has_decisions[count:]
         self._last = None
         self._files = {}
-        for mark in self._marks[bisect.bisect_left(self._marks, self.last_epoch - 1, key=_epoch_of) :]:
-            self._note_files(mark)
+        for index in range(bisect.bisect_left(self._epochs, self.last_epoch - 1), count):
+            self._note_files(self._epochs[index], self._snapshots[index])
 
-    def _note_files(self, mark: _Mark) -> None:
-        if mark.epoch not in self._files:
-            self._files = {epoch: files for epoch, files in self._files.items() if epoch >= mark.epoch - 1}
-            self._files[mark.epoch] = set()
-        self._files[mark.epoch].update(mark.snapshots.values())
+    def _note_files(self, epoch: int, snapshots: Mapping[Snapshot, str]) -> None:
+        if epoch not in self._files:
+            before = self._files.get(epoch - 1)
+            self._files = {} if before is None else {epoch - 1: before}
+            self._files[epoch] = set()
+        if snapshots:
+            self._files[epoch].update(snapshots.values())
 
     # --- questions that need no decoding ---
 
     @property
     def first_epoch(self) -> int:
         """The epoch of the first one; 0 if there is none."""
-        return self._marks[0].epoch if self._marks else 0
+        return self._epochs[0] if self._epochs else 0
 
     @property
     def last_epoch(self) -> int:
         """The epoch of the last one; 0 if there is none."""
-        return self._marks[-1].epoch if self._marks else 0
+        return self._epochs[-1] if self._epochs else 0
 
     @property
     def next_epoch(self) -> int:
         """The first epoch that is not known to be over."""
-        return self._marks[-1].epoch + self._marks[-1].is_over if self._marks else 0
+        return self._epochs[-1] + self._is_over[-1] if self._epochs else 0
 
     @property
     def observed(self) -> list[int]:
         """The epoch of each observation."""
-        return [mark.epoch for mark in self._marks if mark.has_observation]
+        return list(itertools.compress(self._epochs, self._has_observation))
 
     @property
     def recent_files(self) -> set[str]:
-        """The files of the copies that entries of the last two epochs name."""
+        """The files of copies that the entries of the last two epochs name."""
         return {file for files in self._files.values() for file in files}
 
     def snapshots_at(self, index: int) -> Mapping[Snapshot, str]:
         """The `snapshots` of an entry."""
-        return self._marks[index].snapshots
+        return self._snapshots[index]
 
     def until(self, epoch: int, iterations: int) -> int:
-        """How many entries a training keeps that goes on with this epoch and so many steps.
+        """Return how many entries to keep when training goes on with this epoch and this count of steps.
 
-        All of earlier epochs; and of a step cadence those of the same epoch that its weights have seen.
+        They are all entries of earlier epochs and, with a step cadence, those of this epoch that the weights have seen.
         """
-        marks = self._marks
-        first = last = bisect.bisect_left(marks, epoch, key=_epoch_of)
-        while last < len(marks) and marks[last].epoch == epoch and not marks[last].is_over:
+        first = last = bisect.bisect_left(self._epochs, epoch)
+        while last < len(self) and self._epochs[last] == epoch and not self._is_over[last]:
             last += 1
         for kept in range(first, last + 1):
             # Weights from between two entries have a count of steps from between, or that from before the first of them
             # went back. It may come again later in the epoch; but most checkpoints are of the end of an epoch, so the
             # first time is meant.
-            before = marks[kept - 1] if kept else None
-            low, also = (before.iterations, before.iterations_before) if before is not None else (0, 0)
-            high = marks[kept].iterations_before if kept < last else math.inf
+            low, also = (self._iterations[kept - 1], self._iterations_before[kept - 1]) if kept else (0, 0)
+            high = self._iterations_before[kept] if kept < last else math.inf
             if low <= iterations < high or iterations == also:
                 return kept
         return first
 
     def ends(self, epoch: int, iterations: int) -> bool:
         """Whether this epoch ended with so many steps, before or after what was decided then."""
-        marks, at = self._marks, bisect.bisect_left(self._marks, epoch, key=_epoch_of)
-        while at < len(marks) and marks[at].epoch == epoch:
-            if marks[at].is_over and iterations in (marks[at].iterations_before, marks[at].iterations):
-                return True
-            at += 1
-        return False
+        first, behind = bisect.bisect_left(self._epochs, epoch), bisect.bisect_right(self._epochs, epoch)
+        return any(
+            self._is_over[index] and iterations in (self._iterations_before[index], self._iterations[index])
+            for index in range(first, behind)
+        )
 
     # --- questions about decisions ---
 
@@ -273,23 +280,18 @@ class Entries(Sequence[Entry]):
         """All decisions that changed something.
 
         Raises:
-            ValueError: One has a value that no decision has.
+            ValueError: One has a value that no decision can have.
         """
         found: list[Decision] = []
-        for mark, each in zip(self._marks, self.texts, strict=True):
-            if mark.has_decisions:
-                found += _decisions(parse("entry", each)["decisions"])
+        for each in itertools.compress(self.texts, self._has_decisions):
+            found += _decisions(parse("entry", each)["decisions"])
         return found
-
-
-def _epoch_of(mark: _Mark) -> int:
-    return mark.epoch
 
 
 # --- entries as JSON -------------------------------------------------------------------------------------------------
 
 _OF_ONE_ENTRY = ("epoch", "is_over", "iterations_before", "iterations", "has_observation", "decisions")
-"""These are in every text; of the others, what has not changed is left out, field by field of the rule's state."""
+"""The fields in every text. A text leaves out the others, and fields of the rule's state, if they have not changed."""
 
 
 def _as_plain(entry: Entry) -> dict[str, Any]:
@@ -326,10 +328,10 @@ def _apply(before: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def decode_entry(plain: dict[str, Any]) -> Entry:
-    """The entry with these plain values.
+    """Make the entry with these plain values.
 
     Raises:
-        ValueError: A value is none that an entry has.
+        ValueError: A value is one that no entry can have.
     """
     check_fields("entry", plain, {each.name for each in fields(Entry)})
     for name in ("is_over", "has_observation"):
@@ -337,7 +339,7 @@ def decode_entry(plain: dict[str, Any]) -> Entry:
     for name in ("rates_before", "rates", "bases", "window"):
         require(isinstance(plain[name], list), name, "a list", plain[name])
     state = as_object("state", plain["state"])
-    # As strict as it can be: what is read here is trusted from now on.
+    # Strictly, because the rest of the program trusts it.
     read_state(state)
     numbers = {
         name: tuple(number(name, each) for each in plain[name]) for name in ("rates_before", "rates", "bases", "window")
@@ -372,7 +374,7 @@ def _snapshots(data: Any) -> Mapping[Snapshot, str]:
     snapshots: dict[Any, str] = as_object("snapshots", data)
     for name, file in snapshots.items():
         word("name of a snapshot", name, get_args(Snapshot))
-        # It is a name in our own folder, whatever a file may say.
+        # A damaged file must not lead out of our own folder.
         is_name = text(name, file) == os.path.basename(file) and file not in ("", ".", "..")
         require(is_name, name, "the name of a file", file)
     return snapshots

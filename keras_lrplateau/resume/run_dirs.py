@@ -1,6 +1,6 @@
 """Finds the run directory of a training below its log dir, so that no two trainings are mixed up.
 
-TensorBoard's Python loader cannot read two writers in one directory, so each training has one of its own.
+Each training needs its own directory: TensorBoard's Python loader cannot read two writers in one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from keras_lrplateau.history.event_writer import names_of_event_files
 from keras_lrplateau.history.run import RUN_NAME
 
 STATE = "state.json"
-"""The name of a state file that is beside the event files."""
+"""The name of the state file beside the event files."""
 
 LOCK = ".lock"
-"""The name of the file in a run directory that stands for the claim on it; see `keras_lrplateau.files.locks`."""
+"""The name of the lock file in a run directory; see `keras_lrplateau.files.locks`."""
 
 
 def next_run_dir(
@@ -31,14 +31,14 @@ def next_run_dir(
     """Choose the run directory of a training.
 
     Args:
-        log_dir: The directory that TensorBoard is pointed at, or one below it. Need not exist.
+        log_dir: The directory that TensorBoard reads, or one below it. It need not exist.
         name: The name of the first run directory in it; the next ones are `name`_2, `name`_3, and so on.
         resume: Whether the training continues an earlier one.
-        is_free: Whether a run directory can be had for a new training.
+        is_free: Tells whether a new training may use a run directory.
 
     Returns:
-        With `resume`, the newest one that holds an event file or a state file, if there is any. Else the first free one
-        after it, or after one that may not be read: it belongs to someone else. It is not made.
+        With `resume`, the newest directory with an event file or a state file, if there is any. Else the first free
+        one after all that are used, or that may not be read and so belong to another user. It is not made.
 
     Raises:
         OSError: `log_dir` cannot be read.
@@ -56,7 +56,7 @@ def next_run_dir(
 
 
 def earlier_run_dirs(newest: Path) -> Iterator[Path]:
-    """Those that may be there before this one, the latest first."""
+    """Yield the run directories that may exist before this one, the latest first."""
     last = int(newest.name.removeprefix(f"{RUN_NAME}_")) if newest.name != RUN_NAME else 1
     for number in range(last - 1, 0, -1):
         yield _numbered(newest.parent, RUN_NAME, number)
@@ -67,9 +67,9 @@ def _numbered(log_dir: Path, name: str, number: int) -> Path:
 
 
 def _is_used(run_dir: Path) -> bool | None:
-    """Whether a training has begun there; None if it may not be looked at.
+    """Return whether a training has begun there; None if the directory may not be read.
 
-    The first event is written at the end of the first epoch only.
+    The first event is not written before the end of the first epoch.
     """
     try:
         return bool(names_of_event_files(run_dir)) or (run_dir / STATE).exists()

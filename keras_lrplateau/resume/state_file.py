@@ -1,20 +1,19 @@
-"""What a training must not lose when its process dies: the state after each epoch, in one file that grows by lines.
+"""The state file, which keeps the state after each epoch, so that a training can go on when its process has died.
 
-The first line has the version and the settings. Each further one is a step forward, and is written and on the disk
-before `write` returns:
+It is one file that grows by lines. The first line has the version and the settings. Each further line is one step of
+the training, and is on disk before `write` returns:
 
     {"keep": 5, "entry": {...}, "pending": {...}, "is_finished": true}
 
-`keep` says how many of the entries before it still count, where training has gone back; `entry` is one more; `pending`
-is an observation that is made but not yet decided upon; `is_finished` says that training has ended. What a line leaves
-out it has not, but for `keep`, without which all entries count.
+`keep` is the number of earlier entries that still count after training has gone back; without it, all count. `entry` is
+a new entry. `pending` is an observation on which the rule has not decided yet. `is_finished` means that training has
+ended. Each of them may be missing.
 
-A line that is not whole at the end of the file was being written when the process died; it is no error, and what is
-known is what the lines before it say. Any other damage is one. The file is written whole again, by `replace_file`, when
-half of what it holds is void, and where it is not the file any more that was written last. So the time and the bytes of
-an epoch do not grow with the epochs before it.
+If the last line is incomplete, the process died while it wrote that line. This is no error: the lines before it count.
+Any other damage is an error. `replace_file` writes the whole file again when half of it is void, or when it is no
+longer the file that was written last. So the time and the bytes per epoch do not grow with the number of epochs.
 
-A training is found by the number of its next epoch and the optimizer's count of steps. Nothing here knows Keras.
+The epoch to go on with and the optimizer's count of steps tell where a training goes on. Nothing here knows Keras.
 """
 
 from __future__ import annotations
@@ -41,33 +40,33 @@ from keras_lrplateau.history.codec import (
 from keras_lrplateau.resume.entries import Entries, Entry
 
 VERSION = 2
-"""Of the file. A change of its fields needs a new one."""
+"""The version of the file. A change of its fields needs a new one."""
 
 VOID_IS_FINE = 1000
-"""So many void entries and observations are not worth writing the file again."""
+"""The number of void entries and observations for which the file is not written again."""
 
 _AT_ONCE = 4096
-"""So many lines are parsed at once: that is faster than one by one, and does not hold the file twice in memory."""
+"""Lines to parse at once: faster than one by one, and with less memory than the whole file would need."""
 
 _ENTRY = b'{"entry": '
 
 
 class StateFileError(ValueError):
-    """A state file cannot be used; the text says which, why, and what to do."""
+    """A state file cannot be used. The text names the file, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """The numbers of an epoch that is over and not yet decided upon.
+    """The numbers of an epoch that is over, but on which the rule has not decided yet.
 
-    A callback in front of ours may save its backup of an epoch before ours is asked about it, and a process may die in
-    between: then the resumed one decides.
+    An earlier callback in the list may save its backup of an epoch, and the process may die before our callback is
+    called. Then the resumed process decides.
 
     Attributes:
         epoch: From 0.
         iterations: The optimizer's count of steps.
-        first_loss: The loss of its first batch; may be non-finite. None if it is not known.
-        logs: By name; may be non-finite.
+        first_loss: The loss of the first batch; may be non-finite. None if it is not known.
+        logs: The numbers by name; may be non-finite.
     """
 
     epoch: int
@@ -78,17 +77,17 @@ class Pending:
 
 @final
 class StateFile:
-    """What is remembered of one training, and the file that it is written to.
+    """The state of one training, in memory and in its file.
 
     Args:
-        path: Of the file. Its directory is made when it is needed.
+        path: The file. Its directory is made when it is needed.
         settings: What must be the same for a training to go on: the arguments that decide, and the model's size.
 
     Attributes:
         path, settings: As above.
-        entries: In the order of time. Change them by `add` and `keep`.
-        pending: An observation that was not decided upon; None if there is none.
-        is_finished: Whether training ended.
+        entries: In the order of time. Change them with `add` and `keep`.
+        pending: An observation without a decision; None if there is none.
+        is_finished: Whether training has ended.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -98,76 +97,76 @@ class StateFile:
         self.pending: Pending | None = None
         self.is_finished = False
 
-        # What the disk has.
-        self._place: tuple[int, int] | None = None  # The device and the number of the file; None: it is not known.
+        # What is on disk.
+        self._place: tuple[int, int] | None = None  # Device and inode of the file; None if not known.
         self._size = 0
-        self._written = 0  # So many entries,
-        self._kept = 0  # and of these so many still count.
-        self._void = 0  # So many entries and observations in the file do not count any more.
+        self._written = 0  # How many entries the file holds after its last line,
+        self._kept = 0  # and how many of them still count.
+        self._void = 0  # How many entries and observations in the file do not count any more.
         self._written_pending: Pending | None = None
         self._written_end = False
         self._written_settings: dict[str, Any] = {}
 
     def add(self, entry: Entry) -> None:
-        """Add an entry. Then nothing is left to decide, and training has not ended."""
+        """Add an entry; nothing is pending then, and training has not ended."""
         self.entries.append(entry)
         self.pending, self.is_finished = None, False
 
     def keep(self, count: int) -> None:
-        """Forget all entries but the first ones: training goes back, or is resumed from there."""
+        """Forget all entries but the first `count`, because training goes back or resumes there."""
         self.entries.keep(count)
         self._kept = min(self._kept, count)
 
     def knows(self, epoch: int, iterations: int) -> bool:
-        """Whether a training with so many steps may go on with this epoch, and nothing is missing."""
+        """Return whether training can go on with this epoch and this count of steps, with nothing missing."""
         if self.pending is not None and (self.pending.epoch, self.pending.iterations) == (epoch - 1, iterations):
             return True
         return self.entries.ends(epoch - 1, iterations)
 
     @property
     def is_young(self) -> bool:
-        """Whether it knows of one epoch at most, and the training had not ended."""
+        """Whether the file has one epoch at most, and the training has not ended."""
         return not self.is_finished and self.entries.first_epoch == self.entries.last_epoch
 
     @property
     def recent_snapshots(self) -> set[str]:
-        """The files that a training may need which goes on with the last epoch, or after it."""
+        """The files of copies that a training may need if it goes on with the last epoch or after it."""
         if not self.is_finished:
             return self.entries.recent_files
-        # Only what was restored in the last epoch: the weights of a backup may be from before.
+        # Only what the last epoch restored: the weights of a backup may be from before that.
         last = [each.restore for each in self.entries[-1].decisions if each.restore is not None]
         both = [self.entries.snapshots_at(index) for index in range(max(len(self.entries) - 2, 0), len(self.entries))]
         return {file for snapshots in both for name, file in snapshots.items() if name in last[-1:]}
 
     def is_of(self, settings: dict[str, Any]) -> bool:
-        """Whether it is of a training with these settings."""
+        """Return whether the file belongs to a training with these settings."""
         return not self._differing(settings)
 
     def check_settings(self, settings: dict[str, Any]) -> None:
-        """Check that it is of a training with these settings.
+        """Check that the file belongs to a training with these settings.
 
         Raises:
-            StateFileError: It is not.
+            StateFileError: It does not.
         """
         names = self._differing(settings)
         if names:
             differences = ", ".join(f"{name}={self.settings.get(name)!r}, now {settings.get(name)!r}" for name in names)
             raise StateFileError(
-                f"the state file {self.path} is of a training with other settings: {differences}. Match the settings "
+                f"the state file {self.path} belongs to a training with other settings: {differences}. Match them "
                 "to go on with that training, or move the file away to begin a new one"
             )
 
     def _differing(self, settings: dict[str, Any]) -> list[str]:
         both = settings, self.settings
         names = [name for name in settings | self.settings if settings.get(name) != self.settings.get(name)]
-        # How many weights there are is not known of a model that was not built when its training began.
+        # A model that was not built when its training began has an unknown number of weights.
         return [name for name in names if name != "weights" or all(each.get(name) is not None for each in both)]
 
     def check_use(self) -> None:
-        """Check all that is read of a training that goes on after the last entry.
+        """Check everything that a training reads to go on after the last entry.
 
         Raises:
-            StateFileError: Something has a value that none has.
+            StateFileError: A value is impossible.
         """
         try:
             for entry in (*self.entries[:1], *self.entries[-2:]):
@@ -180,15 +179,15 @@ class StateFile:
     # --- writing ---
 
     def write(self) -> None:
-        """Write what has changed. When this returns, not even a crash of the whole machine loses anything of it.
+        """Write what has changed. When this returns, the changes survive a crash of the machine.
 
         Raises:
-            OSError: It cannot be written. Then the file says what it said before.
+            OSError: The file cannot be written. It still says what it said before.
         """
         void = self._void + self._written - self._kept + (self._written_pending is not None)
         is_worth_it = void > VOID_IS_FINE + len(self.entries) / 2
         if is_worth_it or self.settings != self._written_settings or not self._append(b"".join(self._news())):
-            # As it was written; it is a retry if this fails, too.
+            # If this fails, too, the next call writes the whole file.
             self._place = None
             self._write_whole()
             void = 0
@@ -198,7 +197,7 @@ class StateFile:
         self._written_settings = dict(self.settings)
 
     def _news(self) -> Iterator[bytes]:
-        """The lines for what the file does not say yet."""
+        """Yield the lines for what the file does not hold yet."""
         texts = self.entries.texts[self._kept :]
         is_back = self._kept < self._written
         if not texts and not is_back and (self.pending, self.is_finished) == (self._written_pending, self._written_end):
@@ -217,16 +216,16 @@ class StateFile:
         return f"{{{', '.join(parts)}}}\n".encode()
 
     def _append(self, content: bytes) -> bool:
-        """Whether the file is the one that was written last, and now ends with this."""
+        """Append to the file; False if it is not the file that was written last."""
         if self._place is None or _place_of(self.path) != self._place:
             return False
-        # Not blocking, should it have become a FIFO since.
+        # O_NONBLOCK, in case it has become a FIFO.
         flags = os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         try:
             handle = os.open(self.path, flags)
         except FileNotFoundError:
             return False
-        place, self._place = self._place, None  # Unless all goes well.
+        place, self._place = self._place, None  # Set again on success.
         try:
             status = os.fstat(handle)
             if (status.st_dev, status.st_ino) != place or status.st_size < self._size:
@@ -234,12 +233,12 @@ class StateFile:
             if not content:
                 self._place = place
                 return True
-            if status.st_size > self._size:  # A process died while it wrote.
+            if status.st_size > self._size:  # A process died while it was writing.
                 os.ftruncate(handle, self._size)
             os.lseek(handle, self._size, os.SEEK_SET)
             rest = memoryview(content)
             while rest:
-                # A full disk takes a part first, and refuses the next one.
+                # A full disk first takes a part, and then refuses the next one.
                 rest = rest[os.write(handle, rest) :]
             os.fsync(handle)
         finally:
@@ -264,10 +263,10 @@ class StateFile:
     # --- reading ---
 
     def _take(self, content: bytes) -> None:
-        """Be as the file is that has this content.
+        """Take the state from the content of a file.
 
         Raises:
-            ValueError: It is none of ours.
+            ValueError: It is not the content of a state file.
         """
         end = content.rfind(b"\n") + 1
         first, *lines = content[:end].split(b"\n")[:-1] or [content]
@@ -283,7 +282,7 @@ class StateFile:
             except ValueError:
                 if not is_last:
                     raise
-                # The last line may lack a part in its middle, where the machine has crashed.
+                # If the machine crashed, the last line may have a gap in its middle.
                 updates = parse_all(part[:-1])
                 end -= len(part[-1]) + 1
             for line, update in zip(part, updates, strict=False):
@@ -294,12 +293,12 @@ class StateFile:
         self._written_settings = dict(self.settings)
 
     def _step(self, line: bytes, update: dict[str, Any]) -> None:
-        entry = update.get("entry")
         if self.pending is not None:
             self._void += 1
         self.pending, self.is_finished = None, False
-        if entry is not None and len(update) == 1 and line.startswith(_ENTRY):
-            self.entries.take(line[len(_ENTRY) : -1].decode(), as_object("entry", entry))
+        entry = update.get("entry")
+        if type(entry) is dict and len(update) == 1 and line.startswith(_ENTRY):
+            self.entries.take(line[len(_ENTRY) : -1].decode(), entry)
             return
         unknown = sorted(update.keys() - {"keep", "entry", "pending", "is_finished"})
         require(not unknown, "a line", "of known fields", unknown)
@@ -321,17 +320,17 @@ class StateFile:
 def load(path: Path) -> StateFile:
     """Read a state file.
 
-    What is at hand of each entry is checked, and the last entry. `StateFile.check_use` checks what is used.
+    It checks the fields of each entry that need no decoding, and all that `StateFile.check_use` covers.
 
     Args:
-        path: Its path.
+        path: The file.
 
     Returns:
-        What was written.
+        The state that was written.
 
     Raises:
-        FileNotFoundError: There is none.
-        StateFileError: It cannot be read, is not ours, is of another version, or is damaged.
+        FileNotFoundError: There is no such file.
+        StateFileError: The file cannot be read, is no state file, has another version, or is damaged.
     """
     found = StateFile(path, {})
     try:
@@ -359,11 +358,12 @@ def _unusable(path: Path, error: Exception) -> StateFileError:
 
 
 def set_aside(path: Path) -> Path:
-    """Give a state file and its copies another name, so that it is kept; returns the name.
+    """Rename a state file and its copies to keep them, and return the new name.
 
     Raises:
-        OSError: It cannot be renamed.
+        OSError: They cannot be renamed.
     """
+    check_place(path)
     for number_ in itertools.count(1):
         aside = path.with_name(f"{path.name}.{number_}")
         if not os.path.lexists(aside):
@@ -375,7 +375,7 @@ def set_aside(path: Path) -> Path:
 
 
 def snapshot_folder(path: Path) -> Path:
-    """Where the copies are that belong to a state file."""
+    """Return the directory for the copies that belong to a state file."""
     return path.with_name(path.name + ".snapshots")
 
 

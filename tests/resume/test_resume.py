@@ -573,7 +573,7 @@ def test_other_settings_are_refused_and_named(other: str, whole: Attempt, tmp_pa
     training.crash("between", 6)
     before = files_below(tmp_path / "logs")
     changes, words = OTHERS[other]
-    with pytest.raises(StateFileError, match=r"state\.json is of a training with other settings: ") as caught:
+    with pytest.raises(StateFileError, match=r"state\.json belongs to a training with other settings: ") as caught:
         training.start(**changes)
     assert words in str(caught.value)
     assert "move the file away to begin a new one" in str(caught.value)
@@ -698,7 +698,7 @@ def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(tmp_path: P
         return callbacks[-1]
 
     def look(epoch: int, logs: Any) -> None:
-        seen.extend(copy.arrays for copy in callbacks[-1]._snapshots._copies.values())
+        seen.extend(copy.arrays for copy in callbacks[-1]._session.snapshots._copies.values())
 
     training = Training(tmp_path, adapt=make, rule={**RULE, "rollback": "disk"})
     training.crash("between", 8, at_epoch_end(look))
@@ -797,15 +797,14 @@ def test_a_second_fit_with_the_same_state_path_keeps_the_first_file_under_anothe
     before = path.read_bytes()
     second = training.start(state_path=path)
     (message,) = second.messages
-    assert f"begins a new state file {path}; the old one is now {path}.1: it is of another training" in message
+    assert f"begins a new state file {path}; the old one is now {path}.1: it belongs to another training" in message
     assert Path(f"{path}.1").read_bytes() == before
 
 
 @long
 def test_the_same_callback_fits_twice(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**RULE, log_dir=tmp_path)
+    adapt = AdaptLROnPlateau("val_told", mode="min", **RULE, log_dir=tmp_path)
     metric, teller = metric_of(LIFE)
-    adapt.monitor, adapt.mode = "val_told", "min"
     model = tiny_model(metrics=[metric])
     x, y = data()
     for _ in range(2):
