@@ -54,9 +54,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         raise_factor: A raise goes to this multiple of the rate at the last improvement. > 1.
         raise_after: Consecutive cuts without a new best before a raise. Integer >= 1.
         max_raises: The most raises in one training. Integer >= 0; 0 turns raising off.
-        recover: Whether to return to earlier weights and a far lower rate when training diverges or learns nothing at first.
-        rollback: Whether to keep copies of the training state for rollbacks: at most two, each as large as the weights plus
-            the optimizer state (with Adam, three times the weights). True keeps them in host memory, and also
+        recover: Whether to return to earlier weights and a far lower rate when training diverges or fails to start.
+        rollback: Whether to keep copies of the training state for rollbacks: at most two, each as large as the weights
+            and the optimizer state (with Adam, three times the weights). True keeps them in host memory, and also
             on disk if there is a state file. "disk" keeps them on disk only, beside the state file. False keeps none.
             A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
         rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
