@@ -51,8 +51,8 @@ class Window:
 class StepCadence:
     """Collects the logs of batches, and makes observations of them.
 
-    Keras reports the end of a batch from any thread, and perhaps out of order, while training runs ahead. It reports the
-    beginning of the next batch in the training thread, where all decisions are made.
+    Keras reports the end of a batch from any thread, and perhaps out of order, while training runs ahead. It reports
+    the beginning of the next batch in the training thread, where all decisions are made.
 
     Args:
         monitor: The name of the metric.

@@ -106,8 +106,9 @@ def _without_cache(value: Any) -> Any:
 def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
     """Set a variable to an array that is the same on all ranks; each rank takes its own part.
 
-    `variable.assign` would do so, too. But when several JAX processes share the variable, JAX first copies the arrays of
-    all processes to each device to check that they are equal. That takes one copy for each process, and fails on NaN.
+    `variable.assign` would do so, too. But when several JAX processes share the variable, JAX first copies the arrays
+    of all processes to each device to check that they are equal. That takes one copy for each process, and fails on
+    NaN.
 
     Args:
         variable: A `keras.Variable`.

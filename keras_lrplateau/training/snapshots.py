@@ -255,8 +255,8 @@ def is_built(model: Any, optimizer: Any) -> bool:
 
 def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
     """Yield the values of all variables, perhaps as views of the backend's own memory."""
-    # An average has no meaning before the first update, when Keras overwrites it. Saving the weight in its place is right
-    # even if SwapEMAWeights has exchanged the two by the time of the restore.
+    # An average has no meaning before the first update, when Keras overwrites it. Saving the weight in its place is
+    # right even if SwapEMAWeights has exchanged the two by the time of the restore.
     weights = {
         id(average): weight
         for leaf in _leaves(model, optimizer)

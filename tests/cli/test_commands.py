@@ -160,7 +160,7 @@ def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, caps
     ]
     unwrapped = " ".join(text.split())
     assert "The training would have gone another way after epoch 4 with factor=0.5, patience=2, after" in unwrapped
-    assert "after epoch 7 with factor=0.1, patience=5: what is marked by a ? was" in unwrapped
+    assert "after epoch 7 with factor=0.1, patience=5: decisions marked by a ? rest" in unwrapped
 
 
 def test_every_setting_of_the_rule_can_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +279,7 @@ def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
     write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,), monitor="val_quality")
     assert commands.main(["replay", "logs", "--monitor", "val_quality"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "The training would have gone another way after epoch 6: what is marked by a ?" in text
+    assert "The training would have gone another way after epoch 6: decisions marked by a ?" in text
 
 
 def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
