@@ -1,4 +1,4 @@
-"""The commands show, compare and replay: what they print, in a pipe and as JSON, and what they refuse."""
+"""The commands show, compare and replay: their output, in a pipe and as JSON, and what they refuse."""
 
 import contextlib
 import json
@@ -305,7 +305,7 @@ def test_rates_that_are_not_known_are_said_to_be_relative(tmp_path: Path, capsys
         (
             ["training.csv", "--patience", "2.5"],
             2,
-            ["--patience", "an integer, such as 10", "'2.5'", "commas between"],
+            ["--patience", "an integer, such as 10", "'2.5'", "by commas"],
         ),
         (["training.csv", "--factor", "0.5,x"], 2, ["--factor", "a number, such as 0.1", "'x'"]),
         (["training.csv", "--factor", "2"], 2, ["factor must be a number between 0 and 1", "factor=2.0"]),
