@@ -68,7 +68,8 @@ def take(browser: Browser, url: str, path: Path, *, dark: bool, panel: dict[str,
     frame.wait_for_selector("#figure .main-svg" if panel is None else "#whatif-figure .main-svg")
     page.wait_for_timeout(1500)  # The fonts come some time after the lines.
     # Of the panel, what is above the call: it has paths of this machine in it.
-    seen = {"x": 0, "y": 0, "width": 1280, "height": 900 if panel is None else 598}
+    end = 900 if panel is None else frame.locator("#whatif .call").bounding_box()["y"]
+    seen = {"x": 0, "y": 0, "width": 1280, "height": end}
     page.screenshot(path=path, clip=seen)
     page.close()
 

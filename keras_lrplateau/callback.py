@@ -52,12 +52,15 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
         max_lr: No raise goes above this rate. None for no bound.
         raise_factor: A raise goes to this multiple of the rate at the last improvement. > 1.
-        raise_after: Consecutive cuts without a new best before a raise. Integer >= 1.
+        raise_after: Consecutive cuts without a new best before a raise, which also waits until the rate is a hundredth
+            of that at the best. Integer >= 1. With patience 10 and factor 0.1 the first raise comes after epoch 41 at
+            the earliest; `EarlyStopping` needs a patience of 71 or more.
         max_raises: The most raises in one training. Integer >= 0; 0 turns raising off.
         recover: Whether to return to earlier weights and a far lower rate when training diverges or fails to start.
-        rollback: Whether to keep copies of the training state for rollbacks: at most two, each as large as the weights
-            and the optimizer state (with Adam, three times the weights). True keeps them in host memory, and also
-            on disk if there is a state file. "disk" keeps them on disk only, beside the state file. False keeps none.
+        rollback: Whether to keep copies of the training state for rollbacks: at most two, or three if the metric is one
+            of training. Each is as large as the weights and the optimizer state (with Adam, three times the weights).
+            True keeps them in host memory, and also on disk if there is a state file. "disk" keeps them on disk only,
+            beside the state file. False keeps none.
             A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
         rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
             many noisy observations is partly the luckiest.

@@ -151,7 +151,7 @@ def without_rates(snapshot: dict[str, bytes]) -> dict[str, bytes]:
 
 
 class Spy:
-    """Records everything that training changes, at the beginning and the end of each epoch, after the callbacks before it."""
+    """Records everything that training changes when each epoch begins and ends, after the callbacks before it."""
 
     def __init__(self) -> None:
         import keras

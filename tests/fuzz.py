@@ -32,6 +32,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
+import fuzz_recordings
 import numpy as np
 
 from keras_lrplateau.history import codec
@@ -980,6 +981,7 @@ KINDS = (
     Kind("stored states of auto", lambda rng: stored_states(rng, auto.Config), 0.1),
     Kind("event payloads", payloads, 0.1),
     Kind("state files", state_files, 0.05),
+    *(Kind(name, case, share) for name, case, share in fuzz_recordings.KINDS),
     Kind("streams through the callback", callback_streams, 0.01, most=500),
     Kind("streams resumed by a state file", resumed_streams, 0.01, most=300),
 )

@@ -14,6 +14,7 @@ CASES = {
     "streams through auto": 250,
     "stored states of auto": 250,
     "state files": 250,
+    **{name: 250 for name, _, _ in fuzz.fuzz_recordings.KINDS},
     "streams through the callback": 40,
     "streams resumed by a state file": 15,
 }
@@ -34,7 +35,8 @@ def test_bad_input_is_refused_with_the_documented_error_and_good_input_keeps_all
 
 
 # Those that make files and models are not for a tool that calls them again and again.
-QUICK = [kind for kind in fuzz.KINDS if kind.most is None and kind.name != "state files"]
+FILES = {"state files", *(name for name, _, _ in fuzz.fuzz_recordings.KINDS)}
+QUICK = [kind for kind in fuzz.KINDS if kind.most is None and kind.name not in FILES]
 
 
 @pytest.mark.parametrize("kind", QUICK, ids=named)

@@ -41,6 +41,9 @@ class State:
         length: How many values it lasts.
         level: The values that it has to beat: those before it, or those right after the best where it starts there.
         inside: The values seen in it.
+        losses: The training losses of the last plateau, or of the open excursion.
+        level_loss: Their mean before the open excursion.
+        loss_before: The training loss before the first step.
     """
 
     rate: float
@@ -58,6 +61,9 @@ class State:
     length: int = 0
     level: tuple[float, ...] = ()
     inside: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
+    level_loss: float = math.inf
+    loss_before: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +82,21 @@ class Design:
         shape: The raised rate is held, or comes back to the rate before it by a cosine.
         length: How long an excursion lasts at most, in plateaus (`patience` values); None for all the epochs left.
         least: None is opened with fewer plateaus left than this.
+        leaves: So many plateaus of the training are left for the time after it.
         checks_epochs: Whether none is opened that the epochs left cannot judge.
         origin: It starts from the weights that are there, or from the best ones.
         judge: It has succeeded if it brought a new best value ("best"); if the mean of its later half is below the mean
             of the last plateau ("level") by more than `noise` standard errors of their difference; or if both ("both").
         noise: See `judge`.
+        asks_loss: Whether, besides, the training loss of its later half must not be above that of the last plateau.
         back: Where a failure goes back to: the weights before the excursion, or the best ones.
         end: Training that had an excursion ends on the weights that are there, or on the best ones.
         trust: The best weights are preferred only where the values are worse than the best one by so many times its
             noise; None for always.
         skips: No excursion is opened where the values are worse than the best one by so many times its noise: training
             that overfits is not helped by a raise. None to open one at every stall.
+        unlearned: None is opened where the training loss is below this share of that before training: little is left to
+            learn there.
     """
 
     name: str
@@ -101,14 +111,17 @@ class Design:
     shape: Literal["held", "cosine"] = "cosine"
     length: float | None = 2.0
     least: float = 2.0
+    leaves: float = 0.0
     checks_epochs: bool = True
     origin: Literal["here", "best"] = "here"
     judge: Literal["best", "level", "both"] = "level"
     noise: float = 1.0
+    asks_loss: bool = False
     back: Literal["raise", "best"] = "raise"
     end: Literal["last", "best"] = "last"
     trust: float | None = None
     skips: float | None = None
+    unlearned: float = 0.0
 
     def start(self, rate: float) -> State:
         """The state before the first value."""
@@ -116,7 +129,9 @@ class Design:
 
     def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
         """Take one value of the metric."""
-        state = replace(state, observations=state.observations + 1)
+        window = max(self.patience, 2) if state.rate_before is None else state.length
+        losses = (*state.losses, math.inf if loss is None else loss)[-window:]
+        state = replace(state, observations=state.observations + 1, losses=losses)
         if state.rate_before is not None:
             return self._inside(state, value)
         recent = (*state.recent, value)[-max(self.patience, 2) :]
@@ -130,8 +145,9 @@ class Design:
             return _decide(state, state, "hold")
         is_past = self.skips is not None and self._is_worse_than_best(state, self.skips)
         is_stalled = state.cuts >= self.after and state.rate <= state.rate_at_best * self.depth * (1 + 1e-9)
-        if is_stalled and state.raises < self.times and not is_past:
-            left = self.epochs - state.observations
+        is_learned = np.mean(state.losses) < self.unlearned * state.loss_before
+        if is_stalled and state.raises < self.times and not is_past and not is_learned:
+            left = self.epochs - state.observations - round(self.leaves * self.patience)
             wanted = math.inf if self.length is None else self.length * self.patience
             if left >= min(self.least * self.patience, wanted) or not self.checks_epochs:
                 return self._open(state, int(min(wanted, max(left, 2)) if self.checks_epochs else wanted))
@@ -154,6 +170,8 @@ class Design:
             rate_before=state.rate,
             best_before=state.best,
             length=max(length, 2),
+            level_loss=float(np.mean(state.losses)),
+            losses=(),
             level=state.recent if back is None else state.after_best[: self.patience],
             inside=(),
         )
@@ -196,6 +214,8 @@ class Design:
         errors = [values.var(ddof=1) / len(values) if len(values) > 1 else 0.0 for values in (later, before)]
         is_lower = later.mean() < before.mean() - self.noise * math.sqrt(sum(errors))
         is_best = state.best < state.best_before
+        if self.asks_loss and np.mean(state.losses[len(state.losses) // 2 :]) > state.level_loss:
+            return False
         return {"best": is_best, "level": bool(is_lower), "both": bool(is_lower) and is_best}[self.judge]
 
     def _fail(self, state: State) -> Step[State]:

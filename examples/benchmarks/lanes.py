@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has no stubs
 
+from keras_lrplateau.rule.decision import Evidence, Rule
+
 Arrays = tuple[np.ndarray, np.ndarray]
 Tree = Any
 """A pytree of arrays whose first axes are the seed and the lane."""
@@ -239,6 +241,10 @@ class Method:
     rule: Any = None
     schedule: Callable[[int, int], float] = constant
 
+    def for_length(self, epochs: int) -> Method:
+        """The method for a training of so many epochs."""
+        return replace(self, rule=self.rule.for_length(epochs)) if isinstance(self.rule, Rule) else self
+
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -303,11 +309,26 @@ class Lanes:
                 known = {"loss_before": float(loss_before[at])} if hasattr(state, "loss_before") else {}
                 self._states[at] = replace(state, **known)
 
-    def observe(self, model: Tree, values: np.ndarray, losses: np.ndarray) -> Tree:
-        """Let every policy see its epoch; returns weights and optimizer state with all rollbacks made."""
+    def observe(
+        self, model: Tree, values: np.ndarray, losses: np.ndarray, firsts: np.ndarray, finite: np.ndarray
+    ) -> Tree:
+        """Let every policy see its epoch; returns weights and optimizer state with all rollbacks made.
+
+        Args:
+            model: Weights and optimizer state.
+            values: The monitored metric.
+            losses: The mean training loss.
+            firsts: The loss on the first batch of the epoch.
+            finite: Whether all weights are finite.
+        """
 
         def decide(method: Method, state: Any, at: tuple[int, int]) -> Any:
-            return method.rule.step(state, float(values[at]), float(losses[at]))
+            seen = float(values[at]), float(losses[at])
+            if not isinstance(method.rule, Rule):
+                return method.rule.step(state, *seen)
+            # The first batch of a training gives the loss before it, and speaks of no observation.
+            first = float(firsts[at]) if state.observations else None
+            return method.rule.step(state, *seen, Evidence(first_loss=first, is_finite=bool(finite[at])))
 
         return self._carry_out(model, decide)
 
@@ -316,15 +337,19 @@ class Lanes:
         return self._carry_out(model, lambda method, state, at: method.rule.finish(state))
 
     def _carry_out(self, model: Tree, decide: Callable[[Method, Any, tuple[int, int]], Any]) -> Tree:
+        keeps: dict[str, np.ndarray] = {}
         saves: dict[str, np.ndarray] = {}
         restores: dict[str, np.ndarray] = {}
         for at, state in self._states.items():
             self._states[at], decision = decide(self.methods[at[1]], state, at)
             self.rates[at] = decision.rate
             self.decisions[at].append(decision)
-            for masks, snapshot in ((saves, decision.save), (restores, decision.restore)):
+            kept = getattr(decision, "keep", None)
+            for masks, snapshot in ((keeps, kept), (saves, decision.save), (restores, decision.restore)):
                 if snapshot is not None:
                     masks.setdefault(snapshot, np.zeros(self.rates.shape, bool))[at] = True
+        for name, mask in keeps.items():
+            self._snapshots["best"] = self._choose(mask, self._snapshots[name], self._snapshots.get("best", model))
         # Saves first: what a decision saves is the model as it was before anything is restored.
         for name, mask in saves.items():
             self._snapshots[name] = self._choose(mask, model, self._snapshots.get(name, model))
@@ -388,13 +413,16 @@ def train(
         return over_lanes(one, (0, 0))(*model)  # type: ignore[no-any-return]
 
     @jax.jit
-    def run_epoch(model: Tree, rates: jax.Array, epoch: int) -> tuple[Tree, jax.Array, jax.Array, jax.Array]:
+    def run_epoch(model: Tree, rates: jax.Array, epoch: int) -> tuple[Tree, ...]:
         def step(model: Tree, rows: jax.Array) -> tuple[Tree, jax.Array]:
             stepped: tuple[Tree, jax.Array] = all_step(*model, rates, jnp.asarray(x)[rows], jnp.asarray(y)[rows])
             return stepped
 
         model, losses = jax.lax.scan(step, model, batches(epoch))
-        return model, losses.mean(0), over_model(monitored, model, *validation), test_loss(model)
+        weights, _ = model
+        finite = jnp.stack([jnp.isfinite(w).all(axis=range(2, w.ndim)) for w in jax.tree.leaves(weights)]).all(axis=0)
+        values = over_model(monitored, model, *validation)
+        return model, losses.mean(0), values, test_loss(model), losses[0], finite
 
     @jax.jit
     def test_loss(model: Tree) -> jax.Array:
@@ -408,14 +436,14 @@ def train(
     loss_before = np.asarray(over_lanes(loss, (0, None, None))(weights, jnp.asarray(x)[first], jnp.asarray(y)[first]))
     test_before = float(test_loss(model).mean())
     rates = np.tile(np.array([rate for _, rate in lanes], float), (len(seeds), 1))
-    control = Lanes([method for method, _ in lanes], rates, loss_before, model)
+    control = Lanes([method.for_length(epochs) for method, _ in lanes], rates, loss_before, model)
     curves: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for epoch in range(epochs):
         schedule = np.array([method.schedule(epoch, epochs) for method, _ in lanes])
         model, *curve = run_epoch(model, (control.rates * schedule).astype(np.float32), epoch)
-        losses, values, tests = (np.asarray(numbers, float) for numbers in curve)
+        losses, values, tests, firsts, finite = (np.asarray(numbers, float) for numbers in curve)
         curves.append((losses, values, tests))
-        model = control.observe(model, values, losses)
+        model = control.observe(model, values, losses, firsts, finite)
     model = control.finish(model)
     losses, values, tests = (np.stack(numbers) for numbers in zip(*curves, strict=True))
     signed = -values if task.monitor == "accuracy" else values

@@ -13,9 +13,13 @@ batches. What counts is the loss of the weights that the user is left with: on t
 of the training, on the validation data where it is of the validation.
 
     sound start  without a callback the training loss stays finite, and below 1.1 times that before training
-    harmed       ours ends more than 5 % worse than the better of none and keras
+    worse        it ends more than 5 % worse than the better of none and keras
+    by us        it ends more than 5 % worse than keras, too; in the others it was Keras' cuts that did the harm
     ruined       the end is not 5 % better than both the untrained weights and the best constant answer
     rescued      no sound start, none and keras are ruined, ours is not
+
+ReduceLROnPlateau cuts for good when an accuracy stops at 1, while the loss still falls. Whoever replaces it must do the
+same, so that "worse" cannot be 0 with a small patience. "By us" can.
 
 Losses below a ten-thousandth of that before training count as equal: there 5 % is no harm to anybody.
 
@@ -97,17 +101,6 @@ class Task:
     rates: tuple[int, int]
     train: int
     batch: int
-
-    @property
-    def monitors(self) -> tuple[str, ...]:
-        """Every metric that a fit of this task has."""
-        kinds = ("loss", "accuracy") if self.is_classes else ("loss",)
-        return tuple(prefix + kind for kind in kinds for prefix in ("", "val_"))
-
-    @property
-    def is_classes(self) -> bool:
-        """Whether the targets are classes."""
-        return self.load()[1].dtype.kind == "i"
 
 
 def dense(*widths: int, activation: str = "relu", dtype: str | None = None) -> Callable[[], list[Any]]:
@@ -217,27 +210,35 @@ REPORTING = (
 # --- fits ------------------------------------------------------------------------------------------------------------
 
 
+def monitors_of(task: Task) -> list[str]:
+    """Every metric that a fit of this task has."""
+    kinds = ("loss", "accuracy") if task.load()[1].dtype.kind == "i" else ("loss",)
+    return [prefix + kind for kind in kinds for prefix in ("", "val_")]
+
+
 class Bench:
     """A compiled model that is set back before each fit, so that it is compiled once."""
 
     def __init__(self, task: Task):
         x, y = task.load()
-        x, y = x.astype(np.float32), y if task.is_classes else y.astype(np.float32)
+        self._is_classes = y.dtype.kind == "i"
+        x, y = x.astype(np.float32), y if self._is_classes else y.astype(np.float32)
         self.train, self.validation = (x[: task.train], y[: task.train]), (x[task.train :], y[task.train :])
         self._task = task
         self._weights: dict[int, list[np.ndarray]] = {}
+        self._before: dict[int, list[float]] = {}
         self.model = self._build()
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.model.compile(
             task.optimizer(),
-            loss=cross_entropy if task.is_classes else "mse",
-            metrics=["accuracy"] if task.is_classes else [],
+            loss=cross_entropy if self._is_classes else "mse",
+            metrics=["accuracy"] if self._is_classes else [],
         )
         self.model.optimizer.build(self.model.trainable_variables)
         self._memory = [np.array(each) for each in self.model.optimizer.variables]
 
     def _build(self) -> Any:
-        return keras.Sequential([keras.Input((self._task.load()[0].shape[1],)), *self._task.network()])
+        return keras.Sequential([keras.Input(self.train[0].shape[1:]), *self._task.network()])
 
     def reset(self, rate: float, seed: int) -> None:
         """Weights, optimizer and random numbers as they are before training."""
@@ -262,7 +263,7 @@ class Bench:
     def constant(self) -> list[float]:
         """The losses of the answer that is best for the training data among those that are alike for all rows."""
         (_, known), (_, others) = self.train, self.validation
-        if not self._task.is_classes:
+        if not self._is_classes:
             return [float(np.mean((y - known.mean(0)) ** 2)) for y in (known, others)]
         shares = (np.bincount(known, minlength=known.max() + 1) + 0.5) / (len(known) + 0.5 * (known.max() + 1))
         return [float(-np.mean(np.log(shares[y]))) for y in (known, others)]
@@ -270,7 +271,8 @@ class Bench:
     def fit(self, rate: float, seed: int, callbacks: list[Any], epochs: int) -> Row:
         """Train, and say what came of it."""
         self.reset(rate, seed)
-        before = self.losses()
+        if seed not in self._before:
+            self._before[seed] = self.losses()
         history = self.model.fit(
             *self.train,
             epochs=epochs,
@@ -282,7 +284,7 @@ class Bench:
         ).history
         decisions = getattr(callbacks[0], "decisions", []) if callbacks else []
         return {
-            "before": before,
+            "before": self._before[seed],
             "constant": self.constant(),
             "after": self.losses(),
             "highest": float(np.max(np.nan_to_num(history["loss"], nan=np.inf))),
@@ -309,11 +311,12 @@ def callbacks_of(method: str, monitor: str, patience: int, factor: float) -> lis
 
 
 class Store:
-    """Lines of JSON by name; those of our callback are in a file that the code of the package names."""
+    """Lines of JSON by name; those of our callback are in a file that the code behind its decisions names."""
 
     def __init__(self, folder: Path):
-        code = hashlib.sha256()
-        for path in sorted(Path(keras_lrplateau.__file__).parent.rglob("*.py")):
+        package = Path(keras_lrplateau.__file__).parent
+        code = hashlib.sha256((package / "callback.py").read_bytes())
+        for path in sorted([*(package / "rule").glob("*.py"), *(package / "training").glob("*.py")]):
             code.update(path.read_bytes())
         folder.mkdir(parents=True, exist_ok=True)
         backend = keras.backend.backend()
@@ -362,12 +365,20 @@ class Run:
         """The loss before training."""
         return float(self.rows["none"]["before"][self._side])
 
-    def ratio(self, method: str) -> float:
-        """The loss left, as a multiple of the better of none and keras."""
-        ours, rival = self.loss(method), min(self.loss("none"), self.loss("keras"))
+    def ratio(self, method: str, *rivals: str) -> float:
+        """The loss left, as a multiple of that of the best of these rivals."""
+        ours, rival = self.loss(method), min(map(self.loss, rivals))
         if ours == rival:
             return 1.0
         return (ours + TRIFLE * self.before) / (rival + TRIFLE * self.before)
+
+    def is_worse(self, method: str) -> bool:
+        """Whether it is worse than the better of none and keras."""
+        return self.ratio(method, "none", "keras") > WORSE
+
+    def is_by_us(self, method: str) -> bool:
+        """Whether it is, and worse than keras, too."""
+        return self.is_worse(method) and self.ratio(method, "keras") > WORSE
 
     @property
     def starts_sound(self) -> bool:
@@ -392,12 +403,12 @@ def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Ru
     runs = []
     for task in tasks:
         bench = functools.cache(functools.partial(Bench, task))  # Compiled only where something is to be measured.
+        monitors = [each for each in monitors_of(task) if arguments.monitors is None or each in arguments.monitors]
         rates = [10.0**power for power in range(task.rates[0], task.rates[1] + 1)]
         for rate in rates if arguments.rates is None else sorted(set(rates) & set(arguments.rates)):
-            for seed, monitor in itertools.product(range(arguments.seeds), task.monitors):
-                if arguments.monitors is None or monitor in arguments.monitors:
-                    rows = measure_one(store, bench, [task.name, arguments.epochs, rate, seed], monitor, arguments)
-                    runs.append(Run(task.name, monitor, rate, seed, rows))
+            for seed, monitor in itertools.product(range(arguments.seeds), monitors):
+                rows = measure_one(store, bench, [task.name, arguments.epochs, rate, seed], monitor, arguments)
+                runs.append(Run(task.name, monitor, rate, seed, rows))
             print(f"{time.perf_counter() - began:5.0f} s: {task.name}, rate {rate:g}", file=sys.stderr, flush=True)
     return runs
 
@@ -441,27 +452,26 @@ def print_summary(runs: list[Run]) -> None:
         rows = []
         for name, group in groups.items():
             sound, lost = [run for run in group if run.starts_sound], [run for run in group if run.is_lost]
-            harmed = [run.ratio(method) > WORSE for run in group]
-            better = [run.ratio(method) < 1 / WORSE for run in group]
             rows.append(
                 [
                     name,
-                    share(run.ratio(method) > WORSE for run in sound),
-                    share(harmed),
-                    f"{np.mean(harmed):.1%}",
-                    f"{np.mean(better):.1%}",
+                    share(run.is_worse(method) for run in sound),
+                    share(run.is_by_us(method) for run in sound),
+                    share(run.is_worse(method) for run in group),
+                    share(run.is_by_us(method) for run in group),
+                    f"{np.mean([run.ratio(method, 'none', 'keras') < 1 / WORSE for run in group]):.1%}",
                     share(not run.is_ruined(method) for run in lost),
                 ]
             )
-        header = ("", "harmed, sound start", "harmed, all", "", "5 % better", "rescued, of those ruined without us")
+        header = ("", "worse, sound start", "by us", "worse, all", "by us", "5 % better", "rescued of the ruined")
         table(f"{method}: against the better of no callback and ReduceLROnPlateau", header, rows)
 
 
 def print_worst(runs: list[Run], count: int) -> None:
     """The runs in which ours did the most harm, with what it decided and why."""
-    worst = sorted((run for run in runs if run.ratio("ours") > WORSE), key=lambda run: -run.ratio("ours"))
+    worst = sorted((run for run in runs if run.is_by_us("ours")), key=lambda run: -run.ratio("ours", "none", "keras"))
     worst.sort(key=lambda run: not run.starts_sound)
-    print(f"\nThe worst runs of ours: {min(count, len(worst))} of {len(worst)} harmed")
+    print(f"\nThe worst runs of ours: {min(count, len(worst))} of {len(worst)} that are worse by us")
     for run in worst[:count]:
         losses = ", ".join(f"{method} {run.loss(method):.4g}" for method in METHODS)
         start = "sound start" if run.starts_sound else "no sound start"

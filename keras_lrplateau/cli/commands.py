@@ -104,6 +104,7 @@ def compare(arguments: argparse.Namespace) -> int:
             rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
         print_table("", heads, rows)
     if output is not None:
+        runs = _drawable(runs, arguments.axis, unreadable)
         _write_page(
             output,
             words.counted(len(runs), "run"),
@@ -153,6 +154,7 @@ def report(arguments: argparse.Namespace) -> int:
     """Write a page with the figure and the decisions of each run."""
     output = _output(arguments.output)
     runs, unreadable = _read_all([arguments.path])
+    runs = _drawable(runs, arguments.axis, unreadable)
     _write_page(
         output,
         words.counted(len(runs), "run"),
@@ -167,6 +169,18 @@ def report(arguments: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
+def _drawable(runs: Sequence[Run], axis: Axis, unreadable: dict[str, str]) -> list[Run]:
+    """The runs that can be drawn over an axis, at least one. Others are complained about, and noted as unreadable."""
+    for run in runs:
+        if Timeline(run).lacks(axis) and run.name not in unreadable:
+            unreadable[run.name] = f"it cannot be drawn by {axis}, which was not recorded; use --axis epoch"
+            complain(f"{run.name}: {unreadable[run.name]}")
+    found = [run for run in runs if not Timeline(run).lacks(axis)]
+    if not found:
+        raise UserError("no page was written: nothing can be drawn")
+    return found
+
+
 def _write_page(output: Path, what: str, **arguments: Any) -> None:
     """Write the page that `report.page` makes of the arguments."""
     from keras_lrplateau.views.report import page
@@ -176,7 +190,11 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
     except (ImportError, ValueError) as error:
         # Plotly is missing, or the axis was not recorded.
         raise UserError(f"no page was written: {error}") from None
-    _write(output, content.encode(errors="replace"))  # A run's name may not be UTF-8.
+    encoded = content.encode(errors="replace")  # A run's name may not be UTF-8.
+    try:
+        replace_file(output, lambda stream: stream.write(encoded))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror or error}") from None
     say(f"{output}: {what}")
 
 
@@ -188,14 +206,6 @@ def _output(name: str) -> Path:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a file; choose another name with -o")
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file, or leave the old one as it was."""
-    try:
-        replace_file(path, lambda stream: stream.write(content))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _write_pngs(output: Path, runs: Sequence[Run], axis: Axis, dark: bool) -> None:
@@ -268,17 +278,22 @@ def replay_files(arguments: argparse.Namespace) -> int:
         for _, group in itertools.groupby(replays, key=lambda each: id(each.recording)):
             _print_replays(list(group))
     if output is not None:
+        refused: dict[str, str] = {}
+        recorded = _drawable([each.found.recorded for each in replays], arguments.axis, refused)
+        drawn = [each for each in replays if any(each.found.recorded is run for run in recorded)]
         _write_page(
             output,
-            words.counted(len(replays), "replay"),
+            words.counted(len(drawn), "replay"),
             source="what if",
             runs=[
-                replace(found.run, name=f"{recording.name}/{label or 'what if'}") for recording, label, found in replays
+                replace(found.run, name=f"{recording.name}/{label or 'what if'}") for recording, label, found in drawn
             ],
+            unreadable=refused,
             axis=arguments.axis,
             dark=arguments.dark,
-            replays=[each.found for each in replays],
+            replays=[each.found for each in drawn],
         )
+        failed += len(refused)
     return 1 if failed else 0
 
 

@@ -11,6 +11,7 @@ stop the others from being read.
 from __future__ import annotations
 
 import bisect
+import math
 import mmap
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from tensorboard.util import tensor_util
 from keras_lrplateau.history import codec, tags
 from keras_lrplateau.history.event_files import event_files
 from keras_lrplateau.history.run import Curve, Record, Run
+from keras_lrplateau.rule.words import number
 
 ALL = 10**9
 """Stands for all values where a data provider asks how many to return."""
@@ -77,7 +79,8 @@ def run_of(name: str, logged: Logged) -> Run:
         logged: The events of the run.
 
     Raises:
-        UnreadableError: This release's callback did not write the run.
+        UnreadableError: This release's callback did not write the run, or it has steps or wall times that no training
+            can have.
     """
     try:
         tags.check_plugin_content(logged.content)
@@ -95,7 +98,7 @@ def run_of(name: str, logged: Logged) -> Run:
 def _records(payloads: Sequence[tuple[int, float, bytes | None]]) -> list[Record]:
     """Return the last record of each epoch, without those that a resume has voided."""
     records: list[Record] = []
-    times = known_times([time for _, time, _ in payloads])
+    times = _checked_times(tags.TAG, [time for _, time, _ in payloads])
     for (_, _, content), time in zip(payloads, times, strict=True):
         if content is None:
             raise ValueError("a record is not a text")
@@ -111,7 +114,7 @@ def _records(payloads: Sequence[tuple[int, float, bytes | None]]) -> list[Record
 def _in_order(tag: str, logged: Curve) -> Curve:
     """Return the curve in the order of its steps. A step that goes back voids earlier values from that step on."""
     curve = Curve()
-    for step, value, time in zip(logged.epochs, logged.values, known_times(logged.times), strict=True):
+    for step, value, time in zip(logged.epochs, logged.values, _checked_times(tag, logged.times), strict=True):
         if not 0 <= step <= codec.MOST:
             raise ValueError(f"{tag!r} has a value at step {step}; steps must be from 0 to {codec.MOST}")
         if curve.epochs and step <= curve.epochs[-1]:
@@ -119,6 +122,14 @@ def _in_order(tag: str, logged: Curve) -> Curve:
             del curve.epochs[at:], curve.values[at:], curve.times[at:]
         curve.append(step, value, time)
     return curve
+
+
+def _checked_times(tag: str, times: Sequence[float]) -> list[float]:
+    """Return `known_times` for one of our runs, in which a wall time may be missing, but not impossible."""
+    for time in times:
+        if math.isfinite(time) and time != 0 and not _is_time(time):
+            raise ValueError(f"{tag!r} has a wall time of {number(time)} seconds since 1970, which no clock shows")
+    return known_times(times)
 
 
 def known_times(times: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
-from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, plain
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, plain, tensorboard_name
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, no_number
 
@@ -20,6 +20,10 @@ _LOOKED_AT = 100
 
 _CHUNK = 2_000
 """So many rows are held as texts at a time."""
+
+
+_NUMERIC = {*"0123456789+-.", ""}
+"""What a row of numbers begins with; an index may be without a name and a number."""
 
 
 class _Layout(NamedTuple):
@@ -54,6 +58,8 @@ def _layout(path: str, text: str) -> _Layout | None:
             has_counter = any(plain(name) in EPOCH or plain(name) in STEP for name in names)
             explained = 0
             for (_, row), known in zip(rows[place + 1 : place + 21], has_number[place + 1 : place + 21], strict=True):
+                if not known and len(row) != len(names):
+                    continue  # A text between the rows.
                 if not known or (len(row) < len(names) and not has_counter) or any(map(str.strip, row[len(names) :])):
                     break
                 explained += min(len(row), len(names))
@@ -113,6 +119,8 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     Raises:
         CurveError: There is a table, and it is broken.
     """
+    if text.lstrip().startswith("|"):
+        text = _without_edges(text)
     try:
         layout = _layout(path, text)
     except csv.Error:  # Cells of a hundred thousand characters.
@@ -129,21 +137,27 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     if layout.line > 1:
         table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
     columns = _Columns(table, names, layout.separator, cut=not text.endswith("\n"))
+    size = len(names)
+    prose: list[int] = []
     lines, offset = array("Q"), layout.line - 1
     table.lines = lines
     waiting: list[list[str]] = []  # Until it is known whether they are the last ones.
-    line = offset + reader.line_num
+    at = offset + reader.line_num
     try:
         while rows := list(itertools.islice(reader, _CHUNK)):
-            places: Sequence[int] = range(line + 1, offset + reader.line_num + 1)
+            places: Sequence[int] = range(at + 1, offset + reader.line_num + 1)
             if len(places) > len(rows):  # There are line breaks in cells.
-                places = list(itertools.accumulate((1 + "".join(row).count("\n") for row in rows), initial=line))[1:]
-            line = offset + reader.line_num
-            if header in rows or not all(map(any, rows)):
+                places = list(itertools.accumulate((1 + "".join(row).count("\n") for row in rows), initial=at))[1:]
+            at = offset + reader.line_num
+            # Of nearly all chunks, this is the only look at each row.
+            is_clean = {size} == set(map(len, rows)) and _NUMERIC.issuperset({row[0][:1] for row in rows})
+            if header in rows or not is_clean or not all(map(any, rows)):
                 kept: list[tuple[int, list[str]]] = []
                 for place, row in zip(places, rows, strict=True):
                     if row == header:
                         table.starts.append(len(lines) + len(kept))
+                    elif _is_prose(row, names):
+                        prose.append(place)
                     elif any(row):
                         kept.append((place, row))
                 places, rows = [place for place, _ in kept], [row for _, row in kept]
@@ -159,7 +173,25 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         raise CurveError(f"{path}:{begun}: a quote is opened in this line and never closed; correct the line")
     columns.take(waiting, last=True)
     columns.finish()
+    if prose:
+        of_them = "A line that is" if len(prose) == 1 else f"{len(prose)} lines that are"
+        begun_at = f"{'at' if len(prose) == 1 else 'the first at'} line {prose[0]}"
+        table.notes.append(f"{of_them} no row, {begun_at}, {'was' if len(prose) == 1 else 'were'} passed over.")
+    if {plain(each) for each in table.columns} == {"wall time", "step", "value"} and tensorboard_name(name):
+        table.columns = {
+            tensorboard_name(name) if plain(each) == "value" else each: values for each, values in table.columns.items()
+        }
     return [table]
+
+
+def _is_prose(row: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a line is a text between the rows, such as a warning or a traceback; names of columns are none."""
+    return (
+        (len(row) != len(names) or row[0][:1] not in _NUMERIC)
+        and not any(cell.strip() in names for cell in row)
+        and not any(map(is_number, row))
+        and (len(row) != len(names) or any(cell.strip() for cell in row[1:]))
+    )
 
 
 def _column_names(header: Sequence[str], table: Table) -> list[str]:
@@ -174,6 +206,12 @@ def _column_names(header: Sequence[str], table: Table) -> list[str]:
             name = f"{name} ({place + 1})"
         names.append(name)
     return names
+
+
+def _without_edges(text: str) -> str:
+    """The rows of a Markdown table without what is around them."""
+    lines = (line.strip() for line in text.split("\n"))
+    return "\n".join("" if set(line) <= set("|-: ") else line.strip("|").replace("|", "\t") for line in lines)
 
 
 class _Columns:
@@ -193,7 +231,7 @@ class _Columns:
         self.values: list[Cells] = [[] for _ in names]
         self.texts: list[list[str] | None] = [[] for _ in names]
         """Of each column, its cells until there is a number among them; if it tells trainings apart, all."""
-        self.is_group = [plain(name) in GROUPS for name in names]
+        self.is_group = [is_group(name) for name in names]
         self.others: list[tuple[int, str] | None] = [None for _ in names]
         """For each column, the row of its first cell that is no number, and the cell."""
         read_number = number if separator == "," else number_with_comma

@@ -88,3 +88,20 @@ def _text_of(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+_TIMESTAMP = re.compile(
+    r"[ \t]*[\[(]?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d\d/\d\d[ ])?\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?[\])]?"
+    r"(?:[ \t|:-]*\[?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?)?[ \t]*(?:[:|-][ \t]+)?"
+)
+"""What loggers write before each line: a time, and perhaps how serious it is."""
+
+
+def without_timestamps(text: str) -> str | None:
+    """The text without the time before its lines; None if most lines have none."""
+    lines = text.split("\n")
+    filled = [line for line in lines if line.strip()]
+    found = [_TIMESTAMP.match(line) for line in lines]
+    if 2 * sum(match is not None for match in found) <= len(filled):
+        return None
+    return "\n".join(line if match is None else line[match.end() :] for line, match in zip(lines, found, strict=True))

@@ -6,7 +6,6 @@ so they skip the table, unless they log the epoch beside the step.
 
 from __future__ import annotations
 
-import bisect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +14,9 @@ from typing import TYPE_CHECKING
 
 from keras_lrplateau.history.event_files import event_files
 from keras_lrplateau.history.run import Curve
-from keras_lrplateau.recordings.cells import Cells
 from keras_lrplateau.recordings.names import listed
-from keras_lrplateau.recordings.recording import CurveError, Recording, with_rates
-from keras_lrplateau.recordings.table import Table
-from keras_lrplateau.recordings.trainings import recordings_of
+from keras_lrplateau.recordings.recording import CurveError, Recording
+from keras_lrplateau.recordings.series import recordings_of_series
 
 if TYPE_CHECKING:
     from keras_lrplateau.history.event_reader import Logged
@@ -88,7 +85,10 @@ def _read(root: Path, runs: Mapping[Path, list[Path]]) -> list[Recording]:
             reason = logged.notes[0].partition(";")[0].rstrip(".")
             refused.append(f"{place}: {reason}, and there are no scalars before; give another run, or an older copy")
     for name, found in groups.items():
-        recordings += _recordings_of(str(root), name, found)
+        try:
+            recordings += _recordings_of(str(root), name, found)
+        except CurveError as error:
+            refused.append(str(error))
     if recordings:
         first, *others = recordings
         return [replace(first, notes=(*first.notes, *(f"Not read: {reason}." for reason in refused))), *others]
@@ -132,30 +132,9 @@ def _recordings_of(path: str, name: str, runs: Sequence[tuple[str, Logged]]) -> 
                 skipped.append(tag)
         if skipped:
             notes.append(f"{listed(skipped)}: not by epoch, left out.")
-    trainings, resumed = _split_series(series)
-    if resumed:
-        notes.append(f"The steps of {listed(resumed)} go back: what there was from there on is replaced.")
-    if len(trainings) > 1:
-        notes.insert(0, f"The steps start again: read as {len(trainings)} trainings.")
-    recordings = []
-    for number, curves in enumerate(trainings, 1):
-        own = name if number == 1 else f"{name} ({number})"
-        counter = next((tag for tag in ("epoch", "train/epoch") if tag in curves), None)
-        if counter is not None and not is_keras:  # Lightning's and Hugging Face's loggers.
-            recordings += _joined(path, own, curves, counter, notes)
-            continue
-        found = list(notes)
-        steps = {step for curve in curves.values() for step in curve.epochs}
-        first, last = min(steps), max(steps)
-        by_epoch = is_keras or (first in (0, 1) and last - first + 1 == len(steps))
-        if by_epoch and not is_keras:
-            found.append("The steps count up by one and are taken for epochs, which the file does not say.")
-            if first == 1:
-                for curve in curves.values():
-                    curve.epochs = [step - 1 for step in curve.epochs]
-        curves = with_rates(curves, found)
-        recordings.append(Recording(own, "epoch" if by_epoch else "step", curves, (), tuple(found)))
-    return recordings
+    if not series:
+        raise CurveError(f"{path}: every value in {name!r} is at an impossible step; give another run")
+    return recordings_of_series(path, name, series, notes, is_by_epoch=is_keras)
 
 
 def _possible(logged: Logged, notes: list[str]) -> dict[str, Curve]:
@@ -171,53 +150,3 @@ def _possible(logged: Logged, notes: list[str]) -> dict[str, Curve]:
         if rows:
             found[tag] = Curve(curve.epochs, curve.values, known_times(curve.times))
     return found
-
-
-def _joined(path: str, name: str, curves: dict[str, Curve], counter: str, notes: Sequence[str]) -> list[Recording]:
-    """The trainings of a run that logs the epoch beside the step, by way of a table."""
-    steps = sorted({step for curve in curves.values() for step in curve.epochs})
-    rows = {step: row for row, step in enumerate(steps)}
-    table = Table(path, name, {"step": [float(step) for step in steps]}, notes=list(notes))
-    times: Cells = [0.0] * len(steps)
-    for tag, curve in curves.items():
-        values: Cells = [None] * len(steps)
-        for step, value, time in zip(curve.epochs, curve.values, curve.times, strict=True):
-            values[rows[step]] = value
-            times[rows[step]] = time
-        table.columns["epoch" if tag == counter else tag] = values
-    table.columns["wall time"] = times
-    return recordings_of(table)
-
-
-def _split_series(series: Mapping[str, Curve]) -> tuple[list[dict[str, Curve]], list[str]]:
-    """The trainings in what was logged under several tags, and the tags that were resumed.
-
-    Each tag is split as a table is. A tag with fewer trainings than others is assigned by its wall times: a training
-    begins with the first value of the tag that has most trainings.
-    """
-    resumed = []
-    parts: dict[str, list[Curve]] = {}
-    for tag, curve in series.items():
-        split: list[list[int]] = [[]]
-        for row, step in enumerate(curve.epochs):
-            rows = split[-1]
-            if rows and step <= curve.epochs[rows[-1]]:
-                if step < curve.epochs[rows[-1]] and step <= curve.epochs[rows[0]]:
-                    rows = []
-                    split.append(rows)
-                else:
-                    if step < curve.epochs[rows[-1]] and tag not in resumed:
-                        resumed.append(tag)
-                    while rows and curve.epochs[rows[-1]] >= step:
-                        rows.pop()
-            rows.append(row)
-        parts[tag] = [curve.at(rows) for rows in split]
-    most = max(parts.values(), key=len)
-    begins = [part.times[0] for part in most]
-    trainings: list[dict[str, Curve]] = [{} for _ in most]
-    for tag, found in parts.items():
-        for number, part in enumerate(found):
-            if len(found) < len(most):
-                number = max(bisect.bisect_right(begins, part.times[0]) - 1, 0)
-            trainings[number][tag] = part
-    return trainings, resumed

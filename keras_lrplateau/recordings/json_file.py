@@ -13,12 +13,12 @@ from typing import Any
 
 from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.literals import parse_literal
-from keras_lrplateau.recordings.names import GROUPS, SPLITS, is_held_out, listed, plain, tensorboard_name, words_of
+from keras_lrplateau.recordings.names import is_group, is_held_out, kind_of_data, listed, tensorboard_name, words_of
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, flat, table_of_lists, table_of_records
 
 _BEGINNING = re.compile(
-    r"\s*(?:\{\s*(?:[\"'}]|-?\d|$)|\[\s*(?:[\[{\"'\]]|-?[\d.]+(?:[eE][+-]?\d+)?\s*(?:[,\]]\s*(?![^\s,\]])|,|$)|null|NaN|nan|$))"
+    r"\s*(?:\{\s*(?:[\"'}]|-?\d|$)|\[\s*(?:[\[{\"'\]]|-?[\d.]+(?:[eE][+-]?\d+)?\s*(?:,|\]\s*(?![^\s,\]])(?!\s+\S)|$)|null|NaN|nan|$))"
 )
 """How JSON begins, and not a line of a log: [nltk_data], [2024-01-31 or {epoch}."""
 
@@ -32,7 +32,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     if not _BEGINNING.match(text):
         return None
     try:
-        return _tables_of(path, name, json.loads(text))
+        return tables_of(path, name, json.loads(text))
     except RecursionError:
         raise CurveError(f"{path}: nested too deeply for a training curve; give the part with the metrics") from None
     except json.JSONDecodeError as error:
@@ -40,11 +40,13 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         if tables is not None:
             return tables
         try:
-            return _tables_of(path, name, parse_literal(text))
+            return tables_of(path, name, parse_literal(text))
         except CurveError:
             raise
         except (ValueError, RecursionError, MemoryError):
             pass
+        if _is_object(text.lstrip().partition("\n")[0]):
+            return None  # Objects among lines of text.
         raise CurveError(
             f"{path}:{error.lineno}: not JSON: {error.msg}; if the training was killed while it wrote the file, "
             "use what was written before"
@@ -53,6 +55,16 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         raise
     except ValueError:  # Python refuses to read integers of thousands of digits.
         raise CurveError(f"{path}: a number in it is too long; correct it") from None
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line holds a whole object, as JSON or as Python prints it."""
+    for parse in (json.loads, parse_literal):
+        try:
+            return isinstance(parse(line), dict)
+        except (ValueError, RecursionError, MemoryError):
+            continue
+    return False
 
 
 def _read_lines(path: str, name: str, text: str) -> list[Table] | None:
@@ -74,12 +86,18 @@ def _read_lines(path: str, name: str, text: str) -> list[Table] | None:
             return None
         records.append(record)
         numbers.append(number)
-    if len(records) > 1 and all(map(_is_history, records)):
-        return _tables_of(path, name, records)
+    if len(records) > 1 and all(map(is_history, records)):
+        return tables_of(path, name, records)
     return [table_of_records(path, name, records, numbers, notes)]
 
 
-def _tables_of(path: str, name: str, data: Any) -> list[Table]:
+def tables_of(path: str, name: str, data: Any) -> list[Table]:
+    """The tables of the trainings in the content of a JSON file.
+
+    Raises:
+        CurveError: There is no training in it.
+    """
+    data = _unwrapped(data)
     found = _trainings(data)
     if found is None:
         return [_table_of(path, name, data)]
@@ -92,16 +110,35 @@ def _tables_of(path: str, name: str, data: Any) -> list[Table]:
     return tables
 
 
+def _unwrapped(data: Any) -> Any:
+    """The only part of an object that holds curves, where there are other things beside it, such as a configuration."""
+    while isinstance(data, dict) and not isinstance(data.get("history"), dict):
+        parts = [(key, each) for key, each in data.items() if isinstance(each, (dict, list)) and each]
+        curved = [(key, each) for key, each in parts if _holds_curves(each)]
+        if len(curved) != 1 or any(isinstance(each, list) for key, each in parts if key != curved[0][0]):
+            break
+        ((key, inner),) = curved
+        is_list_of_numbers = isinstance(inner, list) and not _are_records(inner) and not all(map(is_history, inner))
+        if _kind_of_data(key) or is_list_of_numbers:
+            break
+        data = inner
+    return data
+
+
+def _holds_curves(data: Any) -> bool:
+    if isinstance(data, list):
+        return _are_records(data) or (len(data) > 1 and all(map(_holds_curves, data)))
+    return isinstance(data, dict) and (is_history(data) or any(map(_holds_curves, data.values())))
+
+
 # --- several trainings -----------------------------------------------------------------------------------------------
 
 
 def _trainings(data: Any) -> list[tuple[str, Any]] | None:
     """The trainings in a list or dictionary of trainings, with what to add to the name; None if it is neither."""
-    if isinstance(data, dict) and len(data) == 1:
-        (inner,) = data.values()
-        if isinstance(inner, list) and len(inner) > 1 and all(map(_is_history, inner)):
-            data = inner
-    if isinstance(data, list) and len(data) > 1 and all(map(_is_history, data)):
+    if isinstance(data, list) and len(data) > 1 and all(map(_are_records, data)):
+        return [(f" ({number})" if number > 1 else "", each) for number, each in enumerate(data, 1)]
+    if isinstance(data, list) and len(data) > 1 and all(map(is_history, data)):
         return [(_label(each) or (f" ({number})" if number > 1 else ""), each) for number, each in enumerate(data, 1)]
     if isinstance(data, dict) and len(data) > 1 and _are_trainings(data):
         return [(f" ({key})", each) for key, each in data.items()]
@@ -110,13 +147,11 @@ def _trainings(data: Any) -> list[tuple[str, Any]] | None:
 
 def _label(record: Mapping[str, Any]) -> str:
     """What tells a training from others, by a value of its own such as "fold"."""
-    own = [
-        f"{key}={each}" for key, each in record.items() if plain(key) in GROUPS and not isinstance(each, (list, dict))
-    ]
+    own = [f"{key}={each}" for key, each in record.items() if is_group(key) and not isinstance(each, (list, dict))]
     return f" ({', '.join(own)})" if own else ""
 
 
-def _is_history(data: Any) -> bool:
+def is_history(data: Any) -> bool:
     """Whether it holds a list of numbers for each metric, perhaps beside other things."""
     if not isinstance(data, dict):
         return False
@@ -130,11 +165,11 @@ def _is_history(data: Any) -> bool:
 
 def _are_trainings(data: Mapping[str, Any]) -> bool:
     """Whether the values of a dictionary are trainings, rather than the parts of one."""
-    if not all(_is_history(each) or _are_records(each) for each in data.values()):
+    if not all(is_history(each) or _are_records(each) for each in data.values()):
         return False
     if any(_kind_of_data(key) is not None for key in data):
         return False  # Those are the kinds of data of one training.
-    if all(plain(_unnumbered(key)) in {"", *GROUPS} for key in data):
+    if all(not _unnumbered(key) or is_group(_unnumbered(key)) for key in data) or all(map(_are_records, data.values())):
         return True
     # Other names may be those of parts, such as a generator and a discriminator, unless each is a training by itself.
     return all(isinstance(each, dict) and _is_whole(each) for each in data.values())
@@ -152,7 +187,7 @@ def _are_records(data: Any) -> bool:
 
 def _kind_of_data(key: str) -> str | None:
     """What the names of metrics of this kind of data begin with: "val_" for valid_0; None if it is no kind of data."""
-    return SPLITS.get(plain(_unnumbered(key)))
+    return kind_of_data(_unnumbered(key))
 
 
 def _unnumbered(key: str) -> str:
@@ -185,7 +220,7 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         if not all(isinstance(row, list) and len(row) == len(columns) for row in rows):
             raise CurveError(f'{path}: rows in "data" do not have as many cells as "columns"; write the file again')
         data = [dict(zip(map(str, columns), row, strict=True)) for row in rows]
-    if isinstance(data, list) and len(data) == 1 and _is_history(data[0]):
+    if isinstance(data, list) and len(data) == 1 and is_history(data[0]):
         data = data[0]
     if isinstance(data, list) and data and all(isinstance(record, dict) for record in data):
         return table_of_records(path, name, data, [], [])

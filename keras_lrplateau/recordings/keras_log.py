@@ -15,6 +15,9 @@ from keras_lrplateau.recordings.table import Table, table_of_records
 
 _EPOCH_BEGINS = re.compile(r"^(?:.*[^\w\n])?Epoch (\d+)/\d+[ \t]*$", re.MULTILINE)
 _PROGRESS = re.compile(r"(?<![\w/.:-])(\d+)/(\d+|Unknown)(?=[ \t]*(?:\[|━|-[ \t]|\d+(?:ms|s|:)))")
+_GLUED = re.compile(r"(\d\.\d{4}(?:e[+-]\d\d)?)(?=\d+/\d+ [\[━])")
+"""Where a file has lost the backspaces of a progress bar, its states follow each other without a space."""
+
 _METRIC = re.compile(r"(?:^|\s)-\s+([A-Za-z_][\w/@.]*):\s+([^\s:]+)")
 _LOOKED_AT = 1_000_000
 
@@ -30,6 +33,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     """The values that Keras printed at the end of each epoch; None if it printed none. See `reading.Format`."""
     if not _EPOCH_BEGINS.search(text, 0, _LOOKED_AT):
         return None
+    text = _GLUED.sub(r"\1 ", text)
     marks = list(_EPOCH_BEGINS.finditer(text))
     records: list[dict[str, Any]] = []
     lines: list[int] = []

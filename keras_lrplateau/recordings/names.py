@@ -19,64 +19,37 @@ TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
 INDEX = ("", "unnamed 0", "index")
 """Names of counters, the most telling first; in the form that `plain` returns."""
 
-GROUPS = {
-    *(
-        "fold",
-        "folds",
-        "kfold",
-        "k fold",
-        "cv",
-        "cv fold",
-        "fold id",
-        "fold number",
-        "repeat",
-        "repetition",
-        "replicate",
-    ),
-    *("run", "runs", "run id", "run name", "run number", "run uuid", "trial", "trials", "trial id", "trial name"),
-    *("trial number", "seed", "seeds", "random seed", "random state", "experiment", "experiment id", "experiment name"),
-    *("exp", "exp id", "exp name", "model", "models", "model name", "model id", "member", "training", "training id"),
-}
+_GROUP = re.compile(
+    r"(?:\w+ )?(?:k?folds?|cv|seeds?|trials?|repeat|repetition|replicate)(?: (?:id|idx|index|num|no|number|name))?"
+    r"|(?:runs?|models?|exp|experiments?|training|member|job|client|worker|rank|variant|optimizer|dataset|task"
+    r"|architecture|arch|network|backbone|method|algorithm)(?: (?:id|idx|index|num|no|number|name|uuid|hash))?"
+    r"|random state"
+)
 """Names of columns that tell several trainings apart; as `plain` returns them."""
 
 METRIC_NAMES = (
-    "metric",
-    "metric name",
-    "metricname",
-    "metrics",
-    "tag",
-    "name",
-    "key",
-    "variable",
-    "measure",
-    "series",
-    "scalar",
+    *("metric", "metric name", "metricname", "metrics", "tag", "name", "key"),
+    *("variable", "measure", "series", "scalar"),
 )
 """Names of columns that hold the name of a metric, the most telling first; as `plain` returns them."""
 
 VALUES = ("value", "metric value", "metricvalue", "val", "values", "score", "y")
 """Names of columns that hold the value of such a metric."""
 
-SPLITS = {
+_SPLITS = {
     **dict.fromkeys(("train", "training", "tr", "trn", "fit"), ""),
-    **dict.fromkeys(
-        ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "evaluate", "vali"), "val_"
-    ),
-    **dict.fromkeys(("holdout", "held out", "heldout"), "val_"),
+    **dict.fromkeys(("val", "valid", "vali", "validation", "validate", "dev"), "val_"),
+    **dict.fromkeys(("eval", "evaluation", "evaluate", "holdout", "heldout", "held out"), "val_"),
     **dict.fromkeys(("test", "testing", "tst"), "test_"),
 }
-"""What rows of one kind of data are called, and what the names of their metrics begin with."""
+"""What one kind of data is called, and what the names of its metrics begin with."""
+
+_OF_DATA = re.compile(r" (?:set|split|data|dataset|phase|loop|log|logs|epoch|metrics|history)$")
+"""What may be behind it."""
 
 HELD_OUT = {"val", "valid", "validate", "validation", "eval", "evaluation", "test", "dev", "holdout"}
-_SYNONYMS = {
-    "valid": "val",
-    "validate": "val",
-    "validation": "val",
-    "eval": "val",
-    "evaluation": "val",
-    "dev": "val",
-    "acc": "accuracy",
-}
+_PLURALS = {"acc": "accuracy", "accs": "accuracy", "accuracies": "accuracy", "losses": "loss", "errors": "error"}
+_SYNONYMS = dict.fromkeys(("valid", "validate", "validation", "eval", "evaluation", "dev"), "val") | _PLURALS
 _UNSAID = {"train", "training", "epoch"}
 """Words that some writers add to the name of a metric of the training data."""
 
@@ -84,8 +57,8 @@ _NO_RATE = {"loss", "acc", "accuracy", "error", "score", "mult", "multiplier", "
 """A name with one of these words is not a learning rate, even if it has a rate's name in it: lr_mult, lr_loss."""
 
 _TELLING: dict[Literal["min", "max"], str] = {
-    "min": "loss error err mae mse rmse mape nll perplexity ppl wer cer fid",
-    "max": "acc accuracy auc f1 precision recall iou miou map dice bleu r2 score top1 top5",
+    "min": "loss losses error errors err mae mse rmse mape nll perplexity ppl wer cer fid",
+    "max": "acc accs accuracy accuracies auc f1 precision recall iou miou map dice bleu r2 score top1 top5",
 }
 """Words that say which way a metric should go."""
 
@@ -98,6 +71,21 @@ def plain(name: str) -> str:
 def words_of(name: str) -> list[str]:
     """The words of a name in lower case; camel case is taken apart."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+
+
+def is_group(name: str) -> bool:
+    """Whether the column tells several trainings apart, as one with the fold, the run or the seed does."""
+    return _GROUP.fullmatch(plain(name)) is not None
+
+
+def kind_of_data(words: str) -> str | None:
+    """What the names of metrics begin with where words say the kind of data: "val_" for "valid_set", "" for "train".
+
+    None if they say something else.
+    """
+    return _SPLITS.get(
+        re.sub(r" (?:set|split|data|dataset|phase|loop|log|logs|epoch|metrics|history)$", "", plain(words))
+    )
 
 
 def is_held_out(name: str) -> bool:
@@ -125,7 +113,7 @@ def tensorboard_name(file: str) -> str:
     if found is None:
         return ""
     run = words_of(found[1])
-    prefix = SPLITS.get(run[-1], "") if run else ""
+    prefix = _SPLITS.get(run[-1], "") if run else ""
     metric = found[2].removeprefix("epoch_")
     return metric if is_held_out(metric) or is_rate(metric) else f"{prefix}{metric}"
 

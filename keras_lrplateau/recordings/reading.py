@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_lrplateau.recordings import csv_file, events, json_file, keras_log, text_records
-from keras_lrplateau.recordings.decoding import decode
+from keras_lrplateau.recordings import csv_file, events, json_file, keras_log, mlflow, text_records
+from keras_lrplateau.recordings.decoding import decode, without_timestamps
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.table import Table
 from keras_lrplateau.recordings.trainings import recordings_of
@@ -39,11 +39,12 @@ FORMATS = (
     Format("JSON (History.history, trainer_state.json, one object a line)", json_file.read),
     Format("what Keras prints while it trains", keras_log.read),
     Format("text with an object on its lines (what Hugging Face's Trainer prints)", text_records.read),
+    Format("a metric file of MLflow", mlflow.read),
     Format("CSV with a line of names (CSVLogger, timm, Lightning, Ultralytics, pandas)", csv_file.read),
 )
 """In this order, each is asked whether a text is of its form."""
 
-KNOWN = f"{', '.join(form.words for form in FORMATS)}, and TensorBoard's event files"
+KNOWN = f"{', '.join(form.words for form in FORMATS)}, and directories of TensorBoard's event files or MLflow's runs"
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt")
 """Files with these endings are read in a directory, also with .gz behind."""
@@ -54,8 +55,8 @@ def read(path: str | os.PathLike[str]) -> list[Recording]:
 
     Args:
         path: A file: CSV, with any separator and, where that is not the comma, decimal commas; JSON; what Keras prints;
-            an event file of TensorBoard; also gzipped. Or a directory: all runs in it and below, if there are event
-            files; otherwise the recorded curves that are directly in it.
+            an event file of TensorBoard; also gzipped. Or a directory: all runs of MLflow or TensorBoard in it and
+            below; if there are none, the recorded curves that are directly in it.
 
     Returns:
         The trainings, at least one, in the order of the file or of the names.
@@ -68,9 +69,10 @@ def read(path: str | os.PathLike[str]) -> list[Recording]:
 
 
 def _read_directory(place: Path) -> list[Recording]:
-    found = events.read_directory(place)
-    if found is not None:
-        return found
+    for read_runs in (mlflow.read_directory, events.read_directory):
+        found = read_runs(place)
+        if found is not None:
+            return found
     recordings: list[Recording] = []
     refused = []
     try:
@@ -106,11 +108,26 @@ def _read_file(place: Path) -> list[Recording]:
     except OSError as error:
         raise CurveError(f"{path}: cannot be read: {error.strerror}; check the path") from None
     text, notes = decode(path, content, KNOWN)
+    try:
+        return _read_text(path, place.name, text, notes)
+    except CurveError:
+        without = without_timestamps(text)
+        if without is None:
+            raise
+        reasons = [*notes, "What loggers write before each line, such as the time, was not read."]
+        try:
+            return _read_text(path, place.name, without, reasons)
+        except CurveError:
+            pass
+        raise
+
+
+def _read_text(path: str, name: str, text: str, notes: Sequence[str]) -> list[Recording]:
     for form in FORMATS:
-        tables = form.read(path, place.name, text)
+        tables = form.read(path, name, text)
         if tables is not None:
             for table in tables:
                 table.notes += notes
             return [recording for table in tables for recording in recordings_of(table)]
-    first = next(number for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    first = next((number for number, line in enumerate(text.split("\n"), 1) if line.strip()), 1)
     raise CurveError(f"{path}:{first}: no training curve in a form that is known; known are {KNOWN}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, numbers
-from keras_lrplateau.recordings.names import EPOCH, GROUPS, STEP, is_held_out, plain
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, is_held_out, plain
 from keras_lrplateau.recordings.recording import CurveError
 
 COUNTERS = {*EPOCH, *STEP}
@@ -71,7 +71,7 @@ def add_column(table: Table, name: str, cells: Sequence[Any]) -> None:
         CurveError: Some cells hold numbers, and one of them something else.
     """
     values, others = numbers(cells, converter(name))
-    if others and (all(value is None for value in values) or plain(name) in GROUPS):
+    if others and (all(value is None for value in values) or is_group(name)):
         table.texts[name] = cells
     elif others:
         raise table.error(others[0], no_number(name, cells[others[0]]))

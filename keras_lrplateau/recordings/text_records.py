@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from keras_lrplateau.recordings.cells import is_number
+from keras_lrplateau.recordings.json_file import is_history, tables_of
 from keras_lrplateau.recordings.literals import parse_literal
 from keras_lrplateau.recordings.names import direction, plain
 from keras_lrplateau.recordings.table import COUNTERS, Table, table_of_records
@@ -28,6 +29,9 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         if record is not None:
             records.append(record)
             places.append(number)
+    histories = [record for record in records if is_history(record)]
+    if histories and len(histories) == len(records):
+        return tables_of(path, name, histories if len(histories) > 1 else histories[0])
     if len(records) < 2 or 2 * len(records) < begun:
         return None
     others = sum(map(bool, map(str.strip, text.split("\n")))) - len(records)
@@ -38,13 +42,15 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
 def _record_in(line: str) -> dict[str, Any] | None:
     """The object in a line, as JSON or as Python prints it, if it is of an epoch or a step."""
     begin, end = line.find("{"), line.rfind("}")
-    if len(line) > _LONGEST or end < begin or line[:begin].rstrip().endswith((",", '"', ";", "=")):
+    if len(line) > _LONGEST or end < begin or line[:begin].rstrip().endswith((",", '"', ";")):
         return None
     for parse in (json.loads, parse_literal):
         try:
             found = parse(line[begin : end + 1])
         except (ValueError, RecursionError, MemoryError):
             continue
+        if isinstance(found, dict) and is_history(found):
+            return found
         if isinstance(found, dict) and any(map(is_number, found.values())):
             told = (plain(key) in COUNTERS or direction(str(key)) is not None for key in found)
             return found if any(told) else None

@@ -18,16 +18,16 @@ from typing import Any
 from keras_lrplateau.recordings.cells import Cells
 from keras_lrplateau.recordings.names import (
     EPOCH,
-    GROUPS,
     INDEX,
     METRIC_NAMES,
-    SPLITS,
     STEP,
     TIME,
     VALUES,
     direction,
+    is_group,
     is_held_out,
     is_rate,
+    kind_of_data,
     listed,
     plain,
 )
@@ -42,7 +42,7 @@ def untangled(table: Table) -> list[Table]:
         CurveError: The rows are results of whole trainings, or a column of texts tells them apart and nothing says how.
     """
     _count_alike(table)
-    return [_widened(part) for part in _trainings(table)]
+    return [_widened(part) for each in _runs_of_columns(table) for part in _trainings(each)]
 
 
 # --- several trainings -----------------------------------------------------------------------------------------------
@@ -50,21 +50,25 @@ def untangled(table: Table) -> list[Table]:
 
 def _trainings(table: Table) -> list[Table]:
     """The rows of each training, by the columns that tell trainings apart."""
-    cells = {name: _shown(values) for name, values in (*table.columns.items(), *table.texts.items())}
-    names = [name for name in cells if plain(name) in GROUPS and len(set(cells[name])) > 1]
+    every = {**table.columns, **table.texts}
+    cells = {name: _shown(every[name]) for name in every if is_group(name)}
+    names = [name for name in cells if len(set(cells[name])) > 1 and not _are_kinds(cells[name])]
+    counter = table.find((*EPOCH, *STEP))
+    if counter is None and any(plain(name).startswith("params ") for name in every):
+        names = names or [name for name in every if plain(name).startswith("params ")]
     if not names:
         return [table]
+    if counter is None:
+        others = [_shown(each) for each in table.texts.values()]
+        if len(set(zip(*(_shown(every[name]) for name in names), *others, strict=True))) == table.size:
+            raise _results(table, names)
     keys = list(zip(*(cells[name] for name in names), strict=True))
     found = list(dict.fromkeys(keys))
     if len(found) == len(keys):
-        counter = table.find((*EPOCH, *STEP))
         if counter is not None and _is_rising(table.columns[counter]):
             return [table]  # One training, which counts its parts.
-        raise CurveError(
-            f"{table.path}: {listed(names)}: a row for each, so these are the results of whole trainings and no curve; "
-            "give a file with a row for each epoch"
-        )
-    note = f"Read as {len(found)} trainings, which {listed(names)} tells apart."
+        raise _results(table, names)
+    note = f"Read as {len(found)} trainings, which {listed(names)} tell{'s' * (len(names) == 1)} apart."
     rows: dict[Any, list[int]] = {key: [] for key in found}
     for row, key in enumerate(keys):
         rows[key].append(row)
@@ -78,6 +82,13 @@ def _trainings(table: Table) -> list[Table]:
             part.texts.pop(name, None)
         parts.append(part)
     return parts
+
+
+def _results(table: Table, names: Sequence[str]) -> CurveError:
+    return CurveError(
+        f"{table.path}: {listed(names)}: a row for each, so these are the results of whole trainings and no curve; "
+        "give a file with a row for each epoch"
+    )
 
 
 def _shown(cells: Sequence[Any]) -> list[str]:
@@ -100,6 +111,34 @@ def _at(table: Table, rows: Sequence[int]) -> Table:
 
 def _is_rising(values: Cells) -> bool:
     return None not in values and all(map(operator.lt, values, values[1:]))  # type: ignore[arg-type]  # there is no None
+
+
+def _runs_of_columns(table: Table) -> list[Table]:
+    """The table of each run, where the names of the columns begin with it: "RUN - METRIC", as W&B exports a chart.
+
+    Beside each metric come columns with its least and greatest value, "RUN - METRIC__MIN".
+    """
+    metrics = [name for name in table.columns if " - " in name]
+    bounds = [name for name in metrics if name.endswith(("__MIN", "__MAX"))]
+    if not bounds or any(plain(name) not in _BESIDE for name in table.columns if name not in metrics):
+        return [table]
+    runs: dict[str, dict[str, Cells]] = {}
+    for name in metrics:
+        run, _, metric = name.rpartition(" - ")
+        if name not in bounds:
+            runs.setdefault(run, {})[metric] = table.columns[name]
+    beside = {name: values for name, values in table.columns.items() if name not in metrics}
+    parts = []
+    for run, columns in runs.items():
+        rows = [row for row in range(table.size) if any(values[row] is not None for values in columns.values())]
+        part = _at(replace(table, columns={**beside, **columns}), rows)
+        part.name = table.name if len(runs) == 1 else f"{table.name} ({run})"
+        part.notes.insert(0, f"Read as a chart of W&B, of {len(runs)} {'run' if len(runs) == 1 else 'runs'}.")
+        parts.append(part)
+    return parts
+
+
+_BESIDE = {*EPOCH, *STEP, *TIME, "relative time process", "relative time wall"}
 
 
 # --- several kinds of rows -------------------------------------------------------------------------------------------
@@ -168,7 +207,7 @@ def _notes(
     notes = []
     if split is not None:
         words = dict(zip(_shown(table.texts[split]), prefixes, strict=True))
-        told = [f"{word!r} became {prefix}..." for word, prefix in words.items() if prefix]
+        told = [f"metrics of {word!r} begin with {prefix!r}" for word, prefix in words.items() if prefix]
         notes.append(f"{split!r} says which data a row is about{': ' if told else ''}{', '.join(told)}.")
     if metric is not None:
         notes.append(f"{metric!r} holds the names of the metrics, {value!r} their values.")
@@ -181,17 +220,48 @@ def _notes(
 def _split_column(table: Table) -> str | None:
     """The column whose texts say which data the row is about."""
     for name, cells in table.texts.items():
-        if all(plain(cell) in SPLITS for cell in _shown(cells)):
+        shown = _shown(cells)
+        if _are_kinds(shown) or (plain(name) in _TRUE_OF and {each.lower() for each in shown} == {"true", "false"}):
             return name
     return None
 
 
+_TRUE_OF = {
+    **dict.fromkeys(("train", "training", "is train", "is training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "is val", "is valid", "is validation", "is eval", "is test"), "val"),
+}
+"""Columns that say by True and False which data the row is about, and what True means."""
+
+
+def _are_kinds(cells: Sequence[str]) -> bool:
+    """Whether all cells say which data a row is about."""
+    return all(_kind(cell) is not None for cell in set(cells))
+
+
+def _kind(cell: str) -> str | None:
+    """What the names of metrics begin with, by what a cell says: "val", "valid_0", or subset="val" as Aim writes it."""
+    found = re.fullmatch(r"\{?\W*subset\W+(\w+)\W*", cell)
+    words = found[1] if found else cell
+    known = kind_of_data(words)
+    return kind_of_data(re.sub(r"[ _-]?\d+$", "", words)) if known is None else known
+
+
 def _prefixes(table: Table, split: str) -> list[str]:
     """What the names of the metrics of each row begin with; a single kind of held-out data is the validation."""
-    found = [SPLITS[plain(cell)] for cell in _shown(table.texts[split])]
-    if set(found) - {""} == {"test_"}:
-        return ["val_" if prefix else "" for prefix in found]
-    return found
+    cells = _shown(table.texts[split])
+    if plain(split) in _TRUE_OF and not _are_kinds(cells):
+        is_train = _TRUE_OF[plain(split)] == "train"
+        kinds = {str(is_train).lower(): "train", str(not is_train).lower(): "val"}
+        cells = [kinds[cell.lower()] for cell in cells]
+    prefixes = {cell: _kind(cell) or "" for cell in dict.fromkeys(cells)}
+    if set(prefixes.values()) - {""} == {"test_"}:
+        prefixes = {cell: "val_" if prefix else "" for cell, prefix in prefixes.items()}
+    times = Counter(prefixes.values())
+    # Of two words for one kind of data, each stays what it is.
+    named = {
+        cell: "_".join(plain(cell).split()) + "_" if times[prefix] > 1 else prefix for cell, prefix in prefixes.items()
+    }
+    return [named[cell] for cell in cells]
 
 
 def _metric_columns(table: Table, split: str | None) -> tuple[str | None, str | None]:

@@ -11,12 +11,13 @@ takes few others. Nothing here knows Keras.
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, final, get_args, overload
+from typing import Any, Literal, final, get_args, overload
 
 from keras_lrplateau.history.codec import (
     as_object,
@@ -82,18 +83,6 @@ class Entry:
     state: Mapping[str, Any]
 
 
-class _Mark(NamedTuple):
-    """The fields of an entry that need no decoding; the names are the same as in `Entry`."""
-
-    epoch: int
-    is_over: bool
-    iterations_before: int
-    iterations: int
-    has_observation: bool
-    has_decisions: bool
-    snapshots: Mapping[Snapshot, str]
-
-
 @final
 class Entries(Sequence[Entry]):
     """The entries of a training, in the order of time. They are added and removed at the end only.
@@ -110,7 +99,14 @@ class Entries(Sequence[Entry]):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.texts: list[str] = []
-        self._marks: list[_Mark] = []
+        # What is at hand, by the names of `Entry`. Not an object for each one: garbage collection looks at objects.
+        self._epochs: list[int] = []
+        self._is_over: list[bool] = []
+        self._iterations_before: list[int] = []
+        self._iterations: list[int] = []
+        self._has_observation: list[bool] = []
+        self._has_decisions: list[bool] = []
+        self._snapshots: list[Mapping[Snapshot, str]] = []
         self._last: dict[str, Any] | None = None  # The last entry as plain values, if it is known.
         self._files: dict[int, set[str]] = {}  # By epoch, the files of copies; the last two epochs.
         for each in texts:
@@ -171,66 +167,76 @@ class Entries(Sequence[Entry]):
         Raises:
             ValueError: The text is clearly not an entry. It is not decoded for this.
         """
-        mark = self._marks[-1] if self._marks else None
         try:
-            snapshots = changes.get("snapshots")
-            found = _Mark(
-                changes["epoch"],
-                changes["is_over"],
-                changes["iterations_before"],
-                changes["iterations"],
-                changes["has_observation"],
-                bool(changes["decisions"]),
-                _snapshots(snapshots) if snapshots is not None or mark is None else mark.snapshots,
-            )
+            epoch, is_over = changes["epoch"], changes["is_over"]
+            before, after = changes["iterations_before"], changes["iterations"]
+            has_observation, has_decisions = changes["has_observation"], bool(changes["decisions"])
         except KeyError:
             missing = [name for name in _OF_ONE_ENTRY if name not in changes]
             raise ValueError(f"entry must be complete. Received: an entry without {missing}") from None
-        is_right = type(found.epoch) is int and type(found.iterations_before) is type(found.iterations) is int
-        require(is_right and type(found.is_over) is bool, "entry", "with numbers and flags", changes)
-        require(mark is None or mark.epoch <= found.epoch, "epochs of entries", "in order", found.epoch)
+        # Not `require`: of a hundred thousand entries, calls would take most of the time.
+        if not type(epoch) is type(before) is type(after) is int:
+            raise ValueError(f"entry must have integers for epoch and iterations. Received: {changes!r}")
+        if type(is_over) is not bool:
+            raise ValueError(f"is_over must be true or false. Received: {is_over!r}")
+        if self.texts and epoch < self._epochs[-1]:
+            raise ValueError(f"epochs of entries must be in order. Received: {epoch!r}")
+        if not self.texts or changes.get("snapshots") is not None:
+            snapshots = _snapshots(changes.get("snapshots"))
+        else:
+            snapshots = self._snapshots[-1]
         self.texts.append(text)
-        self._marks.append(found)
+        self._epochs.append(epoch)
+        self._is_over.append(is_over)
+        self._iterations_before.append(before)
+        self._iterations.append(after)
+        self._has_observation.append(has_observation)
+        self._has_decisions.append(has_decisions)
+        self._snapshots.append(snapshots)
         self._last = None
-        self._note_files(found)
+        self._note_files(epoch, snapshots)
 
     def keep(self, count: int) -> None:
         """Forget all entries but the first `count`."""
         if count >= len(self):
             return
-        del self.texts[count:], self._marks[count:]
+        del self.texts[count:], self._epochs[count:], self._is_over[count:], self._snapshots[count:]
+        del self._iterations_before[count:], self._iterations[count:]
+        del self._has_observation[count:], self._has_decisions[count:]
         self._last = None
         self._files = {}
-        for mark in self._marks[bisect.bisect_left(self._marks, self.last_epoch - 1, key=_epoch_of) :]:
-            self._note_files(mark)
+        for index in range(bisect.bisect_left(self._epochs, self.last_epoch - 1), count):
+            self._note_files(self._epochs[index], self._snapshots[index])
 
-    def _note_files(self, mark: _Mark) -> None:
-        if mark.epoch not in self._files:
-            self._files = {epoch: files for epoch, files in self._files.items() if epoch >= mark.epoch - 1}
-            self._files[mark.epoch] = set()
-        self._files[mark.epoch].update(mark.snapshots.values())
+    def _note_files(self, epoch: int, snapshots: Mapping[Snapshot, str]) -> None:
+        if epoch not in self._files:
+            before = self._files.get(epoch - 1)
+            self._files = {} if before is None else {epoch - 1: before}
+            self._files[epoch] = set()
+        if snapshots:
+            self._files[epoch].update(snapshots.values())
 
     # --- questions that need no decoding ---
 
     @property
     def first_epoch(self) -> int:
-        """The epoch of the first entry; 0 if there is none."""
-        return self._marks[0].epoch if self._marks else 0
+        """The epoch of the first one; 0 if there is none."""
+        return self._epochs[0] if self._epochs else 0
 
     @property
     def last_epoch(self) -> int:
-        """The epoch of the last entry; 0 if there is none."""
-        return self._marks[-1].epoch if self._marks else 0
+        """The epoch of the last one; 0 if there is none."""
+        return self._epochs[-1] if self._epochs else 0
 
     @property
     def next_epoch(self) -> int:
         """The first epoch that is not known to be over."""
-        return self._marks[-1].epoch + self._marks[-1].is_over if self._marks else 0
+        return self._epochs[-1] + self._is_over[-1] if self._epochs else 0
 
     @property
     def observed(self) -> list[int]:
         """The epoch of each observation."""
-        return [mark.epoch for mark in self._marks if mark.has_observation]
+        return list(itertools.compress(self._epochs, self._has_observation))
 
     @property
     def recent_files(self) -> set[str]:
@@ -239,36 +245,33 @@ class Entries(Sequence[Entry]):
 
     def snapshots_at(self, index: int) -> Mapping[Snapshot, str]:
         """The `snapshots` of an entry."""
-        return self._marks[index].snapshots
+        return self._snapshots[index]
 
     def until(self, epoch: int, iterations: int) -> int:
         """Return how many entries to keep when training goes on with this epoch and this count of steps.
 
         They are all entries of earlier epochs and, with a step cadence, those of this epoch that the weights have seen.
         """
-        marks = self._marks
-        first = last = bisect.bisect_left(marks, epoch, key=_epoch_of)
-        while last < len(marks) and marks[last].epoch == epoch and not marks[last].is_over:
+        first = last = bisect.bisect_left(self._epochs, epoch)
+        while last < len(self) and self._epochs[last] == epoch and not self._is_over[last]:
             last += 1
         for kept in range(first, last + 1):
-            # Weights from between two entries have a count of steps between theirs, or the count before the first of
-            # them rolled back. After a rollback the same count may come again later in the epoch. The first time is
-            # meant, because most checkpoints are made at the end of an epoch.
-            before = marks[kept - 1] if kept else None
-            low, also = (before.iterations, before.iterations_before) if before is not None else (0, 0)
-            high = marks[kept].iterations_before if kept < last else math.inf
+            # Weights from between two entries have a count of steps from between, or that from before the first of them
+            # went back. It may come again later in the epoch; but most checkpoints are of the end of an epoch, so the
+            # first time is meant.
+            low, also = (self._iterations[kept - 1], self._iterations_before[kept - 1]) if kept else (0, 0)
+            high = self._iterations_before[kept] if kept < last else math.inf
             if low <= iterations < high or iterations == also:
                 return kept
         return first
 
     def ends(self, epoch: int, iterations: int) -> bool:
-        """Return whether this epoch ended with this count of steps, before or after its decisions."""
-        marks, at = self._marks, bisect.bisect_left(self._marks, epoch, key=_epoch_of)
-        while at < len(marks) and marks[at].epoch == epoch:
-            if marks[at].is_over and iterations in (marks[at].iterations_before, marks[at].iterations):
-                return True
-            at += 1
-        return False
+        """Whether this epoch ended with so many steps, before or after what was decided then."""
+        first, behind = bisect.bisect_left(self._epochs, epoch), bisect.bisect_right(self._epochs, epoch)
+        return any(
+            self._is_over[index] and iterations in (self._iterations_before[index], self._iterations[index])
+            for index in range(first, behind)
+        )
 
     # --- questions about decisions ---
 
@@ -280,14 +283,9 @@ class Entries(Sequence[Entry]):
             ValueError: One has a value that no decision can have.
         """
         found: list[Decision] = []
-        for mark, each in zip(self._marks, self.texts, strict=True):
-            if mark.has_decisions:
-                found += _decisions(parse("entry", each)["decisions"])
+        for each in itertools.compress(self.texts, self._has_decisions):
+            found += _decisions(parse("entry", each)["decisions"])
         return found
-
-
-def _epoch_of(mark: _Mark) -> int:
-    return mark.epoch
 
 
 # --- entries as JSON -------------------------------------------------------------------------------------------------

@@ -293,12 +293,12 @@ class StateFile:
         self._written_settings = dict(self.settings)
 
     def _step(self, line: bytes, update: dict[str, Any]) -> None:
-        entry = update.get("entry")
         if self.pending is not None:
             self._void += 1
         self.pending, self.is_finished = None, False
-        if entry is not None and len(update) == 1 and line.startswith(_ENTRY):
-            self.entries.take(line[len(_ENTRY) : -1].decode(), as_object("entry", entry))
+        entry = update.get("entry")
+        if type(entry) is dict and len(update) == 1 and line.startswith(_ENTRY):
+            self.entries.take(line[len(_ENTRY) : -1].decode(), entry)
             return
         unknown = sorted(update.keys() - {"keep", "entry", "pending", "is_finished"})
         require(not unknown, "a line", "of known fields", unknown)
@@ -363,6 +363,7 @@ def set_aside(path: Path) -> Path:
     Raises:
         OSError: They cannot be renamed.
     """
+    check_place(path)
     for number_ in itertools.count(1):
         aside = path.with_name(f"{path.name}.{number_}")
         if not os.path.lexists(aside):

@@ -59,6 +59,7 @@ from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status
 from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.trend import Trend, trend
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_integer, check_number
 
 WINDOW = 10
@@ -489,13 +490,15 @@ class Config(Rule[State]):
             case _:
                 if state.watch.far_worse is not None:
                     # No later look will clear these weights.
-                    reason = f"the last training loss, {state.watch.far_worse:.6g}, is far worse than before training"
+                    reason = (
+                        f"the last training loss, {number(state.watch.far_worse)}, is far worse than before training"
+                    )
                 elif state.kept is not None and _is_worse(self, state):
-                    reason = f"the last observations are worse than the best, {state.best:.6g}"
+                    reason = f"the last observations are worse than the best, {number(state.best)}"
                 else:
                     return hold(state, None)
                 restore = "start" if state.kept is None else "best"
-                after = replace(state, stretch=Stretch(), watch=replace(state.watch, far_worse=None))
+                after = replace(state, stretch=Stretch())
                 after = replace(after, last=_best_cost(self, state))
                 return _decide(state, after, "rollback", None, reason, restore=restore)
 
@@ -511,7 +514,7 @@ class Config(Rule[State]):
             ValueError: `rate` is negative or not finite.
         """
         rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
-        reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+        reason = f"the rate was found at {number(rate)}, not at {number(state.rate)} as set"
         after = replace(state, rate=rate, stretch=Stretch(), exhausted=False)
         if state.phase == "anneal":
             after = replace(after, stage=Anneal(rate, state.observations))
@@ -581,6 +584,8 @@ def _decide(
 ) -> Step[State]:
     """A decision, along one of the `TRANSITIONS`."""
     assert after.phase in TRANSITIONS[before.phase][kind], f"{before.phase}: {kind} -> {after.phase}"
+    if restore is not None:
+        after = replace(after, watch=after.watch.elsewhere())
     return decide(before, after, kind, value, reason, save=save, restore=restore)
 
 
@@ -596,7 +601,7 @@ def _search(
     finding = assess(Watch(has_learned=True), value, loss, None, evidence, is_vouched=False)
     broken = finding.reason
     metric = value if config.mode == "min" else -value
-    brought = f"a metric of {value:.6g}" if loss is None else f"a training loss of {loss:.6g}"
+    brought = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
     stage = stage.tried(math.inf if broken else metric if loss is None else loss)
     choice = search.choice(stage, state.loss_before)
     after = state
@@ -609,7 +614,7 @@ def _search(
         if following is not None:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
-            reason = broken or f"{state.rate:.3g} has brought {brought}"
+            reason = broken or f"{number(state.rate, 3)} has brought {brought}"
             return _decide(state, after, "search", value, reason, save=save, restore="start")
     return _settle(config, state, after, stage, choice, value, save)
 
@@ -720,7 +725,7 @@ def _can_restart(config: Config, state: State) -> bool:
 
 def _take_back(config: Config, state: State, value: float, words: str) -> Step[State]:
     assert state.best is not None
-    reason = f"{words}, without having beaten {state.best:.6g} from before the restart"
+    reason = f"{words}, without having beaten {number(state.best)} from before the restart"
     return _to_best(config, replace(state, restarts=MOST_RESTARTS), value, "rollback", reason, CUT)
 
 
@@ -792,7 +797,7 @@ def _judge(config: Config, state: State, value: float, new_best: bool) -> Step[S
     mean = math.fsum(compared) / len(compared)
     expected = before.ahead(len(window) - (len(compared) - 1) / 2)
     sign = _signed(config, 1.0)
-    words = f"{sign * mean:.6g} against {sign * expected:.6g} by the trend before the raise"
+    words = f"{number(sign * mean)} against {number(sign * expected)} by the trend before the raise"
     if not mean < expected - AHEAD * before.noise:
         return _fail(config, state, value, f"the raise did not get ahead: {words}")
     after = _keep(state, value) if new_best else state
@@ -862,7 +867,7 @@ def _start_annealing(config: Config, state: State, value: float, new_best: bool)
     reason = f"the last {_count(left)}: in a straight line towards zero"
     restore: Snapshot | None = None
     if not new_best and not state.attempt.is_behind and state.kept is not None and _is_worse(config, state):
-        reason += f", from the best weights, since the last ones are worse than {state.best:.6g}"
+        reason += f", from the best weights, since the last ones are worse than {number(state.best)}"
         after = replace(after, stretch=Stretch(), last=_best_cost(config, state))
         restore = "best"
     stage = Anneal(state.rate, state.observations)
@@ -1024,4 +1029,5 @@ def _in_words(config: Config, now: Trend) -> str:
     better, worse = ("decrease", "increase") if config.mode == "min" else ("increase", "decrease")
     what = f"significant {worse}" if now.t > SIGNIFICANT else f"no significant {better}"
     what = f"significant {better}" if now.t < -SIGNIFICANT else what
-    return f"{what} over {now.size} observations, slope {_signed(config, now.slope):.2g} ± {now.error:.2g}"
+    slope = f"{number(_signed(config, now.slope), 2)} ± {number(now.error, 2)}"
+    return f"{what} over {now.size} observations, slope {slope}"

@@ -29,7 +29,7 @@ The rules:
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead after at least one fruitless cut: restart, once. What was reached is put aside with its
+   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with its
       snapshot; if the restart stalls without beating it, it comes back;
    b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
       none after it began with a rise of the loss, and none that the observations left cannot judge;
@@ -42,7 +42,7 @@ When a raise can come: a stall needs `raise_after` cuts in a row, and as many as
 at the best, or to `min_lr`: 3 with factor 0.1, 7 with factor 0.5. So `patience` x (cuts + 1) observations without a new
 best lie before it (and `cooldown` - 1 more for each cut, if there is a cooldown), and at least 2 x `patience` in it.
 With patience 10 and factor 0.1 the first raise comes after observation 41 at the earliest, and is judged after 61 to
-101. What stops training early must wait longer than that: see `Config.patience_to_judge`.
+101, where 10 more must be left. What stops training early must wait longer than that: see `Config.patience_to_judge`.
 
 With `max_raises=0`, and as long as nothing is broken or dead, the rate is that of `keras.callbacks.ReduceLROnPlateau`,
 observation by observation, but for these deviations:
@@ -74,6 +74,7 @@ from keras_lrplateau.rule import checks, soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
 from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Finding, Watch
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 HARD_CUT = 0.03
@@ -102,7 +103,10 @@ LENGTH = 6
 """An excursion lasts so many times `patience` observations, or as many as are left."""
 
 LEAST = 2
-"""None is opened where fewer than so many times `patience` observations are left."""
+"""None is opened that could not last so many times `patience` observations, and leave `patience` more after it.
+
+What follows it matters: the moving averages of batch normalisation, say, go on to settle at the low rate.
+"""
 
 SHORTEST_EXCURSION = 4
 """And so many at least: its later half must show a noise."""
@@ -135,6 +139,10 @@ class Level:
         mean = self.mean + (value - self.mean) / count
         return Level(count, mean, self.spread + (value - self.mean) * (value - mean))
 
+    def with_loss(self, loss: float | None) -> Level:
+        """The level with a loss, if that is known and finite."""
+        return self if loss is None or not math.isfinite(loss) else self.with_value(loss)
+
     @property
     def error(self) -> float:
         """The standard error of the mean; 0 where fewer than two observations show no noise."""
@@ -147,8 +155,9 @@ class Excursion:
 
     The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
     Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
-    the raise. If it is better by `NOISE` standard errors, and one of its observations is a new best, all stays as it
-    is, at the rate before the raise; else everything goes back to the snapshot taken at the raise.
+    the raise. If it is better by `NOISE` standard errors, if one of its observations is a new best, and if the training
+    loss is no higher, all stays as it is, at the rate before the raise. Else everything goes back to the snapshot taken
+    at the raise.
 
     Attributes:
         top: The rate that the raise went to.
@@ -158,6 +167,8 @@ class Excursion:
         done: The observations in it.
         later: Those of its later half.
         has_new_best: Whether one of them is better than the best from before.
+        loss_before: The training losses of the plateau before it, as far as they are known.
+        loss_later: Those of its later half.
     """
 
     top: float
@@ -167,13 +178,17 @@ class Excursion:
     done: int = 0
     later: Level = field(default_factory=Level)
     has_new_best: bool = False
+    loss_before: Level = field(default_factory=Level)
+    loss_later: Level = field(default_factory=Level)
 
-    def observed(self, value: float, is_new_best: bool) -> Excursion:
+    def observed(self, value: float, loss: float | None, is_new_best: bool) -> Excursion:
         """The excursion with another observation."""
         done = self.done + 1
-        is_later = done > self.length // 2 and math.isfinite(value)
-        later = self.later.with_value(value) if is_later else self.later
-        return replace(self, done=done, later=later, has_new_best=self.has_new_best or is_new_best)
+        is_later = done > self.length // 2
+        later = self.later.with_value(value) if is_later and math.isfinite(value) else self.later
+        loss_later = self.loss_later.with_loss(loss) if is_later else self.loss_later
+        has_new_best = self.has_new_best or is_new_best
+        return replace(self, done=done, later=later, loss_later=loss_later, has_new_best=has_new_best)
 
     @property
     def rate(self) -> float:
@@ -184,6 +199,9 @@ class Excursion:
     def is_ahead(self, sign: float) -> bool:
         """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
         if not self.later.count or not self.has_new_best:
+            return False
+        # A metric such as the accuracy may be lucky while the loss gets worse.
+        if self.loss_later.count and self.loss_before.count and self.loss_later.mean > self.loss_before.mean:
             return False
         noise = NOISE * math.hypot(self.later.error, self.before.error)
         return sign * self.later.mean < sign * self.before.mean - noise
@@ -270,7 +288,7 @@ class Config(Rule["State"]):
         if self.max_raises == 0:
             return None
         plateau = max(self.patience, 1) + max(self.cooldown - 1, 0)
-        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length
+        return max(self.patience, 1) + self.cuts_to_stall * plateau + self.least_length + self.patience
 
     def start(self, rate: float) -> State:
         """The state before the first observation.
@@ -317,7 +335,7 @@ class Config(Rule["State"]):
         decision = step.decision
         if state.aside is not None and looked.aside is None and not decision.is_action:
             assert looked.kept is not None
-            reason = f"the restart brought a new best, {looked.kept.value:.6g}"
+            reason = f"the restart brought a new best, {number(looked.kept.value)}"
             decision = replace(decision, kind="success", reason=reason)
         return Step(step.state, replace(decision, keep="candidate" if self.rollback else None))
 
@@ -354,7 +372,7 @@ class Config(Rule["State"]):
             # It goes on from there, and comes back to no higher rate than was found.
             excursion = replace(excursion, top=rate, rate_before=min(excursion.rate_before, rate))
         after = replace(state, rate=rate, excursion=excursion, exhausted=False)
-        reason = f"the rate was found at {rate:.6g}, not at {state.rate:.6g} as set"
+        reason = f"the rate was found at {number(rate)}, not at {number(state.rate)} as set"
         return decide(state, after, "override", None, reason)
 
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
@@ -436,6 +454,7 @@ class State:
         cuts: Cuts since the last new best. At a plateau all of them have been fruitless.
         raises: Raises made in this training.
         level: The observations of the present wait, once a stall may end it.
+        loss_level: The training losses of the same time.
         excursion: The open excursion, or None.
         kept: What is in the best snapshot, or None if there is none. Known to be sound.
         candidate: What is in the candidate snapshot, or None if there is none.
@@ -457,6 +476,7 @@ class State:
     cuts: int = 0
     raises: int = 0
     level: Level | None = None
+    loss_level: Level | None = None
     excursion: Excursion | None = None
     kept: Best | None = None
     candidate: Best | None = None
@@ -568,29 +588,29 @@ def _go_on(
 ) -> Step[State]:
     """Training is not broken: what the metric says."""
     if state.excursion is not None:
-        return _judge(config, state, value, state.excursion)
+        return _judge(config, state, value, loss, state.excursion)
     if state.recovery is not None and _was_mistaken(state, state.recovery):
         recovery = state.recovery
         assert recovery.far_worse is not None
         assert state.loss_before is not None
         reason = (
-            f"the untrained weights have a loss of {state.loss_before:.6g} on another batch, so "
-            f"{recovery.far_worse:.6g} was no divergence; the rate goes back"
+            f"the untrained weights have a loss of {number(state.loss_before)} on another batch, so "
+            f"{number(recovery.far_worse)} was no divergence; the rate goes back"
         )
-        after = replace(_counted(state, 0, 0, None), rate=recovery.rate_before, recovery=None, rate_too_high=None)
+        after = replace(_counted(state, 0, 0), rate=recovery.rate_before, recovery=None, rate_too_high=None)
         return decide(state, after, "rollback", value, reason)
     cooldown = state.cooldown - 1 if state.cooldown else 0
     # As in Keras, the last observation of a cooldown already counts.
     wait = 0 if improved or cooldown else (state.wait if state.cooldown == 0 else 0) + 1
-    level = None if improved else state.level
+    level, loss_level = (None, None) if improved else (state.level, state.loss_level)
     if (
         wait
         and not state.exhausted
         and math.isfinite(value)
         and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
     ):
-        level = (level or Level()).with_value(value) if math.isfinite(value) else level
-    state = _counted(state, cooldown, wait, level)
+        level, loss_level = (level or Level()).with_value(value), (loss_level or Level()).with_loss(loss)
+    state = _counted(state, cooldown, wait, level, loss_level)
     if improved:
         return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
     if wait == 0 or wait < config.patience:
@@ -606,7 +626,9 @@ def _was_mistaken(state: State, recovery: Recovery) -> bool:
     return not soundness.exceeds(far, state.loss_before, soundness.FAR_WORSE)
 
 
-def _counted(state: State, cooldown: int, wait: int, level: Level | None) -> State:
+def _counted(
+    state: State, cooldown: int, wait: int, level: Level | None = None, loss_level: Level | None = None
+) -> State:
     """The state with another observation, and these.
 
     Not by `replace`, which would take most of the time of a step: it sets field by field.
@@ -615,7 +637,8 @@ def _counted(state: State, cooldown: int, wait: int, level: Level | None) -> Sta
     fields = vars(after)
     fields.update(vars(state))
     fields["observations"] += 1
-    fields["cooldown"], fields["wait"], fields["level"] = cooldown, wait, level
+    fields["cooldown"], fields["wait"] = cooldown, wait
+    fields["level"], fields["loss_level"] = level, loss_level
     return after
 
 
@@ -626,7 +649,7 @@ def _improves(config: Config, best: float | None, value: float) -> bool:
         return True
     # abs(best): relative to a negative best, a fraction of it would ask for less than nothing.
     delta = config.min_delta * abs(best) if config.threshold_mode == "rel" else config.min_delta
-    return value + delta < best if config.mode == "min" else value - delta > best
+    return value < best - delta if config.mode == "min" else value > best + delta
 
 
 def _new_best(
@@ -648,7 +671,7 @@ def _new_best(
         save = "candidate"
     save = save if save in config.needed_snapshots(after) else None
     if state.aside is not None and after.aside is None:
-        return decide(state, after, "success", value, f"the restart brought a new best, {value:.6g}", save=save)
+        return decide(state, after, "success", value, f"the restart brought a new best, {number(value)}", save=save)
     return decide(state, after, "best", value, "", save=save)
 
 
@@ -656,11 +679,11 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
     at_floor = state.rate <= config.min_lr
     if at_floor and state.exhausted and not state.may_restart:
         return hold(state, value)
-    best = "no finite metric yet" if state.best is None else f"no improvement on {state.best:.6g}"
+    best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience)
-        if is_dead and (state.cuts or at_floor):
+        if is_dead and (state.rate < state.start_rate or at_floor):
             return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
     if at_floor and state.exhausted:
         return hold(state, value)
@@ -678,6 +701,7 @@ def _cut(config: Config, state: State, value: float, reason: str, kind: Kind = "
         rate=max(state.rate * config.factor, config.min_lr),
         wait=0,
         level=None,
+        loss_level=None,
         cooldown=config.cooldown,
         cuts=state.cuts + 1,
     )
@@ -692,7 +716,7 @@ def _raise(config: Config, state: State, value: float, stalled: str, finding: Fi
     if config.max_raises == 0:
         return _exhaust(config, state, value, stalled)
     if finding.verdict == "suspect" or state.watch.peak is not None:
-        why = finding.reason or f"the training loss rose to {state.watch.peak:.6g} as training began"
+        why = finding.reason or f"the training loss rose to {number(state.watch.peak)} as training began"
         if state.rate <= config.min_lr:
             return hold(state, value)
         return _cut(config, state, value, f"{stalled}; no raise, since {why}")
@@ -707,15 +731,18 @@ def _raise(config: Config, state: State, value: float, stalled: str, finding: Fi
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
     elif not state.rate < top < math.inf:
-        reason = f"{stalled}; there is no room to raise below {ceiling:.6g}"
-    elif left < config.least_length:
-        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {config.least_length}"
+        reason = f"{stalled}; there is no room to raise below {number(ceiling)}"
+    elif left - config.patience < config.least_length:
+        needed = config.least_length + config.patience
+        reason = f"{stalled}; the {left} observations left cannot judge a raise, which takes {needed}"
     else:
-        length = int(min(max(LENGTH * config.patience, config.least_length), left))
-        excursion = Excursion(top, state.rate, length, state.level or Level())
-        after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0, level=None)
+        length = int(min(max(LENGTH * config.patience, config.least_length), left - config.patience))
+        losses = state.loss_level or Level()
+        excursion = Excursion(top, state.rate, length, state.level or Level(), loss_before=losses)
+        after = replace(state, rate=top, excursion=excursion, raises=state.raises + 1, wait=0)
+        after = replace(after, level=None, loss_level=None)
         save: Snapshot | None = "raise" if config.rollback else None
-        reason = f"{stalled}; back to {state.rate:.6g} over {length} observations"
+        reason = f"{stalled}; back to {number(state.rate)} over {length} observations"
         return decide(state, after, "raise", value, reason, save=save)
     return _exhaust(config, state, value, reason)
 
@@ -727,14 +754,14 @@ def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[St
     return _cut(config, exhausted, value, reason, kind="exhausted")
 
 
-def _judge(config: Config, state: State, value: float, excursion: Excursion) -> Step[State]:
+def _judge(config: Config, state: State, value: float, loss: float | None, excursion: Excursion) -> Step[State]:
     """An observation of an excursion; the last one judges it."""
-    state = _counted(state, state.cooldown, 0, None)
-    excursion = excursion.observed(value, _improves(config, state.best, value))
+    state = _counted(state, state.cooldown, 0)
+    excursion = excursion.observed(value, loss, _improves(config, state.best, value))
     if excursion.done < excursion.length:
         after = replace(state, excursion=excursion, rate=excursion.rate)
         return decide(state, after, "hold", value, "")
-    words = f"{excursion.later.mean:.6g} in its later half against {excursion.before.mean:.6g} before it"
+    words = f"{number(excursion.later.mean)} in its later half against {number(excursion.before.mean)} before it"
     if not excursion.is_ahead(1.0 if config.mode == "min" else -1.0):
         return _end_excursion(config, state, excursion, value, "rollback", f"the raise failed: {words}")
     after = replace(state, excursion=None, rate=excursion.rate_before, cuts=0, wait=0, cooldown=config.cooldown)
@@ -750,6 +777,7 @@ def _end_excursion(
     config: Config, state: State, excursion: Excursion, value: float | None, kind: Kind, reason: str
 ) -> Step[State]:
     after = replace(state, rate=excursion.rate_before, excursion=None, cuts=0, wait=0, cooldown=config.cooldown)
+    after = replace(after, watch=state.watch.elsewhere())
     return decide(state, after, kind, value, reason, restore="raise" if config.rollback else None)
 
 
@@ -761,7 +789,7 @@ def _recover(
 ) -> Step[State]:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
-    state = replace(state, observations=state.observations + 1, candidate=None, level=None)
+    state = replace(state, observations=state.observations + 1, candidate=None, level=None, loss_level=None)
     if state.excursion is not None:
         # The rate before the raise was sound and need not pay for the raise. Its weights are the ones to go back to.
         after = replace(state, rate_too_high=too_high)
@@ -826,7 +854,7 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
     """The restart was no better: back to the best from before, and on from there."""
     # What the watch had to say has been tried.
-    watch = replace(aside.watch, has_learned=True)
+    watch = replace(aside.watch.elsewhere(), has_learned=True)
     after = replace(aside, observations=state.observations, wait=0, watch=watch, rate_too_high=state.rate_too_high)
     return decide(state, after, "rollback", value, reason, restore="best" if config.rollback else None)
 
@@ -853,6 +881,7 @@ _READ = checks.record(
     cuts=checks.count,
     raises=checks.count,
     level=checks.optional(_LEVEL),
+    loss_level=checks.optional(_LEVEL),
     excursion=checks.optional(
         checks.record(
             Excursion,
@@ -863,6 +892,8 @@ _READ = checks.record(
             done=checks.count,
             later=_LEVEL,
             has_new_best=checks.flag,
+            loss_before=_LEVEL,
+            loss_later=_LEVEL,
         )
     ),
     kept=checks.optional(_BEST),
@@ -891,7 +922,11 @@ def _contradictions(state: State) -> Iterator[str]:
     yield from checks.too_many(state, counts)
     if state.excursion is not None and (not state.raises or state.excursion.done >= state.excursion.length):
         yield "an excursion is open that has not begun, or is over"
+    if state.excursion is not None and (state.rate < state.excursion.rate or state.excursion.top < state.rate):
+        yield f"an excursion is open, but not at a rate of {state.rate}"
     if state.best is None and (state.kept is not None or state.candidate is not None) and state.aside is None:
         yield "there is a snapshot of a best, but no best"
+    if state.recovery is not None and state.kept is not None and not state.watch.has_learned and state.aside is None:
+        yield "training went back to the best, and begins"
     if state.aside is not None and (state.raises or state.aside.raises or state.aside.kept is None):
         yield "a state is put aside only after a sound best and before any raise"

@@ -24,6 +24,7 @@ from typing import ClassVar, Literal
 
 from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.soundness import FAR_WORSE, exceeds
+from keras_lrplateau.rule.words import number
 
 MOST_TRIALS = 10
 """No search takes more observations than this."""
@@ -120,7 +121,7 @@ def in_words(search: Search, loss_before: float | None) -> str:
             return "broken"
         return f"{share[at]:.0%}" if share[at] >= 0 else "worse than none"
 
-    return ", ".join(f"{search.rate_at(at):.3g}: {result(at)}" for at, _ in search.trials)
+    return ", ".join(f"{number(search.rate_at(at), 3)}: {result(at)}" for at, _ in search.trials)
 
 
 def _candidates(search: Search, loss_before: float | None) -> list[int]:

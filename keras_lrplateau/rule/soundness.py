@@ -18,10 +18,10 @@ The rules:
    is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
    says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
-4. Dead: the mean training loss rose above that before training while training began, came down, and has been flat ever
+4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
-   learning. Where that constant is no better than no training a rise to `ROSE` is enough; where it is (targets that are
-   not centred), the loss must have risen to `ROSE_FAR`. It is confirmed by time, see `dead`.
+   learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
+   targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since. Time confirms it, see `dead`.
 5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
 
 A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
@@ -39,6 +39,7 @@ from typing import Literal, NamedTuple
 
 from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.decision import Evidence
+from keras_lrplateau.rule.words import number
 
 FAR_WORSE = 10.0
 """A training loss above this multiple of the loss before training is far worse."""
@@ -59,7 +60,7 @@ LEVEL = 0.9
 """A loss above this share of that before training is no better than no training."""
 
 FALL = 0.95
-"""A loss below this share of the one that it came down to shows that the network learns."""
+"""A loss below this share of the one that it came down to, and below `LEVEL`, shows that the network learns."""
 
 LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
@@ -99,6 +100,10 @@ class Watch:
     since: int = 0
     level: float | None = None
     has_learned: bool = False
+
+    def elsewhere(self) -> Watch:
+        """The same after training went back to other weights."""
+        return self if self.far_worse is None else replace(self, far_worse=None)
 
 
 class Finding(NamedTuple):
@@ -141,10 +146,10 @@ def assess(
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
     if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
-        reason = f"the training loss is {loss:.6g}, far worse than before training ({loss_before:.6g})"
+        reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
         stays = watch.far_worse is not None
         if stays and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE)):
-            reason += f", as it was at the last observation ({watch.far_worse:.6g})"
+            reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
         return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)
     if watch.far_worse is not None:
@@ -157,11 +162,11 @@ def assess(
     return Finding("sound", "", watch, may_be_kept=True)
 
 
-def _not_finite(name: str, number: float, watch: Watch, may_be_fine: bool) -> Finding:
+def _not_finite(name: str, value: float, watch: Watch, may_be_fine: bool) -> Finding:
     """A number that is not finite; `may_be_fine` if all else speaks for the weights."""
     if may_be_fine:
-        return Finding("suspect", f"the {name} is {number}, though the weights are finite", watch, may_be_kept=False)
-    return Finding("broken", f"the {name} is {number}", watch, may_be_kept=False)
+        return Finding("suspect", f"the {name} is {value}, though the weights are finite", watch, may_be_kept=False)
+    return Finding("broken", f"the {name} is {value}", watch, may_be_kept=False)
 
 
 def agrees(look: float | None, loss: float | None, loss_before: float | None) -> bool:
@@ -220,14 +225,14 @@ def _watched(watch: Watch, loss: float, loss_before: float | None) -> Watch:
     since = watch.since + 1
     if watch.level is None or since <= GRACE:
         return replace(watch, since=since, level=loss if watch.level is None else min(loss, watch.level))
-    return replace(watch, since=since, has_learned=loss < FALL * watch.level)
+    return replace(watch, since=since, has_learned=loss < min(FALL * watch.level, LEVEL * loss_before))
 
 
 def _no_learning(watch: Watch, loss_before: float | None) -> str:
-    rose = f"the training loss rose from {loss_before:.6g} to {watch.peak:.6g} as training began"
+    rose = f"the training loss rose from {number(loss_before)} to {number(watch.peak)} as training began"
     if watch.level is None:
         return rose
-    return f"{rose}, came down to {watch.level:.6g}, and is flat since: {watch.since} observations"
+    return f"{rose}, came down to {number(watch.level)}, and has shown no learning in {watch.since} observations since"
 
 
 READ = checks.record(

@@ -7,9 +7,9 @@ on it.
 from __future__ import annotations
 
 
-def number(value: float) -> str:
-    """A number with six digits."""
-    return f"{value:.6g}"
+def number(value: float | None, digits: int = 6) -> str:
+    """A number, rounded to so many significant digits; empty if there is none."""
+    return "" if value is None else f"{value:.{digits}g}"
 
 
 def change(before: float, after: float, arrow: str = "->") -> str:

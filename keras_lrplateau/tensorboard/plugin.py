@@ -49,7 +49,7 @@ MOST_COMPARED = 20
 MOST_ROWS = 10_000
 """A browser takes long to receive more; the report has all of them."""
 
-READING = 1.0
+READING = 0.5
 """The list of runs is answered after so many seconds of reading whole runs; of the others it reads the last values, and
 the next requests read on."""
 
@@ -118,7 +118,7 @@ class Plugin(base_plugin.TBPlugin):
 
         Returns:
             JSON: "runs", a list of {"name", "group", "label", "error", "summary"}: the group is the user's log dir, the
-            label what tells the run from others of the group; of "error", a text, and "summary", see `table.summary`,
+            label what the run has of its own within the group; of "error", a text, and "summary", see `tables.summary`,
             one is null. And "message", a text for the user if there are no runs, else null.
         """
         where = self._where(request)
@@ -184,7 +184,7 @@ class Plugin(base_plugin.TBPlugin):
 
         Returns:
             JSON: "figure", of the training and the replayed one together, see `figure.draw`; "runs", these two, with
-            "name", "color", "counts" and "rows", see `table`; "quantity", what their rates are; "departs", the number
+            "name", "color", "counts" and "rows", see `tables`; "quantity", what their rates are; "departs", the number
             of the epoch, from 1, after which they differ, or null; and "rule", "fields", "own", "settings", "call" and
             "caveat", see `whatif.Answer`.
         """

@@ -23,6 +23,7 @@ from keras_lrplateau.history.run import Observation, Record, best_of
 from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence
@@ -234,7 +235,7 @@ class Session:
     def begin_phase(self, epoch: int) -> None:
         """A training that had ended goes on with an epoch, from 0: mark where."""
         rate = self.known_state.rate
-        reason = f"a new phase of a training that had ended, with {self.rates.quantity} {rate:.6g}"
+        reason = f"a new phase of a training that had ended, with {self.rates.quantity} {number(rate)}"
         decision = Decision("phase", reason, 0, None, None, rate, rate, epoch=epoch, step=self.steps)
         self.decisions.append(decision)
         self._decided = [decision]
@@ -295,7 +296,7 @@ class Session:
         return state
 
     def rule_now(self, observations: int | None = None) -> Rule[Any]:
-        """The rule with its bounds in the unit of its rate, and with the length of this training.
+        """The rule with its bounds in the unit of its rate, and with the length of this training, where it is known.
 
         Args:
             observations: How many there have been in the epochs so far, if that is not what the state says.
@@ -304,8 +305,8 @@ class Session:
         if self.rates.is_scheduled:
             min_lr, max_lr = self.rates.bounds()
             rule = replace(rule, min_lr=min_lr, max_lr=max_lr)
-        if self._epochs is None:
-            return rule
+        if self._epochs is None or not self.options.reset_on_train_begin:
+            return rule  # Where fits are parts of one training, another may follow.
         seen = self.known_state.observations if observations is None else observations
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
@@ -461,7 +462,7 @@ class Session:
         if self.options.decides_in_epoch:
             self._begin_cadence()
         step = self.rule_now().override(self.known_state, self.rates.rate)
-        reason = f"the model has another optimizer since, whose rate is {self.rates.rate:.6g}"
+        reason = f"the model has another optimizer since, whose rate is {number(self.rates.rate)}"
         self.carry_out(epoch, step._replace(decision=replace(step.decision, reason=reason)))
         # The copies were of the other optimizer. From here on the present weights stand for them.
         if is_built(self.model, optimizer):
@@ -477,7 +478,7 @@ class Session:
             self.warn_once(
                 "no rate",
                 f"AdaptLROnPlateau found a learning rate of {', '.join(map(str, held))} in epoch {epoch + 1}, which "
-                f"something else has set, and put its own back: {state.rate:.6g}.",
+                f"something else has set, and put its own back: {number(state.rate)}.",
             )
             return
         if held != self.rates.written:

@@ -113,7 +113,7 @@ def _split(run: Run) -> tuple[str, str]:
 
 def _unreadable(unreadable: Mapping[str, str]) -> str:
     items = [f"<li><b>{escape(name)}</b>: {escape(reason)}</li>" for name, reason in unreadable.items()]
-    return f"<div class='problem'>Could not be read:<ul>{''.join(items)}</ul></div>" if items else ""
+    return f"<div class='problem'>Could not be read or drawn:<ul>{''.join(items)}</ul></div>" if items else ""
 
 
 def _contents(groups: Sequence[tuple[str, list[Run]]], ids: Mapping[int, str]) -> str:

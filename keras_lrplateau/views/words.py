@@ -7,16 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from keras_lrplateau.history.run import Run
-from keras_lrplateau.rule import words as plain
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.rule.words import change
+from keras_lrplateau.rule.words import change, number
 
 __all__ = ["Words", "best", "change", "count", "counted", "length", "number", "printable", "utc", "words_of"]
-
-
-def number(value: float | None) -> str:
-    """A number with six digits; empty if there is none."""
-    return "" if value is None else plain.number(value)
 
 
 def count(value: float) -> str:

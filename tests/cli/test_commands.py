@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_record
 from test_report import in_a_process, write_run
 
 from keras_lrplateau import Config
 from keras_lrplateau.cli import commands, printing
 from keras_lrplateau.history import codec
+from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.settings import rule_settings
@@ -203,11 +205,30 @@ def test_replay_of_epochs_claims_no_steps_and_no_time(tmp_path: Path, capsys: py
     assert terms["epochs"] == "10"
     assert not {"optimizer steps", "last recorded"} & terms.keys()
     capsys.readouterr()
-    for axis, missing in (("step", "optimizer steps"), ("time", "wall times")):
-        assert commands.main(["replay", "training.csv", "-o", "page.html", "--axis", axis]) == 1
+    for axis in ("step", "time"):
+        assert commands.main(["replay", "training.csv", "-o", "none.html", "--axis", axis]) == 1
         caught = capsys.readouterr()
         assert "10 observations" in caught.out, "what can be answered is"
-        assert f"no {missing} are known" in caught.err
+        assert f"training.csv: it cannot be drawn by {axis}, which was not recorded; use --axis epoch" in caught.err
+        assert not (tmp_path / "none.html").exists()
+
+
+def test_of_several_runs_one_without_wall_times_is_left_out_of_a_page_over_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "logs" / "good" / "lr_plateau")
+    writer = EventWriter(tmp_path / "logs" / "timeless" / "lr_plateau", 0)
+    writer.record(make_record(0, start=0.0))
+    writer.close()
+    for command in ("report", "compare"):
+        assert commands.main([command, "logs", "-o", "page.html"]) == 0
+        assert commands.main([command, "logs", "-o", "page.html", "--axis", "time"]) == 1
+        caught = capsys.readouterr()
+        assert "page.html: 1 run" in caught.out
+        assert "timeless/lr_plateau: it cannot be drawn by time" in caught.err
+        page = (tmp_path / "page.html").read_text()
+        assert "Could not be read or drawn" in page
+        assert "1970" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
 
 def test_of_several_recordings_one_at_fault_is_named_and_the_others_are_replayed(

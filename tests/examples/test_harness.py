@@ -90,14 +90,14 @@ def test_auto_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optimize
     ("name", "optimizer", "rate", "expected_kinds"),
     [
         ("loss", "SGD", 10.0, {"diverged", "cut"}),
-        ("loss", "ADAM", 0.1, {"cut", "raise"}),
+        ("loss", "ADAM", 0.01, {"cut", "raise"}),
         ("accuracy", "SGD", 0.1, {"cut", "raise"}),
     ],
 )
 def test_default_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optimizer, rate, expected_kinds):
     task, optimizer = tasks(lanes)[name], getattr(lanes, optimizer)
     mode = "max" if task.monitor == "accuracy" else "min"
-    settings = {"factor": 0.5, "patience": 2, "raise_after": 2}
+    settings = {"factor": 0.1, "patience": 2, "raise_after": 2}
     method = lanes.Method("default", plateau.Config(mode=mode, **settings))
     result = lanes.train(task, optimizer, [method], np.array([rate]), EPOCHS, (0,))
     expected = in_short(result.decisions[0, 0, 0])

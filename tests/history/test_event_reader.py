@@ -32,7 +32,7 @@ ROOT = Path(keras_lrplateau.__file__).parents[1]
 
 T0 = 1.7e9
 
-IMPOSSIBLE = (1e18, -1e300, 1e300, 0.0)
+IMPOSSIBLE = (1e18, -1e300, 1e300, -5.0)
 """Wall times. NaN and infinity are not among them: the data server drops such events."""
 
 RECORDS = [make_record(0), make_record(2, make_decision("cut", 2, 0.1, 0.05))]
@@ -93,7 +93,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_run(root / name, record_event(tensor))
     write_run(root / "negative steps", steps=range(-2, 4))
     write_run(root / "steps beyond counting", steps=range(2**60, 2**60 + 2))
-    for time in IMPOSSIBLE:
+    for time in (*IMPOSSIBLE, 0.0):
         write_run(root / f"at {time}", time=time)
     return root
 
@@ -165,9 +165,15 @@ def test_steps_that_no_training_counts_are_named(read: dict[str, Any], name: str
 
 
 @pytest.mark.parametrize("time", IMPOSSIBLE)
-def test_wall_times_that_no_clock_shows_are_no_wall_times(read: dict[str, Any], time: float) -> None:
-    assert read[f"at {time}"].curves["loss"].times == [0.0] * 4
-    assert read[f"at {time}"].records == RECORDS
+def test_wall_times_that_no_clock_shows_are_named(read: dict[str, Any], time: float) -> None:
+    assert isinstance(read[f"at {time}"], UnreadableError)
+    assert "has a wall time of" in str(read[f"at {time}"])
+    assert "which no clock shows" in str(read[f"at {time}"])
+
+
+def test_a_run_without_wall_times_is_read(read: dict[str, Any]) -> None:
+    assert read["at 0.0"].curves["loss"].times == [0.0] * 4
+    assert read["at 0.0"].records == RECORDS
 
 
 def test_wall_times_that_are_no_numbers_are_no_wall_times(tmp_path: Path) -> None:

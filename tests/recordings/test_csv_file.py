@@ -2,11 +2,15 @@
 
 import gzip
 import math
+import os
+import pickle
 
+import numpy as np
 import pytest
 from curve_files import drawn, error_of, only, points
 
 from keras_lrplateau.history.run import Curve
+from keras_lrplateau.recordings.reading import read
 
 
 def test_csvlogger(write):
@@ -301,3 +305,134 @@ def test_damage_far_down_a_long_file_is_found(write):
 def test_no_file_and_a_workbook(write, tmp_path):
     assert "No such file" in error_of(tmp_path / "none.csv")
     assert "Excel" in error_of(write(b"PK\x03\x04" + bytes(40), "log.csv"))
+
+
+# --- text around the rows --------------------------------------------------------------------------------------------
+
+ROWS = ["epoch,loss,val_loss", "0,1,4", "1,0.5,3", "2,0.25,2"]
+CURVES = {"loss": [(0, 1.0), (1, 0.5), (2, 0.25)], "val_loss": [(0, 4.0), (1, 3.0), (2, 2.0)]}
+
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    '  File "train.py", line 3, in <module>',
+    "    ~~~~^^^^",
+    "KeyError: 'a', b",
+]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["[nltk_data] Package is up-to-date!", "[2024-01-31 10:00:00] started, now", "{not JSON}", *ROWS],
+        [*ROWS[:2], "UserWarning: this, that and", "  warnings.warn(x)", *ROWS[2:]],
+        [ROWS[0], "WARNING:absl:slow, very slow, too slow, so slow", *ROWS[1:]],
+        [*ROWS, *TRACEBACK],
+        [*ROWS, "Done."],
+        [f"\x1b[32m{row}\x1b[0m" for row in ROWS],
+        [f"\r 50%|###  | 1/2{' ' * 20}\r{row}" for row in ROWS],
+        [f"2024-01-31 10:00:00,12{at} - INFO - {row}" for at, row in enumerate(ROWS)],
+        [f"[10:00:0{at}] {row}" for at, row in enumerate(ROWS)],
+        [*(f"2024-01-31T10:00:0{at}Z {row}" for at, row in enumerate(ROWS)), *TRACEBACK],
+    ],
+)
+def test_text_before_between_and_after_the_rows_is_passed_over(write, lines):
+    found = only(write("\n".join([*lines, ""]), "out.log"))
+    assert drawn(found) == CURVES
+
+
+def test_what_is_passed_over_is_noted(write):
+    found = only(write("\n".join([*ROWS[:3], "UserWarning: slow", ROWS[3], *TRACEBACK, ""]), "out.log"))
+    assert found.notes == ("5 lines that are no row, the first at line 4, were passed over.",)
+
+
+def test_a_time_in_a_column_of_its_own_stays(write):
+    rows = [f"2024-01-31 10:00:0{at},{row}" for at, row in enumerate(ROWS[1:])]
+    found = only(write("\n".join([f"timestamp,{ROWS[0]}", *rows, ""])))
+    assert drawn(found) == CURVES
+    assert found.curves["loss"].times[1] - found.curves["loss"].times[0] == 1.0
+
+
+def test_another_log_is_in_no_form_that_is_known_and_the_known_ones_are_listed(write):
+    lines = [
+        f"[01/01 00:00:{at:02d}] INFO: Epoch: [{at}] learning_rate: 0.001 loss: {1 / (at + 1):.4f}" for at in range(9)
+    ]
+    text = error_of(write("\n".join(lines), "out.log"))
+    assert text.startswith("FILE:1: no training curve in a form that is known; known are JSON")
+    for form in ("CSV", "what Keras prints", "Hugging Face", "MLflow", "TensorBoard's event files"):
+        assert form in text
+
+
+def test_a_table_in_markdown(write):
+    text = "| epoch | loss | val_loss |\n|-------|-----:|:---|\n| 0 | 1 | 4 |\n| 1 | 0.5 | 3 |\n"
+    found = only(write(text, "log.md"))
+    assert drawn(found) == {"loss": [(0, 1.0), (1, 0.5)], "val_loss": [(0, 4.0), (1, 3.0)]}
+
+
+# --- exports of others -----------------------------------------------------------------------------------------------
+
+
+def test_a_chart_of_weights_and_biases_has_a_training_for_each_run(write):
+    names = ['"Step"', *(f'"{run} - val_loss{end}"' for run in ("a-1", "b - 2") for end in ("", "__MIN", "__MAX"))]
+    rows = [",".join(names), "0,1,1,1,3,3,3", "1,0.5,0.5,0.5,2,2,2", '2,0.25,0.25,0.25,"","",""']
+    first, second = read(write("\n".join([*rows, ""]), "wandb_export.csv"))
+    assert [first.name, second.name] == ["wandb_export.csv (a-1)", "wandb_export.csv (b - 2)"]
+    assert drawn(first) == {"val_loss": [(0, 1.0), (1, 0.5), (2, 0.25)]}
+    assert drawn(second) == {"val_loss": [(0, 3.0), (1, 2.0)]}
+
+
+def test_metrics_of_aim(write):
+    lines = ["Run,Metric,Context,Value,Step,Epoch"]
+    lines += [
+        f'{run},loss,"{{""subset"": ""{subset}""}}",{value},{10 * epoch},{epoch}'
+        for run in ("a1b2", "c3d4")
+        for epoch in range(3)
+        for subset, value in (("train", 3 - epoch), ("val", 4 - epoch))
+    ]
+    first, second = read(write("\n".join([*lines, ""]), "metrics.csv"))
+    assert [first.name, second.name] == ["metrics.csv (Run=a1b2)", "metrics.csv (Run=c3d4)"]
+    assert drawn(first) == {"loss": [(0, 3.0), (1, 2.0), (2, 1.0)], "val_loss": [(0, 4.0), (1, 3.0), (2, 2.0)]}
+    lines = ["run.hash,metric.name,metric.context.subset,step,value", "a,loss,train,0,3", "a,loss,val,0,4"]
+    assert set(only(write("\n".join([*lines, ""]))).curves) == {"loss", "val_loss"}
+
+
+def test_a_tag_that_tensorboard_gave_out_has_its_name(write):
+    text = "Wall time,Step,Value\n1700000000.5,100,0.5\n1700000010.5,200,0.25\n"
+    assert set(only(write(text, "run-digits_validation-tag-epoch_loss.csv")).curves) == {"val_loss"}
+
+
+# --- what is no text -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("data", [{"loss": [1.0, 0.5]}, [{"loss": [1.0]}], {"loss": np.array([1.0, 0.5])}], ids=repr)
+def test_a_pickle_is_not_loaded_and_the_error_says_how_to(write, protocol, data):
+    text = error_of(write(pickle.dumps(data, protocol), "trainHistoryDict"))
+    assert text.startswith("FILE: a pickle; it may run any code when it is loaded, so it is not loaded here.")
+    assert "pickle.load" in text
+    assert "from_history" in text
+    assert "json.dump" in text
+
+
+def test_loading_a_pickle_is_left_to_the_user(write, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    error_of(write(pickle.dumps(Trap()), "trap.pkl"))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "an HDF5 file"),
+        (b"\x93NUMPY\x01\0", "an array of NumPy"),
+        (b"PAR1" + b"\0" * 99, "a Parquet file"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"PK\x03\x04", "a zip archive"),
+        (b"<!DOCTYPE html>\n<html>", "a web page"),
+        (b"\x89PNG\r\n", "a picture"),
+    ],
+)
+def test_files_of_other_kinds_are_called_what_they_are(write, content, what):
+    assert error_of(write(content, "file")).startswith(f"FILE: {what}")

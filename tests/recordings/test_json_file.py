@@ -160,6 +160,32 @@ def test_records_of_several_trainings(write):
     assert [each.name for each in read(write(json.dumps(data), "h.json"))] == ["h.json (run1)", "h.json (run2)"]
 
 
+RECORDS = [{"epoch": 0, "loss": 1.0}, {"epoch": 1, "loss": 2.0}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"models": {"a": FIRST, "b": SECOND}},
+        {"config": {"lr": 0.1}, "results": [FIRST, SECOND]},
+        [RECORDS, RECORDS],
+        {"a": RECORDS, "b": RECORDS},
+    ],
+)
+def test_trainings_among_other_things(write, data):
+    assert len(read(write(json.dumps(data)))) == 2
+
+
+def test_the_results_beside_a_configuration(write):
+    data = {"config": {"lr": 0.1}, "results": {"train": RECORDS, "val": RECORDS}}
+    assert set(only(write(json.dumps(data))).curves) == {"loss", "val_loss"}
+
+
+def test_plural_names(write):
+    found = only(write('{"train_losses": [3, 2, 1], "val_losses": [4, 3, 2]}'))
+    assert points(found.curve("val_loss")) == [(0, 4.0), (1, 3.0), (2, 2.0)]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -257,7 +283,13 @@ def test_the_history_of_a_run_of_weights_and_biases_and_its_summary(write):
 
 @pytest.mark.parametrize(
     "text",
-    ["[nltk_data] Downloading\n", "[2024-01-31 10:00:00] started\n", "{epoch} of {epochs}\n", "[01/01 00:00] x\n"],
+    [
+        "[0]\tvalid-rmse:0.5\n[1]\tvalid-rmse:0.4\n",
+        "[nltk_data] Downloading\n",
+        "[2024-01-31 10:00:00] started\n",
+        "{epoch} of {epochs}\n",
+        "[01/01 00:00] x\n",
+    ],
 )
 def test_a_line_in_brackets_is_no_json(write, text):
     assert "no training curve in a form that is known" in error_of(write(text, "log.txt"))

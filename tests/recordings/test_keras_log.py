@@ -64,6 +64,12 @@ Epoch 2/2
  - 0s - loss: 0.5 - val_loss: 0.4
 """,
     "carriage returns": VERBOSE_1.replace("\n14/14", "\r14/14"),
+    "lost backspaces": """\
+Epoch 1/2
+ 7/14 [==>.] - ETA: 0s - loss: 0.900014/14 [====] - 0s 29ms/step - loss: 0.7000 - val_loss: 0.6000
+Epoch 2/2
+14/14 [====] - 0s 2ms/step - loss: 0.5000 - val_loss: 0.4000
+""",
     "colours": VERBOSE_1.replace("14/14", "\x1b[1m14/14\x1b[0m").replace("━", "\x1b[32m━\x1b[0m"),
     "a narrow terminal": VERBOSE_1.replace(" - val_loss", "\n - val_loss").replace(" - loss", " -\nloss"),
     "timestamps": "".join(f"2024-01-31 10:00:0{at},123 INFO {line}\n" for at, line in enumerate(VERBOSE_1.split("\n"))),

@@ -31,6 +31,13 @@ def test_objects_behind_something_on_their_lines(write, before):
     assert drawn(found) == {"loss": [(0, 0.0), (1, 0.5), (2, 1.0)]}
 
 
+@pytest.mark.parametrize("before", ["", "History: ", "history = "])
+def test_a_history_that_was_printed_among_other_things(write, before):
+    history = "{'loss': [0.5, nan], 'val_loss': [np.float32(1.5), 2]}"
+    found = only(write(f"Training done\n{before}{history}\nBye\n", "out.log"))
+    assert str(drawn(found)) == "{'loss': [(0, 0.5), (1, nan)], 'val_loss': [(0, 1.5), (1, 2.0)]}"
+
+
 def test_objects_that_are_no_records_are_none(write):
     lines = [f'{{"level": "info", "pid": {number}}}' for number in range(5)]
     assert "no training curve" in error_of(write("\n".join(["begin", *lines]), "out.log"))

@@ -50,7 +50,28 @@ def test_a_column_that_says_train_or_validation(write, name, train, validation, 
     found = only(write(lines(f"epoch,{name},loss", *rows)))
     assert found.unit == "epoch"
     assert drawn(found) == {"loss": LOSS, "val_loss": VAL_LOSS}
-    assert found.notes[-1].startswith(f"{name!r} says which data a row is about: {validation!r} became val_")
+    assert found.notes[-1].startswith(
+        f"{name!r} says which data a row is about: metrics of {validation!r} begin with 'val_'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "validation"),
+    [
+        ("is_train", "True", "False"),
+        ("validation", "false", "true"),
+        ("dataset", "train_set", "valid_0"),
+        ("x", "tr", "val data"),
+    ],
+)
+def test_other_ways_to_say_it(write, name, train, validation):
+    rows = [row.format(train if row in TRAIN else validation) for row in ORDERS["interleaved"]]
+    assert drawn(only(write(lines(f"epoch,{name},loss", *rows)))) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
+def test_two_words_for_one_kind_of_data_are_two_curves(write):
+    rows = [f"{epoch},{kind},{epoch + at}" for epoch in range(2) for at, kind in enumerate(("train", "val", "dev"))]
+    assert set(only(write(lines("epoch,phase,loss", *rows))).curves) == {"loss", "val_loss", "dev_loss"}
 
 
 def test_test_data_beside_validation_are_test_data(write):
@@ -149,6 +170,20 @@ def test_a_column_that_tells_trainings_apart(write, name, keys, interleaved):
         assert each.notes == (f"Read as 2 trainings, which {name!r} tells apart.",)
 
 
+NAMES = ["outer_fold", "cv", "seed_id", "run number", "rank", "client", "optimizer", "dataset"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_columns_that_tell_trainings_apart(write, name):
+    rows = [f"{epoch},{key},{epoch}" for epoch in range(3) for key in (0, 1)]
+    assert len(read(write(lines(f"epoch,{name},loss", *rows)))) == 2
+
+
+@pytest.mark.parametrize("name", ["run_time", "seeds_loss", "model_loss", "fold_acc", "trial_duration"])
+def test_names_of_columns_that_do_not(write, name):
+    assert set(only(write(f"epoch,{name},loss\n0,1,1\n1,2,2\n")).curves) == {name, "loss"}
+
+
 def test_several_such_columns_tell_them_apart_together(write):
     rows = [f"{epoch},{model},{fold},1" for epoch in range(2) for model in "ab" for fold in (1, 2)]
     found = read(write(lines("epoch,model,fold,loss", *rows)))
@@ -176,6 +211,8 @@ def test_a_frame_of_several_trainings_is_refused():
         "model,accuracy,loss\nresnet,0.9,0.1\nvgg,0.8,0.2\n",
         "fold,epochs,val_loss\n1,30,0.5\n2,28,0.6\n3,30,0.4\n",
         "seed,val_loss\n1,0.5\n2,0.6\n",
+        "model,dataset,accuracy\na,x,0.9\nb,x,0.8\na,y,0.7\nb,y,0.6\n",
+        "number,value,params_lr,state\n0,0.5,0.1,COMPLETE\n1,0.4,0.2,COMPLETE\n",
     ],
 )
 def test_results_of_whole_trainings_are_no_curve(write, text):

@@ -234,17 +234,16 @@ def test_a_training_without_a_state_file_is_said_to_begin_afresh_if_it_should_ha
         assert epochs_known(found) == []
 
 
-def test_a_training_that_has_ended_can_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, OTHERS], ids=["as before", "with other settings"])
+def test_a_training_that_has_ended_goes_on_as_a_new_phase(settings: dict[str, Any], tmp_path: Path) -> None:
+    """In the same line of TensorBoard, and with nothing of the waits and copies of the phase that has ended."""
     run(tmp_path, 1, 5, is_finished=True)
-    found = begin(tmp_path, 5)
-    assert epochs_known(found) == [0, 1, 2, 3, 4]
+    found = begin(tmp_path, 5, settings=settings)
+    assert found.begins_phase
+    assert (found.messages, epochs_known(found)) == ([], [])
+    assert found.run_dir == tmp_path / "lr_plateau"
     assert found.state is not None
     assert not found.state.is_finished
-    # With other settings it is another training, in the same line of TensorBoard.
-    found = begin(tmp_path, 5, settings=OTHERS)
-    (message,) = found.messages
-    assert "it belongs to another training" in message
-    assert epochs_known(found) == []
 
 
 def test_a_model_that_was_not_built_may_be_when_its_training_goes_on(tmp_path: Path) -> None:

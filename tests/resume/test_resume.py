@@ -697,7 +697,7 @@ def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(tmp_path: P
         return callbacks[-1]
 
     def look(epoch: int, logs: Any) -> None:
-        seen.extend(copy.arrays for copy in callbacks[-1]._snapshots._copies.values())
+        seen.extend(copy.arrays for copy in callbacks[-1]._session.snapshots._copies.values())
 
     training = Training(tmp_path, adapt=make, rule={**RULE, "rollback": "disk"})
     training.crash("between", 8, at_epoch_end(look))
@@ -802,9 +802,8 @@ def test_a_second_fit_with_the_same_state_path_keeps_the_first_file_under_anothe
 
 @long
 def test_the_same_callback_fits_twice(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**RULE, log_dir=tmp_path)
+    adapt = AdaptLROnPlateau("val_told", mode="min", **RULE, log_dir=tmp_path)
     metric, teller = metric_of(LIFE)
-    adapt.monitor, adapt.mode = "val_told", "min"
     model = tiny_model(metrics=[metric])
     x, y = data()
     for _ in range(2):

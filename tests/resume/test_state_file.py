@@ -196,7 +196,7 @@ LINES: list[tuple[Callable[[list[Any]], object], str]] = [
     (lambda lines: lines[-1]["pending"].pop("logs"), r"pending does not have .* Missing: \['logs'\]"),
     (lambda lines: lines[-1]["pending"].update(epoch=-1), "epoch must be from 0"),
     (lambda lines: lines[-1]["pending"].update(iterations=1.5), "iterations must be an integer"),
-    (lambda lines: lines[-1]["pending"].update(first_loss="nan"), "first_loss must be a finite number"),
+    (lambda lines: lines[-1]["pending"].update(first_loss="low"), "first_loss must be a number"),
     (lambda lines: lines[-1]["pending"].update(logs={"loss": None}), "loss must be a number"),
 ]
 

@@ -267,7 +267,7 @@ def _killer(task: Task) -> list[Any]:
     write_state = state_file.StateFile.write
 
     def write(self: Any) -> None:
-        if not is_time():
+        if not is_time() or not self.path.exists():
             write_state(self)
             return
         if task.place == "after a snapshot" and now["epoch"] in has_snapshot:
@@ -620,7 +620,7 @@ class Torture:
         folder = self.reference(task)
         child = self.start(replace(task, folder=str(folder), log_dir=str(folder / "logs")))
         if (yield from finished(child)) != 0 or child.warnings:
-            raise RuntimeError(f"an undisturbed training has failed: {child.output[-3000:]}")
+            raise RuntimeError(f"an undisturbed training has failed: {child.warnings} {child.output[-3000:]}")
 
     def scenario(self, task: Task, kills: list[str], at: int | None = None) -> Steps:
         """Kill a training with each of `kills`, let it end, and compare; in one epoch, or spread over all."""

@@ -86,7 +86,7 @@ def tensorboard(logdir: Path, output: Path, *flags: str) -> Iterator[Any]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def eventually(holds: Any, limit: float = 60.0) -> Any:

@@ -24,7 +24,7 @@ from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import picture
 from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
 from keras_lrplateau.views.picture import MOST_POINTS, thinned
-from keras_lrplateau.views.tables import rows, summary
+from keras_lrplateau.views.tables import counts, rows, summary
 
 NAN, INF = math.nan, math.inf
 
@@ -263,10 +263,10 @@ def runs(draw_from):
 
 @settings(max_examples=150)
 @given(st.lists(runs(), max_size=3), st.sampled_from(AXES), st.sampled_from(SCALES), st.booleans())
-def test_whatever_a_run_holds_the_figure_is_strict_json(drawn, axis, scale, dark):
+def test_whatever_a_run_holds_figure_summary_and_rows_are_strict_json(drawn, axis, scale, dark):
     drawn = [run for run in drawn if not Timeline(run).lacks(axis)]
     figure = draw(drawn, axis, scale=scale, dark=dark)
-    json.dumps(figure, allow_nan=False)
+    json.dumps([figure, *((summary(run), counts(run), rows(run, axis)) for run in drawn)], allow_nan=False)
     for trace in figure["data"]:
         assert len(trace["x"]) == len(trace["y"])
 

@@ -462,14 +462,13 @@ def test_a_write_that_fails_leaves_the_earlier_report(
     write_run(tmp_path / "logs" / "lr_plateau")
     (tmp_path / "old.html").write_text("old")
 
-    def refuse(path: Path, content: bytes) -> None:
-        with open(path, "wb") as file:
-            file.write(content[:100])
+    def refuse(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "fsync", refuse)
     assert "old.html cannot be written: No space left" in fails(["report", "logs", "-o", "old.html"], capsys)
     assert (tmp_path / "old.html").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "old.html"]
 
 
 # --- PNG -------------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ export async function ask(address, signal = new AbortController().signal) {
 
 // --- figures ---------------------------------------------------------------------------------------------------------
 
-/** A promise of plotly.js; null if it has to be loaded anew. */
+/** A promise of plotly.js; null if it has to be loaded again. */
 let plotly = null;
 
 /** Takes about a second at first; after that, the browser has it for a day. */
@@ -136,7 +136,7 @@ export function loadPlotly() {
       });
       document.head.append(script);
     });
-    // TensorBoard may be starting anew: try again when there is something new.
+    // TensorBoard may be starting again: try once more when there is something new.
     plotly.catch(() => (plotly = null));
   }
   return plotly;

@@ -158,7 +158,7 @@ function notice(text) {
 let underWay = null;
 
 /**
- * Ask the server anew, and show what is new. A request that is still under way is given up: there is one at a time, and
+ * Ask the server, and show what is new. A request that is still under way is given up: there is one at a time, and
  * no answer can come too late.
  */
 async function refresh({ isOnlyFigure = false } = {}) {
@@ -268,7 +268,7 @@ function select(names) {
 
 function choose(name, value) {
   state[name] = value;
-  // What was zoomed in the old unit; a row is zoomed to anew.
+  // The zoom in the old unit is gone; a row is zoomed to again.
   delete state.zoom[name === "axis" ? "xaxis" : "yaxis"];
   onChoice();
 }
@@ -315,7 +315,7 @@ function showList() {
     .join(" ");
 }
 
-/** What tells whether a name matches: a regular expression, or, if the text is none, the text as it is. */
+/** A test whether a name matches: by a regular expression, or, if the text is none, by the text as it is. */
 function matcher(text) {
   const pattern = attempt(() => new RegExp(text, "i"));
   return (name) => (pattern ? pattern.test(name) : name.toLowerCase().includes(text.toLowerCase()));
@@ -410,7 +410,7 @@ function adaptFigure(data, layout) {
   }
 }
 
-/** Take down what was zoomed; plotly tells what has changed by keys such as "xaxis.range[0]". */
+/** Remember what was zoomed; plotly says what has changed by keys such as "xaxis.range[0]". */
 function keepZoom(changes) {
   for (const axis of new Set(Object.keys(changes).map((key) => /^[xy]axis\d*/.exec(key)?.[0]))) {
     if (!axis) continue;
@@ -639,7 +639,7 @@ function connect() {
 
 /**
  * What the address says of us, by key. Read from the address itself: asked for it by "experimental.GetURLPluginData",
- * TensorBoard tells what the address has changed to since the page was loaded, but not what it was then.
+ * TensorBoard says what the address has changed to since the page was loaded, but not what it was then.
  */
 function readLink() {
   const prefix = `p.${PLUGIN}.`;
