@@ -60,8 +60,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         rollback: Whether to keep copies of the training state for rollbacks: at most two, or three if the metric is one
             of training. Each is as large as the weights and the optimizer state (with Adam, three times the weights).
             True keeps them in host memory, and also on disk if there is a state file. "disk" keeps them on disk only,
-            beside the state file. False keeps none.
-            A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
+            beside the state file. False keeps none. A rollback also restores the optimizer's count of iterations, and so
+            the position in a schedule.
         rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
             many noisy observations is partly the luckiest.
         stop_when_exhausted: Whether to stop training when nothing is left to try.

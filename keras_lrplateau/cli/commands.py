@@ -170,7 +170,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def _drawable(runs: Sequence[Run], axis: Axis, unreadable: dict[str, str]) -> list[Run]:
-    """The runs that can be drawn over an axis, at least one. Others are complained about, and noted as unreadable."""
+    """Return the runs that can be drawn over an axis, at least one. Report the others, and add them to `unreadable`."""
     for run in runs:
         if Timeline(run).lacks(axis) and run.name not in unreadable:
             unreadable[run.name] = f"it cannot be drawn by {axis}, which was not recorded; use --axis epoch"

@@ -315,7 +315,7 @@ def _check(path: Path, variables: list[Any]) -> None:
                 raise OSError(f"{path} cannot be read ({error}): {doubt}") from None
             if shape != tuple(variable.shape):
                 raise ValueError(
-                    f"{path} is of another model: it has an array of shape {shape} for {variable.path}, which has "
+                    f"{path} belongs to another model: it has an array of shape {shape} for {variable.path}, which has "
                     f"{tuple(variable.shape)}"
                 )
             file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)
