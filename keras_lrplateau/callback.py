@@ -54,13 +54,14 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         raise_factor: A raise goes to this multiple of the rate at the last improvement. > 1.
         raise_after: Consecutive cuts without a new best before a raise, which also waits until the rate is a hundredth
             of that at the best. Integer >= 1. With patience 10 and factor 0.1 the first raise comes after epoch 41 at
-            the earliest; `EarlyStopping` needs a patience of 71 or more.
+            the earliest; `EarlyStopping` needs a patience of 70 or more.
         max_raises: The most raises in one training. Integer >= 0; 0 turns raising off.
         recover: Whether to go back to earlier weights and a far lower rate when training breaks.
         rollback: Whether to keep copies of the training state for rollbacks: at most two, or three where the metric is
             one of training. Each is as large as the weights and the optimizer state (with Adam, three times the
-            weights). True keeps them in host memory, and also on disk if there is a state file. "disk" keeps them on disk only, beside the state file. False keeps none.
-            A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
+            weights). True keeps them in host memory, and on disk if there is a state file. "disk" keeps them on disk
+            only, beside the state file. False keeps none. A rollback also restores the optimizer's count of
+            iterations, and so the position in a schedule.
         rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
             many noisy observations is partly the luckiest.
         stop_when_exhausted: Whether to stop training when nothing is left to try.

@@ -194,7 +194,7 @@ class Excursion:
     def rate(self) -> float:
         """The rate of the next observation."""
         share = (1 + math.cos(math.pi * self.done / self.length)) / 2
-        return self.rate_before + share * (self.top - self.rate_before)
+        return min(self.rate_before + share * (self.top - self.rate_before), self.top)
 
     def is_ahead(self, sign: float) -> bool:
         """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
