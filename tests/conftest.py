@@ -118,7 +118,7 @@ def scripted(*values: Any, name: str = "val_loss") -> Any:
             value = self.left.pop(0)
             if value is not None:
                 logs[name] = value
-                if not np.isfinite(value):
+                if not isinstance(value, str) and not np.isfinite(value):
                     weight = self.model.trainable_variables[0]
                     weight.assign(np.full(weight.shape, np.nan))
 

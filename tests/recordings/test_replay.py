@@ -28,10 +28,10 @@ from keras_lrplateau.views.figure import draw
 
 NAN = math.nan
 
-LIFE = [1.0, 0.5, *[2.0] * 7, 0.4, NAN, 0.3, 2.0, 2.0, 2.0, 0.1, 2.0, 2.0]
-"""Two bests; cuts, a raise, cuts, a rollback; a best; a divergence; a best; cuts, a raise that succeeds; a cut."""
+LIFE = [1.0, 0.5, *[2.0] * 9, 0.4, NAN, 0.3, *[2.0] * 4, 0.1, 0.1, 0.05, 0.04, 2.0]
+"""Two bests; a cut, a raise, a rollback, a cut; a best; a divergence; a best; a cut, a raise that succeeds; a cut."""
 
-RULE: dict[str, Any] = {"factor": 0.5, "patience": 1, "raise_factor": 2.0, "raise_after": 2, "max_raises": 3}
+RULE: dict[str, Any] = {"factor": 0.01, "patience": 1, "raise_factor": 2.0, "raise_after": 1, "max_raises": 3}
 
 
 def without_steps(decisions: Sequence[Decision]) -> list[Decision]:
@@ -122,7 +122,7 @@ SCHEDULE = {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.9}
 UNDER_A_SCHEDULE = [
     {"factor": 0.5, "patience": 1, "max_raises": 0},
     {"factor": 0.5, "patience": 1, "max_raises": 0, "min_lr": 0.03},
-    {"factor": 0.5, "patience": 1, "max_lr": 0.05, "raise_after": 1, "raise_factor": 4.0},
+    {"factor": 0.01, "patience": 1, "max_lr": 0.05, "raise_after": 1, "raise_factor": 4.0},
 ]
 
 

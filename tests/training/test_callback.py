@@ -862,23 +862,22 @@ def steps_written(run_dir: Path) -> dict[str, list[int]]:
 
 
 def test_there_is_a_record_of_the_first_epoch_the_last_and_each_with_a_decision_or_a_new_best(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
-    values = [*SUCCEEDS, 0.6, 0.5]
-    fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FRUITFUL), adapt, epochs=WHOLE)
     assert in_short(adapt) == [
         (0, [], "holding"),
-        (1, [], "holding"),  # A new best, as in 5 and 6.
+        (1, [], "holding"),  # A new best, as in 7, 8 and 10.
         (2, ["cut"], "holding"),
-        (3, ["raise"], "in excursion"),
-        (4, ["success"], "holding"),
-        (5, [], "holding"),
-        (6, [], "holding"),
-        (7, [], "holding"),
+        (RAISED, ["raise"], "in excursion"),
+        (7, [], "in excursion"),
+        (8, [], "in excursion"),
+        (JUDGED, ["success"], "holding"),
+        (10, [], "holding"),
     ]
     assert [each for record in adapt.run.records for each in record.decisions] == adapt.decisions
     run = tmp_path / "lr_plateau"
     assert read_records(run) == adapt.run.records
-    assert steps_written(run) == {"val_loss": list(range(8)), "records": list(range(8))}
+    assert steps_written(run) == {"val_loss": list(range(WHOLE)), "records": [0, 1, 2, 3, 7, 8, 9, 10]}
 
 
 def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anything(tmp_path: Path) -> None:
@@ -926,23 +925,27 @@ def test_a_new_best_too_soon_after_a_record_is_recorded_later_and_an_epoch_witho
 
 
 def test_all_decisions_of_an_epoch_are_in_one_record(tmp_path: Path) -> None:
-    """The excursion is taken back as the training ends: a cut and a rollback in the last epoch."""
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
-    fit(tiny_model(), scripted(*FAILS[:5]), adapt, epochs=5)
-    assert in_short(adapt)[-1] == (4, ["cut", "rollback"], "holding")
-    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": list(range(5)), "records": [0, 1, 2, 3, 4]}
+    """The training is stopped in the epoch of the raise, which is taken back as it ends."""
+    model, adapt = tiny_model(), AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == RAISED
+
+    fit(model, scripted(*FRUITLESS), at_epoch_end(stop), adapt, epochs=WHOLE)
+    assert in_short(adapt)[-1] == (RAISED, ["raise", "rollback"], "holding")
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 1, 2, 3]}
 
 
-@pytest.mark.parametrize(("stop_after", "last"), [(4, ["cut", "rollback"]), (1, [])])
+@pytest.mark.parametrize(("stop_after", "last"), [(RAISED, ["raise", "rollback"]), (5, ["rollback"]), (1, [])])
 def test_a_callback_behind_us_that_stops_the_training_ends_it_with_a_record(
     stop_after: int, last: list[str], tmp_path: Path
 ) -> None:
-    model, adapt = tiny_model(), AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    model, adapt = tiny_model(), AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
 
     def stop(epoch: int, logs: Any) -> None:
         model.stop_training = epoch == stop_after
 
-    fit(model, scripted(*FAILS), adapt, at_epoch_end(stop), epochs=8)
+    fit(model, scripted(*FRUITLESS), adapt, at_epoch_end(stop), epochs=WHOLE)
     assert in_short(adapt)[-1] == (stop_after, last, "holding")
     found = read_records(tmp_path / "lr_plateau")
     # What was said before the training was stopped is said anew, and the last one counts.
@@ -956,7 +959,7 @@ def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epo
     def stop(epoch: int, logs: Any) -> None:
         model.stop_training = epoch == 2
 
-    fit(model, scripted(*SUCCEEDS), at_epoch_end(stop), adapt, epochs=6)
+    fit(model, scripted(*FRUITFUL), at_epoch_end(stop), adapt, epochs=6)
     assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2], "records": [0, 1, 2]}
 
 
@@ -966,8 +969,8 @@ def contents(run_dir: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("epochs", [4, 5])
 def test_to_finish_twice_writes_nothing_twice(epochs: int, tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False, log_dir=tmp_path)
-    fit(tiny_model(), scripted(*FAILS[:epochs]), adapt, epochs=epochs)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FRUITLESS[:epochs]), adapt, epochs=epochs)
     assert adapt.state is not None
     assert adapt.state.in_excursion
     adapt.finish()
@@ -1056,12 +1059,12 @@ def test_a_schedule_is_recorded_as_such() -> None:
 
 
 def test_the_curves_are_those_of_the_history() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    history = fit(tiny_model(metrics=["mae"]), scripted(*FAILS), adapt, epochs=8)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    history = fit(tiny_model(metrics=["mae"]), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     curves = adapt.run.curves
     assert curves.keys() == history.keys()
     for name, curve in curves.items():
-        assert curve.epochs == list(range(8))
+        assert curve.epochs == list(range(WHOLE))
         assert curve.values == pytest.approx(history[name])
         assert curve.times == sorted(curve.times)
     times = [record.time for record in adapt.run.records]
@@ -1077,10 +1080,10 @@ def plateaus(adapt: Any) -> list[tuple[str, int | None, int]]:
 
 
 def test_a_decision_tells_the_epoch_in_which_its_plateau_began() -> None:
-    adapt = AdaptLROnPlateau(**{**EXCURSION, "patience": 2})
-    values = [1.0, 0.9, *[1.0] * 6]
+    adapt = AdaptLROnPlateau(**{**ONE_RAISE, "patience": 2})
+    values = [1.0, 0.9, *[1.0] * 10]
     fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
-    assert plateaus(adapt) == [("cut", 2, 3), ("raise", 4, 5), ("cut", 6, 7), ("rollback", None, 7)]
+    assert plateaus(adapt) == [("cut", 2, 3), ("raise", 4, 5), ("rollback", None, 9), ("cut", 10, 11)]
 
 
 def test_with_validation_in_every_third_epoch_the_plateau_began_with_an_observation() -> None:
@@ -1117,14 +1120,14 @@ def test_a_plateau_never_begins_after_its_decision_where_training_has_gone_back(
 
 # --- optimizer steps -------------------------------------------------------------------------------------------------
 
-STEPS_OF_A_ROLLBACK = {0: 4, 1: 8, 2: 12, 3: 16, 4: 20, 5: 24, 6: 28, 7: 32}
-"""By epoch, with four batches: three epochs are rolled back after epoch 6, and count all the same."""
+STEPS_OF_A_ROLLBACK = {0: 4, 1: 8, 2: 12, RAISED: 16, JUDGED: 40, 10: 44}
+"""By epoch, with four batches: the six epochs of the excursion are rolled back, and count all the same."""
 
 
 def steps_recorded(optimizer: Any) -> tuple[dict[int, int], int]:
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     model = tiny_model(optimizer, compiled=True)
-    fit(model, scripted(*FAILS), adapt, epochs=8, batches=4)
+    fit(model, scripted(*FRUITLESS), adapt, epochs=WHOLE, batches=4)
     assert [each.restore for each in adapt.decisions if each.kind == "rollback"] == ["raise"]
     counted = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     iterations = int(keras.ops.convert_to_numpy(counted.iterations))
@@ -1236,9 +1239,9 @@ def test_there_is_no_figure_before_the_first_epoch_is_over() -> None:
 
 
 def test_the_figure_shows_curves_rate_and_decisions_on_each_axis() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
-    assert len(adapt.decisions) == 6
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
+    assert kinds(adapt) == ["cut", "raise", "rollback", "cut"]
     for axis in get_args(Axis):
         figure = adapt.figure(axis)
         names = {trace.name for trace in figure.data if trace.mode == "lines"}
@@ -1257,16 +1260,16 @@ def test_a_wrong_axis_is_named_with_the_choices() -> None:
 
 
 def test_the_figure_can_be_had_while_training_goes_on() -> None:
-    adapt, found = AdaptLROnPlateau(**EXCURSION), []
+    adapt, found = AdaptLROnPlateau(**ONE_RAISE), []
     look = at_epoch_end(lambda epoch, logs: found.append(marked(adapt.figure())))
-    fit(tiny_model(), scripted(*FAILS), adapt, look, epochs=8)
-    assert [len(each) for each in found] == [0, 0, 1, 2, 3, 4, 5, 6]
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, look, epochs=WHOLE)
+    assert [len(each) for each in found] == [0, 0, 1, 2, 2, 2, 2, 2, 2, 3, 4]
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda adapt: pickle.loads(pickle.dumps(adapt))])
 def test_a_copy_has_the_figure_too(duplicate: Any, tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path / "run1")
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path / "run1")
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     other = duplicate(adapt)
     assert other.figure("time") == adapt.figure("time")
     assert other.run.name == "run1"
@@ -1299,7 +1302,7 @@ def test_a_training_interrupted_in_its_first_epoch_has_nothing_to_show_or_to_wri
 
 
 def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
 
     def interrupt(epoch: int, logs: Any = None) -> None:
         if epoch == 4:
@@ -1307,7 +1310,7 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
 
     stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny_model(), scripted(*FAILS), adapt, stop, epochs=8)
+        fit(tiny_model(), scripted(*FRUITLESS), adapt, stop, epochs=WHOLE)
     assert in_short(adapt)[-1] == (3, ["raise"], "in excursion")
     adapt.finish()
     assert in_short(adapt)[-1] == (3, ["raise", "rollback"], "holding")
@@ -1317,10 +1320,10 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
 
 
 def test_one_epoch_per_fit_makes_one_figure() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
-    one_by_one(tiny_model(), adapt, scripted(*FAILS[:7]), 7)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
+    one_by_one(tiny_model(), adapt, scripted(*FRUITLESS), WHOLE)
     adapt.finish()
-    assert adapt.run.curves["val_loss"].epochs == list(range(7))
+    assert adapt.run.curves["val_loss"].epochs == list(range(WHOLE))
     assert marked(adapt.figure()) == sorted((each.kind, each.epoch + 1) for each in adapt.decisions)
 
 
@@ -1389,9 +1392,9 @@ def unbuilt_model() -> Any:
 def test_an_unbuilt_model_is_trained_and_cut() -> None:
     model = unbuilt_model()
     assert not model.built
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(model, scripted(*FAILS), adapt, epochs=8)
-    assert kinds(adapt)[:5] == ["cut", "raise", "cut", "cut", "rollback"]
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(model, scripted(*FRUITLESS), adapt, epochs=WHOLE)
+    assert kinds(adapt) == ["cut", "raise", "rollback", "cut"]
 
 
 def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
@@ -1484,15 +1487,16 @@ def test_numpy_scalars_are_accepted_as_search_libraries_hand_them_out() -> None:
 
 @pytest.mark.backends
 def test_the_weight_moves_by_the_logged_rate_through_an_excursion() -> None:
-    """The raise after epoch 3 takes effect in epoch 4; the rollback after epoch 6 takes the steps since back."""
+    """The raise takes effect in the epoch after it; the rollback takes the steps since back."""
     model, moved = pushed_model(SGD(0.25)), [0.0]
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     spy = at_epoch_end(lambda *_: moved.append(weight_of(model)))
-    rates = push(model, scripted(*FAILS), adapt, spy, epochs=8)["learning_rate"]
-    assert rates == [0.25, 0.25, 0.25, 0.125, 0.5, 0.25, 0.125, 0.125]
-    assert np.diff(moved[:7]).tolist() == rates[:6]
-    assert moved[7] == moved[4], "rolled back"
-    assert moved[8] - moved[7] == rates[7]
+    rates = push(model, scripted(*FRUITLESS), adapt, spy, epochs=WHOLE)["learning_rate"]
+    assert rates == pytest.approx([2.5 * rate for rate in RATES])
+    assert timeline(adapt)[2] == (JUDGED, "rollback", 0.0025)
+    assert np.diff(moved[: JUDGED + 1]).tolist() == pytest.approx(rates[:JUDGED], rel=1e-4)
+    assert moved[JUDGED + 1] == moved[RAISED + 1], "rolled back"
+    assert moved[WHOLE] - moved[JUDGED + 1] == pytest.approx(rates[JUDGED + 1], rel=1e-4)
 
 
 # --- a model that is not new -----------------------------------------------------------------------------------------
@@ -1523,8 +1527,8 @@ def test_a_model_compiled_anew_between_the_parts_of_a_training_goes_on_without_a
 
 def test_a_training_in_parts_is_finished_on_request() -> None:
     model = tiny_model()
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
-    fit(model, scripted(*FAILS[:4]), adapt, epochs=4)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
+    fit(model, scripted(*FRUITLESS[:4]), adapt, epochs=4)
     assert adapt.state.in_excursion
     adapt.finish()
     adapt.finish()
@@ -1550,10 +1554,10 @@ def test_validation_that_comes_late_is_in_the_layout(tmp_path: Path) -> None:
 def test_no_third_snapshot_is_ever_held(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     take = snapshots_module.take_snapshot
-    adapt = AdaptLROnPlateau(**(EXCURSION | {"recover": True}))
+    adapt = AdaptLROnPlateau(**(ONE_RAISE | {"recover": True}))
     monkeypatch.setattr(
         snapshots_module, "take_snapshot", lambda *of: held.append(len(adapt._session.snapshots)) or take(*of)
     )
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     assert len(held) >= 4
     assert max(held) <= 1
