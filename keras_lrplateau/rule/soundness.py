@@ -17,7 +17,9 @@ The rules:
 2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
    is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
-   says the same, and the first batch in between, too. A metric better than ever vouches for the weights against both.
+   says the same, and the first batch in between, too. A metric better than ever excuses it for now, but not for a
+   snapshot: an exploded network may have a lucky accuracy. So does a loss that comes down, once the network has
+   learned: an ordinary cut heals it. One that comes down from a rise in the first epochs is often dead in the end.
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
@@ -43,6 +45,9 @@ from keras_lrplateau.rule.words import number
 
 FAR_WORSE = 10.0
 """A training loss above this multiple of the loss before training is far worse."""
+
+FALLS = 0.8
+"""A far worse loss below this share of the last one comes down."""
 
 ROSE = 1.2
 """A mean training loss above this multiple of the loss before training, in the first epochs, may have killed units."""
@@ -145,10 +150,14 @@ def assess(
         return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
-    if exceeds(loss, loss_before, FAR_WORSE) and not is_vouched:
+    if exceeds(loss, loss_before, FAR_WORSE):
         reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
-        stays = watch.far_worse is not None
-        if stays and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE)):
+        stays = watch.far_worse is not None and not (watch.has_learned and loss < FALLS * watch.far_worse)
+        if (
+            not is_vouched
+            and stays
+            and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE))
+        ):
             reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
         return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)

@@ -1,4 +1,4 @@
-"""The tab, the command and Python answer the same about a run of ours, and as it was decided."""
+"""The tab, the command and Python give the same answers about a run, and these match its decisions."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ VALUES = [1.0, 0.9, *[0.95 + 0.01 * epoch for epoch in range(12)]]
 def write_run(
     run_dir: Path, config: Any, first: float, rates: Callable[[float, int], dict[str, float]], quantity: str
 ) -> list[Decision]:
-    """A run that a callback could have written, ten steps an epoch, and its decisions.
+    """Write a run as a callback could have, with ten steps per epoch, and return its decisions.
 
     Args:
         run_dir: Where to write.

@@ -331,8 +331,30 @@ def test_a_training_loss_far_worse_than_before_training_diverges_when_it_stays_s
     assert timeline(FULL, [5, 5.5, 5.5], losses=[19, 19, 19], loss_before=2.0) == ["1", "1", "cut 0.5"]
 
 
-def test_a_better_metric_than_ever_vouches_for_the_weights_against_a_far_worse_loss():
+def test_a_better_metric_than_ever_excuses_a_far_worse_loss():
     assert timeline(FULL, [5, 4, 3], losses=[25, 25, 25], loss_before=2.0) == ["1", "1", "1"]
+
+
+def test_a_far_worse_loss_that_comes_down_again_after_a_cut_is_left_to_the_cut():
+    """Momentum at rate 1, monitor="accuracy": Keras' cut brings the loss from 124 down to 0."""
+    accuracy = replace(FULL, mode="max", factor=0.1, patience=3, max_raises=0)
+    values = [0.55, 0.82, 0.86, 0.92, 0.90, 0.93, 0.88, 0.86, 0.89, 0.73, 0.82, 0.906, 0.95]
+    losses = [1.5, 1.0, 2.3, 1.5, 2.4, 4.7, 12.1, 16.4, 15.4, 124.0, 60.0, 43.0, 16.0]
+    assert sum(loss > soundness.FAR_WORSE * 3.0 for loss in losses) == 3
+    line = timeline(accuracy, values, losses=losses, loss_before=3.0)
+    assert [text for text in line if " " in text] == ["cut 0.1", "cut 0.01"]
+
+
+def test_weights_that_have_exploded_are_never_the_way_back_however_lucky_their_metric():
+    """Convolutions with SGD(1000): the accuracy of the second epoch is better than ever, at a loss of 461."""
+    accuracy = replace(FULL, mode="max")
+    rows = [(0.0875, 8e15, Evidence(3.0)), (0.15, 461.0, Evidence(500.0)), (0.094, 493.0, Evidence(451.0))]
+    state, line, decisions = looked(accuracy, [*rows, (0.3, 2.0, Evidence(3.1))], rate=1000.0, loss_before=3.0)
+    assert decisions[1].best == 0.15
+    assert [d.keep for d in decisions] == [None] * 4
+    assert line == ["1000", "1000", "diverged 30", "30"]
+    assert decisions[2].restore == "start"
+    assert (decisions[3].save, state.kept.value) == ("best", 0.3)
 
 
 @pytest.mark.parametrize("loss_before", [None, 0.0, -3.0])

@@ -46,8 +46,15 @@ def test_a_far_worse_loss_is_suspect_until_the_next_look_says_the_same():
     again = {"loss": 40.0, "before": 2.0, "watch": watch.watch}
     assert verdict(**again) == verdict(**again, first_loss=45.0) == "broken"
     assert verdict(**again, first_loss=2.0) == "suspect", "the first batch says that the weights came back"
-    assert verdict(**again, is_vouched=True) == "sound"
+    assert verdict(**again, is_vouched=True) == "suspect"
     assert verdict(loss=3.0, before=2.0, watch=watch.watch) == "sound"
+
+
+def test_a_far_worse_loss_that_comes_down_is_only_suspect_once_the_network_has_learned():
+    learned, began = Watch(has_learned=True, far_worse=124.0), Watch(seen=1, peak=124.0, far_worse=124.0)
+    assert verdict(loss=60.0, before=3.0, watch=learned) == "suspect"
+    assert verdict(loss=110.0, before=3.0, watch=learned) == "broken"
+    assert verdict(loss=60.0, before=3.0, watch=began) == "broken"
 
 
 def test_a_loss_that_may_be_negative_is_no_yardstick():
