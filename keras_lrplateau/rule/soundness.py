@@ -150,7 +150,7 @@ def assess(
         return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
-    if exceeds(loss, loss_before, FAR_WORSE):
+    if loss is not None and exceeds(loss, loss_before, FAR_WORSE):
         reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
         stays = watch.far_worse is not None and not (watch.has_learned and loss < FALLS * watch.far_worse)
         if (

@@ -316,7 +316,7 @@ def test_early_stopping_restores_the_best_weights_after_a_rollback(first: bool) 
 
 @EITHER_ORDER
 def test_a_checkpoint_at_a_rollback_is_of_what_was_measured_only_before_us(first: bool, tmp_path: Path) -> None:
-    """The epoch of the rollback is the best by less than our `min_delta`: no improvement for us, but one for ModelCheckpoint."""
+    """The epoch of the rollback is the best by less than our `min_delta`: an improvement for ModelCheckpoint alone."""
     losses = [*FRUITLESS[:JUDGED], FRUITLESS[1] - 5e-5, 1.0]
     model, spy = tiny_model(Adam(0.1)), Spy()
     adapt = AdaptLROnPlateau(**ONE_RAISE)
