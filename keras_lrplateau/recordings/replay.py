@@ -31,6 +31,9 @@ SAME = 1e-5
 SCHEDULED = 0.8
 """A recorded rate that changes after this share of the epochs, or more of them, follows a schedule, not a plateau."""
 
+STEEPEST = 0.2
+"""A rate that falls to less than this share in an epoch was cut."""
+
 SHORTEST_SCHEDULE = 8
 """Over fewer epochs, a rate that always changes may be anything."""
 
@@ -435,7 +438,10 @@ def is_schedule(curve: Curve) -> bool:
     """Whether a recorded rate followed a schedule."""
     pairs = len(curve.values) - 1
     changes = sum(itertools.starmap(_differ, itertools.pairwise(curve.values)))
-    return pairs >= SHORTEST_SCHEDULE and changes >= SCHEDULED * pairs
+    if pairs < SHORTEST_SCHEDULE or changes < SCHEDULED * pairs:
+        return False
+    # The rate also changes in each epoch of an excursion. No schedule falls so far in one epoch, but at its very end.
+    return not any(0 < after < STEEPEST * before for before, after in itertools.pairwise(curve.values[:-1]))
 
 
 def _differ(before: float, after: float) -> bool:
