@@ -99,7 +99,8 @@ def as_told(decisions: Any) -> list[tuple[int, str, float, float]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_they_agree(name: str, settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own, first, rates, quantity = RUNS[name]
-    decided = write_run(tmp_path / "lr_plateau", Config(**own), first, rates, quantity)
+    planned = Config(**own).for_length(len(VALUES))
+    decided = write_run(tmp_path / "lr_plateau", planned, first, rates, quantity)
     assert decided
     asked = own | settings
 
