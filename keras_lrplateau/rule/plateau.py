@@ -658,9 +658,9 @@ def _new_best(
     beaten = state.aside is None or (state.aside.best is not None and _improves(config, state.aside.best, value))
     after = replace(state, best=value, rate_at_best=state.rate, cuts=0, exhausted=False)
     found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None)
-    # The first value is better than nothing; the loss must vouch for it.
-    is_first = state.best is None and soundness.exceeds(loss, state.loss_before, 1.0)
-    is_sound = finding.may_be_kept and (not config.recover or (evidence.is_validated and not is_first))
+    # Where the loss is above that before training, only a look at the weights tells what they are worth.
+    is_clear = evidence.is_validated and not soundness.exceeds(loss, state.loss_before, 1.0)
+    is_sound = finding.may_be_kept and (is_clear or not config.recover)
     if not beaten or not (config.recover or is_sound):
         save: Snapshot | None = None
     elif is_sound:

@@ -71,7 +71,10 @@ LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
 
 NEAR = 3.0
-"""A look agrees with a candidate if its loss is at most so many times that of the epoch at whose end it was taken."""
+"""A look agrees with a candidate if its loss is at most so many times that of its epoch, and that before training.
+
+It may always be as high as before training: few batches are as easy as the mean of an epoch.
+"""
 
 SKIPPED = 0.5
 """More skipped steps than this share speak against a rate. A loss scale that begins too high skips a few, once."""
@@ -153,11 +156,8 @@ def assess(
     if loss is not None and exceeds(loss, loss_before, FAR_WORSE):
         reason = f"the training loss is {number(loss)}, far worse than before training ({number(loss_before)})"
         stays = watch.far_worse is not None and not (watch.has_learned and loss < FALLS * watch.far_worse)
-        if (
-            not is_vouched
-            and stays
-            and (evidence.first_loss is None or exceeds(evidence.first_loss, loss_before, FAR_WORSE))
-        ):
+        look = loss if evidence.first_loss is None else evidence.first_loss
+        if stays and not is_vouched and exceeds(look, loss_before, FAR_WORSE):
             reason += f", as it was at the last observation ({number(watch.far_worse)})"
             return Finding("broken", reason, watch, may_be_kept=False)
         return Finding("suspect", reason, replace(watch, far_worse=loss), may_be_kept=False)
@@ -190,10 +190,8 @@ def agrees(look: float | None, loss: float | None, loss_before: float | None) ->
         return True
     if not math.isfinite(look) or exceeds(look, loss_before, FAR_WORSE):
         return False
-    yardsticks = [
-        multiple * each for multiple, each in ((1.0, loss_before), (NEAR, loss)) if each is not None and each > 0
-    ]
-    return not yardsticks or look <= max(yardsticks)
+    yardsticks = [each for each in (loss_before, loss) if each is not None and each > 0]
+    return not yardsticks or look <= max(loss_before or 0.0, NEAR * min(yardsticks))
 
 
 def may_be_dead(watch: Watch, loss_before: float | None) -> bool:

@@ -129,16 +129,17 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     is_ours = rates.held in (last.rates, last.rates_before, first.rates_before)
     rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
     missing = _adopt_snapshots(session, last)
-    restored = next((each.restore for each in reversed(last.decisions) if each.restore is not None), None)
+    undoing = next((each for each in reversed(last.decisions) if each.restore is not None), None)
+    restored = undoing.restore if undoing else None
     # The same count may come again one epoch later, when training has gone on from what was restored.
     is_at_once = pending is None and epoch == last.epoch + last.is_over
-    if restored is not None and is_at_once and session.iterations == last.iterations_before:
+    if undoing is not None and restored is not None and is_at_once and session.iterations == last.iterations_before:
         # The weights are from before the decision; or, where the count is the same afterwards, perhaps from after it,
         # and then it does no harm.
         was = entries.snapshots_at(-2) if len(entries) > 1 else {}
         is_there = _adopt(session, restored, was.get(restored, last.snapshots.get(restored)))
         if is_there or session.iterations != last.iterations:
-            session.restore(restored)
+            session.restore(restored, undoing)
         session.snapshots.keep(session.rule_now().needed_snapshots(session.known_state))
     if is_ours:
         rates.write(session.known_state.rate)

@@ -39,7 +39,7 @@ from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.sinks import Console, KerasLogs
-from keras_lrplateau.training.snapshots import Snapshots, is_built
+from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 from keras_lrplateau.training.weights import are_finite
 
 EPOCHS_WITHOUT_VALIDATION = 3
@@ -578,7 +578,7 @@ class Session:
             at_once = not (self._is_in_epoch and decision.save in ("best", "candidate"))
             self.snapshots.take(decision.save, self.model, self.optimizer, self.steps, at_once)
         if decision.restore is not None:
-            self.restore(decision.restore)
+            self.restore(decision.restore, decision)
         self.snapshots.keep(needed)
         if decision.restore is not None or decision.rate != decision.rate_before:
             self.rates.write(decision.rate)
@@ -596,8 +596,8 @@ class Session:
         since_epoch = None if since is None else min(self.observed[max(since - 1 - missed, 0)], epoch)
         return replace(step.decision, epoch=epoch, since_epoch=since_epoch, step=self.steps)
 
-    def restore(self, name: Snapshot) -> None:
-        """Go back to a copy, if there is one."""
+    def restore(self, name: Snapshot, decision: Decision) -> None:
+        """Go back to a copy, if there is one, as was decided."""
         if name not in self.snapshots:
             self.warn_once(
                 "no copy",
@@ -609,6 +609,8 @@ class Session:
             return
         try:
             self.snapshots.restore(name, self.model, self.optimizer)
+            if name == "best" and decision.kind in ("diverged", "exhausted"):
+                stop_momentum(self.optimizer)  # It was gathered at a far higher rate.
         except OSError as error:
             self.warn_once("lost copy", f"AdaptLROnPlateau cannot go back to its copy of the weights ({name}): {error}")
 

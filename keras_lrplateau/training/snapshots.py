@@ -245,6 +245,19 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
             average.assign(weight)
 
 
+def stop_momentum(optimizer: Any) -> None:
+    """Set the velocities of SGD and RMSprop to zero.
+
+    Keras multiplies a gradient by the rate before it adds it to the velocity. So the velocity of a high rate goes on
+    moving the weights, however low the rate is now. Other optimizers average the bare gradients.
+    """
+    for leaf in all_leaves(optimizer):
+        if isinstance(leaf, keras.optimizers.SGD | keras.optimizers.RMSprop):
+            for variable in leaf.variables:
+                if variable.path.endswith("_momentum"):
+                    processes.assign(variable, np.zeros_like(processes.to_array(variable)))
+
+
 def is_built(model: Any, optimizer: Any) -> bool:
     """Return whether all variables exist, so that a snapshot will still fit later."""
     # A model without `call`, such as a GAN, is never built, but its layers are.

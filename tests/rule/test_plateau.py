@@ -428,6 +428,17 @@ def test_a_candidate_whose_weights_have_exploded_is_dropped_and_the_last_sound_o
     assert (state.best, state.kept.value) == (1.0, 1.0), "the value of the weights that came back"
 
 
+@pytest.mark.parametrize(("look", "kept"), [(2.5, 0.2), (7.0, 0.1)])
+def test_a_better_metric_at_a_loss_above_that_before_training_is_kept_only_after_a_look(look, kept):
+    """A validated accuracy may be lucky on weights that exploded in the last steps of the epoch."""
+    accuracy = replace(FULL, mode="max")
+    rows = [(0.1, 1.9, Evidence(2.0)), (0.2, 8.0, Evidence(1.8)), (0.1, 9.0, Evidence(look))]
+    state, line, decisions = looked(accuracy, rows, loss_before=2.0)
+    assert line == ["1", "1", "1"]
+    assert [d.save for d in decisions] == ["best", "candidate", None]
+    assert state.kept.value == kept
+
+
 def test_a_loss_that_rises_and_comes_down_within_the_epoch_is_not_diverged():
     rows = [(30.0, 30.0, mean(2.0)), (25.0, 25.0, mean(1.9)), (40.0, 40.0, mean(3.0))]
     _, line, _ = looked(FULL, rows, loss_before=2.0)

@@ -111,6 +111,8 @@ def test_what_learns_or_never_rose_far_is_not_dead(losses, before):
         (2.9, 1.0, 2.0, True),  # Within three times the epoch's.
         (1.9, 0.1, 2.0, True),  # No worse than no training.
         (3.1, 1.0, 2.0, False),
+        (5.9, 91.0, 2.0, True),
+        (6.1, 91.0, 2.0, False),  # After an exploded epoch it must be near that before training.
         (NAN, 1.0, 2.0, False),
         (1e9, 1.0, None, False),
         (2.5, 1.0, 0.05, False),  # Far worse than before training.

@@ -36,7 +36,7 @@ from conftest import (
     weight_of,
     without_rates,
 )
-from keras.optimizers import SGD, Adam
+from keras.optimizers import SGD, Adam, RMSprop
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.history import tags
@@ -155,6 +155,30 @@ def test_a_nan_goes_back_to_the_weights_of_the_best_epoch() -> None:
     assert without_rates(spy.ends[2]) != without_rates(spy.ends[1])
     assert without_rates(spy.ends[3]) == without_rates(spy.ends[1])
     assert history["learning_rate"][4] < history["learning_rate"][3]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("optimizer", [SGD, RMSprop])
+def test_a_velocity_of_a_rate_that_broke_training_does_not_come_back_with_the_weights(optimizer: Any) -> None:
+    """Keras' velocities are in the unit of the rate: they would move the weights on, however low it is now."""
+
+    def is_velocity(name: str) -> bool:
+        return name.endswith("_momentum")
+
+    spy = Spy()
+    adapt = AdaptLROnPlateau()
+    fit(
+        tiny_model(optimizer(0.1, momentum=0.9)), scripted(1.0, 0.9, 0.95, math.nan, 0.8), adapt, spy.callback, epochs=5
+    )
+    assert kinds(adapt) == ["diverged"]
+    best, back = without_rates(spy.ends[1]), without_rates(spy.ends[3])
+    moving = [name for name in best if is_velocity(name)]
+    assert moving
+    assert any(np.frombuffer(best[name], "float32").any() for name in moving)
+    assert not any(np.frombuffer(back[name], "float32").any() for name in moving)
+    assert {name: each for name, each in back.items() if not is_velocity(name)} == {
+        name: each for name, each in best.items() if not is_velocity(name)
+    }
 
 
 def test_a_nan_in_the_first_epoch_goes_back_to_the_untrained_weights() -> None:
