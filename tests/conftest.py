@@ -1,6 +1,6 @@
 """Small models, scripted metrics and spies for real fits on whatever backend KERAS_BACKEND names.
 
-Keras is imported in the functions: tests of the policy and of the event files start no backend.
+The functions import Keras themselves, so that tests of the rules and of the event files start no backend.
 """
 
 import os
@@ -32,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 BACKENDS = ("torch", "jax", "tensorflow")
 """The first one that is installed runs all tests: on PyTorch many tiny fits take half of the time that JAX needs."""
 
-if "KERAS_BACKEND" not in os.environ:  # Whoever names a backend wants no other one.
+if "KERAS_BACKEND" not in os.environ:  # If the user names a backend, only that one is tested.
     first, *others = [backend for backend in BACKENDS if find_spec(backend)] or BACKENDS[:1]
     os.environ.update(KERAS_BACKEND=first, OTHER_BACKENDS=" ".join(others))
 
@@ -91,7 +91,7 @@ def pushed_model(optimizer: Any, *, compiled: bool = True) -> Any:
 
 
 def push(model: Any, *callbacks: Any, epochs: int = 1, **arguments: Any) -> Any:
-    """One step an epoch on a `pushed_model`."""
+    """Train a `pushed_model` for one step per epoch."""
     ones = np.ones((4, 1), "float32")
     return fit(model, *callbacks, epochs=epochs, x=ones, y=1e6 * ones, batch_size=4, **arguments)
 
@@ -103,9 +103,9 @@ def weight_of(model: Any) -> float:
 def scripted(*values: Any, name: str = "val_loss") -> Any:
     """A callback that makes `values` the metric `name`, epoch by epoch, across fits. None leaves it out.
 
-    A value that is not finite comes with a weight that is not, as it does in life.
+    A non-finite value comes with a non-finite weight, as in a real training.
 
-    Put it in front of the callbacks that shall see it: all of them share one `logs`.
+    Put it before the callbacks that should see the values: all of them share one `logs`.
     """
     import keras
 
@@ -118,7 +118,7 @@ def scripted(*values: Any, name: str = "val_loss") -> Any:
             value = self.left.pop(0)
             if value is not None:
                 logs[name] = value
-                if not np.isfinite(value):
+                if not isinstance(value, str) and not np.isfinite(value):
                     weight = self.model.trainable_variables[0]
                     weight.assign(np.full(weight.shape, np.nan))
 
@@ -133,7 +133,7 @@ def at_epoch_end(call: Any) -> Any:
 
 
 def everything(model: Any, optimizer: bool = True) -> dict[str, bytes]:
-    """All that training changes, bit for bit; metrics, which each epoch starts anew, left out."""
+    """Everything that training changes, bit for bit; not the metrics, which start again in each epoch."""
     import keras
 
     metrics = {id(variable) for variable in model.metrics_variables}
@@ -151,7 +151,7 @@ def without_rates(snapshot: dict[str, bytes]) -> dict[str, bytes]:
 
 
 class Spy:
-    """Records, at each epoch's begin and end, all that training changes. The end as the callbacks before it left it."""
+    """Records everything that training changes when each epoch begins and ends, after the callbacks before it."""
 
     def __init__(self) -> None:
         import keras
@@ -204,7 +204,7 @@ def read_scalars(run_dir: Path) -> dict[str, dict[int, float]]:
 
 
 def read_records(run_dir: Path) -> list[Any]:
-    """The records of a run, all that were written."""
+    """Return all records that were written for a run."""
     from keras_lrplateau.history import codec, tags
 
     values = read_values(run_dir, tags.PLUGIN_NAME)
@@ -223,7 +223,7 @@ def time_of(epoch: int) -> float:
 
 
 def make_decision(kind: str, epoch: int, rate_before: float, rate: float, reason: str = "why", **others: Any) -> Any:
-    """A decision at the end of an epoch, each of which has an observation; `value` is 1.0 if not given."""
+    """Make a decision at the end of an epoch. Each epoch has an observation; `value` is 1.0 by default."""
     fields = {"observation": epoch + 1, "value": 1.0, "best": 1.0, "epoch": epoch, **others}
     return Decision(kind, reason, rate_before=rate_before, rate=rate, **fields)  # type: ignore[arg-type]  # any kind
 
@@ -252,12 +252,12 @@ def make_run(
     quantity: str = "learning rate",
     statuses: dict[int, str] | None = None,
 ) -> Any:
-    """A training with the records that the callback would make: of the first, of the last, and of eventful epochs.
+    """Make a training with the callback's records: for the first, the last, and eventful epochs.
 
     Args:
         curves: By name, each a list for `make_curve`.
         decisions: In order.
-        statuses: By epoch, from which on they hold; "holding" before. Their epochs are eventful.
+        statuses: By the epoch from which each holds; "holding" before. These epochs are eventful, too.
     """
     drawn = {each: make_curve(*values) for each, values in curves.items()}
     observed = drawn.get(monitor, Curve())
@@ -282,7 +282,7 @@ def make_run(
 
 
 def only(few: Iterable[str], names: Iterable[str]) -> list[Any]:
-    """Parameters for all `names`, of which those that are not among the `few` run in the long lane."""
+    """Make parameters of all `names`; only the `few` run in the quick lane, the others in the long one."""
     kept = set(few)
     return [pytest.param(name, marks=() if name in kept else pytest.mark.long) for name in names]
 
@@ -340,7 +340,7 @@ class Backend(pytest.Collector):
         return []  # Items are added by `pytest_collection_modifyitems`.
 
     def outcome(self, test: str) -> Element:
-        """What became of a test; the first call runs all of them."""
+        """Return the outcome of a test; the first call runs all tests."""
         if self.outcomes is None:
             self.outcomes = self.run([item.name for item in self.session.items if item.parent is self])
         if place_of(test) not in self.outcomes:
@@ -400,10 +400,10 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
         parent = Backend.from_parent(session, name=f"on {backend}", nodeid=f"on {backend}")
         for item in everywhere:
             copy = Elsewhere.from_parent(parent, name=item.nodeid)
-            # No others: whether a test is to be skipped there, the other process finds out.
+            # No other marks: the other process decides whether to skip the test.
             copy.own_markers += [mark for mark in item.iter_markers() if mark.name in ("backends", "long")]
             others.append(copy)
-    # In front: they take longest, and no process of tests shall wait for another one at the end.
+    # First, because they take longest: no test process should have to wait for another at the end.
     items[:0] = others
 
 

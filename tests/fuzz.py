@@ -1,11 +1,11 @@
-"""Bad input, a lot of it, to all that takes any: `python tests/fuzz.py --cases 100000 --seed 0`.
+"""Feeds bad input to every part of the package that takes input: `python tests/fuzz.py --cases 100000 --seed 0`.
 
-A *kind* of cases is a function of a random generator that makes one input, gives it to the package and checks what
-comes of it. It says whether the input was refused with the documented error; any other exception is a defect. Every
-case has a generator of its own, so one that failed can be run alone; the command to do so is printed with it.
+A *kind* of cases is a function of a random generator: it makes one input, gives it to the package and checks the
+result. It returns whether the package refused the input with the documented error; any other exception is a defect.
+Every case has its own generator, so a failed one can run alone; the command for this is printed with the failure.
 
-Plain Python, since the time goes into cases, not into their bookkeeping. tests/test_fuzz.py runs a few thousand of
-them, and has hypothesis look for others and shrink them.
+It is plain Python, so that the time goes into cases rather than bookkeeping. tests/test_fuzz.py runs a few thousand
+cases, and lets hypothesis look for others and shrink them.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ ANYTHING = (
     *(np.array(0.1), np.array([0.1]), np.array([0.1, 0.2]), np.array(["min", "max"]), np.array([], "float32")),
     *(Path("logs"), range(3), slice(1)),
 )
-"""Of all types that somebody may pass, and some that nobody will."""
+"""Values of all types that users may pass, and of some that they will not."""
 
 
 def number(rng: random.Random) -> float:
-    """Any float; often one with which arithmetic goes wrong."""
+    """Return any float, often one that breaks arithmetic."""
     if rng.random() < 0.6:
         return rng.choice(NUMBERS)
     return rng.choice((rng.uniform(-10, 10), rng.choice((-1, 1)) * 10 ** rng.uniform(-320, 308)))
@@ -120,7 +120,7 @@ def geometric(rng: random.Random) -> Iterator[float]:
 
 
 def training(rng: random.Random) -> Iterator[float]:
-    """A curve, now and then with something in between."""
+    """A curve, sometimes with an odd value in between."""
     level, noise, strange = rng.uniform(-2, 5), rng.choice((0.0, 1e-3, 0.1)), rng.choice((0.0, 0.0, 0.02, 0.2))
     slopes, scale = (-0.1, -0.01, 0.0, 0.0, 0.05), rng.choice((1.0, 1.0, 1.0, 1e-300, 1e150, 1e307, TINY))
     while True:
@@ -206,7 +206,7 @@ OF_AUTO_CALLBACK: dict[str, tuple[Any, ...]] = {"budget": OF_AUTO["budget"], **S
 
 
 def arguments(rng: random.Random, good: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Some arguments, of which any number may be wrong."""
+    """Return some arguments; any number of them may be wrong."""
     chosen = {name: rng.choice(good[name]) for name in rng.sample(sorted(good), rng.randint(1, len(good)))}
     for name in rng.choices(list(chosen), k=rng.choice((0, 1, 1, 1, 2, 3))):
         chosen[name] = anything(rng)
@@ -214,7 +214,7 @@ def arguments(rng: random.Random, good: dict[str, tuple[Any, ...]]) -> dict[str,
 
 
 def construct(make: Callable[..., Any], chosen: dict[str, Any]) -> Any:
-    """What is made of these arguments; None if they are refused, by name and with what was received."""
+    """Make an object of these arguments; None if an error names the argument and the value received."""
     try:
         return make(**chosen)
     except (TypeError, ValueError) as error:
@@ -267,7 +267,7 @@ def good_config(rng: random.Random, rule: Any) -> Any:
 
 
 def rates_of(state: Any) -> list[float]:
-    """All rates that a state may go back to."""
+    """Return all rates to which a state may go back."""
     names = {"rate", "start_rate", "rate_at_best", "rate_before", "rate_before_raise", "rate_before_recoveries"}
     names |= {"rate_too_high", "top"}
     found = [rate for part in parts_of(state) for name in names if (rate := getattr(part, name, None)) is not None]
@@ -324,7 +324,7 @@ class Follower:
         assert self.config.finish(self.state).decision.kind == "hold"
 
     def fork(self) -> None:
-        """From here on, a state that was stored is asked, too, and must decide the same."""
+        """From here on, also ask a stored state, which must decide the same."""
         self.twin = reload(self.state)
 
     def _carry_out(self, ask: Callable[[Any], Any], value: float | None, observed: bool = False) -> None:
@@ -452,7 +452,7 @@ JSON_VALUES = (
 
 
 def damaged(rng: random.Random, data: dict[str, Any], others: Sequence[dict[str, Any]]) -> Any:
-    """What a file may hold instead: other values, other fields, anything; or, most deceptive, values of `others`."""
+    """Damage the content of a file: other values, other fields, anything, or, most deceptive, values of `others`."""
     data = dict(data)
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 8))):
         name = rng.choice(list(data) or ["rate"])
@@ -480,7 +480,7 @@ def damaged(rng: random.Random, data: dict[str, Any], others: Sequence[dict[str,
 
 
 def inside(rng: random.Random, value: Any) -> Any:
-    """The same with something else somewhere in it."""
+    """Replace something inside the value."""
     if isinstance(value, list) and value:
         value = list(value)
         at = rng.randrange(len(value))
@@ -495,7 +495,7 @@ def inside(rng: random.Random, value: Any) -> Any:
 
 
 def nested(depth: int, data: dict[str, Any]) -> dict[str, Any]:
-    """A state put aside, that has put one aside, that has..."""
+    """Return a state that has put aside a state, which has put aside another, and so on."""
     inner = {name: value for name, value in data.items() if name != "version"}
     whole = dict(inner)
     for _ in range(depth):
@@ -569,7 +569,7 @@ def record(rng: random.Random) -> Record:
 
 
 def damaged_text(rng: random.Random, text: str | bytes) -> bytes:
-    """With other bytes, or fewer, or more of them."""
+    """Return the text with other, fewer or more bytes."""
     content = bytearray(text.encode() if isinstance(text, str) else text)
     for _ in range(rng.choice((1, 1, 2, 5))):
         at = rng.randrange(len(content) + 1)
@@ -636,7 +636,7 @@ def folder() -> Path:
 
 
 def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
-    """What a training of so many epochs leaves in a state file."""
+    """Return the entries that a training of so many epochs leaves in a state file."""
     loss_before, values = stream(rng)
     follower = begin(rng, good_config(rng, rule), loss_before)
     found, best = [], None
@@ -754,7 +754,7 @@ def trained_model() -> Any:
 
 
 def as_logged(rng: random.Random, value: float) -> Any:
-    """A number as somebody's training step may log it."""
+    """Return a number in a form that a custom training step may log."""
     import keras
 
     with np.errstate(over="ignore"):
@@ -782,7 +782,7 @@ def in_float32(rate: float) -> float:
 
 
 class Hooks:
-    """A training of the real callback whose hooks are called by hand, on logs that are made up.
+    """A training with the real callback, whose hooks are called by hand with invented logs.
 
     Args:
         rng: Chooses all that is not given.
@@ -798,7 +798,7 @@ class Hooks:
         self.stepwise = isinstance(getattr(adapt, "frequency", "epoch"), int) and not adapt.monitor.startswith("val_")
 
     def begin(self, epochs: int | None) -> bool:
-        """Whether a training may begin so."""
+        """Return whether a training may begin like this."""
         self.adapt.set_model(self.model)
         self.adapt.set_params({"epochs": epochs, "steps": self.rng.choice((None, 1, 7)), "verbose": 0})
         try:
@@ -859,7 +859,7 @@ class Hooks:
 
 
 def callback_training(rng: random.Random, **given: Any) -> tuple[Callable[[], Any] | None, tuple[float, float | None]]:
-    """What makes a callback, of good arguments; and its bounds. Its optimizer is set to a rate."""
+    """Return a function that makes a callback of good arguments, and its bounds. The optimizer gets a rate."""
     from keras_lrplateau import AdaptLROnPlateau
 
     is_auto, monitor = rng.random() < 0.4, rng.choice(("val_loss", "loss", "acc"))
@@ -879,7 +879,7 @@ def callback_training(rng: random.Random, **given: Any) -> tuple[Callable[[], An
 
 
 def without_advice(case: Callable[[random.Random], bool]) -> Callable[[random.Random], bool]:
-    """The callback warns its user of metrics that are not there, and the like."""
+    """Ignore the callback's warnings about missing metrics and the like."""
 
     @functools.wraps(case)
     def call(rng: random.Random) -> bool:
@@ -914,7 +914,7 @@ def callback_streams(rng: random.Random) -> bool:
 
 @without_advice
 def resumed_streams(rng: random.Random) -> bool:
-    """A training whose process dies, and goes on by its state file, into which something may have bitten."""
+    """Run a training whose process dies, and resume it from its state file, which may be damaged."""
     path = folder() / "resumed" / "state.json"
     shutil.rmtree(path.parent, ignore_errors=True)
     make, bounds = callback_training(rng, state_path=path)
@@ -1023,7 +1023,7 @@ def run(kind: Kind, cases: int, seed: int, first: int = 0) -> Tally:
 
 
 def count(kind: Kind, cases: int) -> int:
-    """How many of so many cases are of a kind."""
+    """Return how many of all cases belong to a kind."""
     wanted = max(1, math.ceil(cases * kind.share))
     return wanted if kind.most is None else min(wanted, kind.most)
 

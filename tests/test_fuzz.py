@@ -1,4 +1,4 @@
-"""Bad input, some of it: what `python tests/fuzz.py` does at length, and the same cases as hypothesis chooses them."""
+"""Runs some of the cases of `python tests/fuzz.py`, and lets hypothesis choose others."""
 
 from dataclasses import replace
 

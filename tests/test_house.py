@@ -1,4 +1,4 @@
-"""The house: which room may know which, what each may load, and where its tests live.
+"""The house: which rooms a room may import, which packages it may load, and where its tests are.
 
 The rooms are read with `ast`, so an import inside a function or under `TYPE_CHECKING` counts like any other.
 """
@@ -44,7 +44,7 @@ KNOWN_SECOND_OWNERS: set[tuple[str, str]] = set()
 
 
 def name_of(path: Path) -> str:
-    """Of the module, without the package: "rule.plateau"; "rule" for the `__init__.py` of a room."""
+    """The name of a module, without the package: "rule.plateau"; "rule" for the `__init__.py` of a room."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -70,7 +70,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def own_imports_of(path: Path) -> set[str]:
-    """The modules of this package that a file imports. The version, which is written in `__init__.py`, is anybody's."""
+    """The modules of this package that a file imports. Any file may import the version in `__init__.py`."""
     found = set()
     for name in imports_of(path):
         head, _, rest = name.partition(".")
@@ -97,7 +97,7 @@ def files_of(*rooms: str) -> dict[str, Path]:
 
 
 def loaded_by(modules: Iterable[str], packages: set[str], without: Iterable[str] = ()) -> set[str]:
-    """Those of `packages` that a fresh Python has loaded after it imported `modules` of this package.
+    """Return which of `packages` a fresh Python loads when it imports `modules` of this package.
 
     Args:
         without: Packages that cannot be imported meanwhile.
@@ -149,7 +149,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
 
 
 def test_only_the_package_itself_imports_by_a_string() -> None:
-    """Else the imports could not be read off the files."""
+    """Otherwise this file could not find all imports."""
     for module, path in files_of(*ROOMS).items():
         calls = [node.func for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
         names = {call.id if isinstance(call, ast.Name) else getattr(call, "attr", "") for call in calls}

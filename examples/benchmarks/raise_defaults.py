@@ -122,6 +122,7 @@ CHOSEN: dict[str, Any] = {
     "judge": "both",
     "noise": 2.0,
     "asks_loss": True,
+    "unlearned": 0.5,
 }
 """The design that did best on the tuning tasks: see `excursions.Design`."""
 
@@ -132,6 +133,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all the epochs left": {"length": None},
     "3x, 2 plateaus, held": {"height": 3.0, "length": 2.0, "shape": "held"},
     "after 3 cuts of any depth": {"depth": 1.0},
+    "however much is learned": {"unlearned": 0.0},
     "judged by one value": {"judge": "best"},
     "from the best weights": {"origin": "best", "back": "best"},
     "ends on the best": {"end": "best"},

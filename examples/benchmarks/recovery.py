@@ -18,10 +18,8 @@ of the training, on the validation data where it is of the validation.
     ruined       the end is not 5 % better than both the untrained weights and the best constant answer
     rescued      no sound start, none and keras are ruined, ours is not
 
-ReduceLROnPlateau cuts for good when an accuracy stops at 1, while the loss still falls. Whoever replaces it must do the
-same, so that "worse" cannot be 0 with a small patience. "By us" can.
-
-Losses below a ten-thousandth of that before training count as equal: there 5 % is no harm to anybody.
+With a small patience ReduceLROnPlateau itself is often worse than no callback: it cuts for good when an accuracy stops
+at 1, while the loss still falls. Whoever replaces it does the same. So "worse" is to be read beside "by us".
 
 The TUNING tasks are those that the rule was made on; REPORTING decides nothing. What is measured is kept in `--folder`,
 as lines of JSON, and not measured again: the fits with our callback until its code changes, the others for good. So a
@@ -547,7 +545,8 @@ def keras_fits(seeds: int, epochs: int | None) -> int:
                     )
         unexcused += differ - excused
         rows.append([name, str(epochs or usual), str(seeds), str(differ), str(differ - excused)])
-        print("\n".join(examples[:5]))
+        for example in examples[:5]:
+            print(example)
     header = ("fit", "epochs", "fits", "rates differ", "although training is not broken")
     table(f"Keras' own fits, on {keras.backend.backend()}", header, rows)
     return unexcused

@@ -1,5 +1,6 @@
-"""What can be said to the command: its subcommands, their options, and their help. The rules' options come from
-`keras_lrplateau.settings`.
+"""Parses the arguments of the command: its subcommands, their options, and their help.
+
+The options for the rules come from `keras_lrplateau.settings`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from keras_lrplateau.settings import Setting, rule_settings
 from keras_lrplateau.views.words import printable
 
 STATUS = """
-exit status: 0 all is well; 1 a run, a file or the output is at fault, and a message says which; 2 wrong arguments
+exit status: 0 all is well; 1 a run, a file or the output failed, and a message says which; 2 wrong arguments
 """
 
 EXAMPLES = """\
@@ -53,7 +54,7 @@ REPLAY_EXAMPLES = """\
 examples:
   keras-lrplateau replay training.csv                 with the settings that ReduceLROnPlateau has by default
   keras-lrplateau replay training.csv --patience 3,5,10 --factor 0.5 -o whatif.html
-                                                      three trainings that might have been, and a picture of them
+                                                      three other courses of the training, and a figure of each
   keras-lrplateau replay lightning_logs/version_*/metrics.csv --monitor val_acc --patience 5
   keras-lrplateau replay logs/run1 --auto             a log directory of TensorBoard, in auto mode
   keras-lrplateau replay trainer_state.json --monitor eval_loss --json
@@ -63,14 +64,14 @@ JSON, an event file of TensorBoard, or a log directory. Its content says which o
 """
 
 OPTIONS: dict[str, Setting] = rule_settings("default") | rule_settings("auto")
-"""The settings that a replay can be given, by name; each rule takes its own."""
+"""The settings that a replay accepts, by name; each rule has its own."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """What was asked for.
+    """Parse the arguments of the command.
 
     Args:
-        arguments: What follows the name of the command. None for the arguments of this process.
+        arguments: The words after the name of the command. None for the arguments of this process.
 
     Returns:
         The values of the options by name; `command`, the name of the subcommand; and `parser`, its parser. The settings
@@ -83,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints about arguments can be printed on any terminal."""
+    """A parser whose error messages are safe on any terminal."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_page(report, "report.html", "the page (default: %(default)s)")
     report.add_argument("--png", action="store_true", help="also write each figure as a PNG beside the page")
 
-    replay = _add(commands, "replay", REPLAY_EXAMPLES, "print the decisions that other settings would have taken")
+    replay = _add(commands, "replay", REPLAY_EXAMPLES, "print the decisions that other settings would have made")
     replay.usage = "%(prog)s FILE [FILE ...] [--monitor NAME] [--patience VALUE[,VALUE...]] [further options]"
     replay.add_argument("paths", metavar="FILE", nargs="+", help="a recorded training curve, or a log directory")
     replay.add_argument("--monitor", default="val_loss", help="the metric to watch (default: %(default)s)")
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print JSON")
     _add_page(replay, None, "also write a page with a figure of each replay")
     settings = replay.add_argument_group(
-        "settings", "As the constructor has them. Several values with commas between them are replayed in turn."
+        "settings", "The arguments of the constructor. Values separated by commas are replayed in turn."
     )
     for name, setting in OPTIONS.items():
         settings.add_argument(
@@ -152,7 +153,7 @@ def _add(commands: Any, name: str, examples: str, about: str) -> argparse.Argume
 def _add_page(parser: argparse.ArgumentParser, default: str | None, about: str) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", default=default, help=f"{about}; it opens without a network")
     parser.add_argument(
-        "--axis", choices=get_args(Axis), default="epoch", help="what is to the right in figures (default: %(default)s)"
+        "--axis", choices=get_args(Axis), default="epoch", help="the horizontal axis of figures (default: %(default)s)"
     )
     parser.add_argument("--dark", action="store_true", help="light on dark")
 
@@ -168,6 +169,6 @@ def _several(setting: Setting) -> Callable[[str], list[Any]]:
         try:
             return [setting.check(setting.parse(part.strip())) for part in text.split(",")]
         except (TypeError, ValueError) as error:
-            raise argparse.ArgumentTypeError(f"{error}. Several values have commas between them") from None
+            raise argparse.ArgumentTypeError(f"{error}. Separate several values by commas") from None
 
     return values

@@ -1,7 +1,7 @@
 """The command `keras-lrplateau`.
 
-It reads event files itself: all epochs, where TensorBoard's server keeps a thousand. It imports neither Keras nor
-TensorFlow. Of several runs or files, one that is at fault is complained about, and the others are answered.
+It reads all epochs from the event files; TensorBoard's server keeps only a thousand. It imports neither Keras nor
+TensorFlow. If one of several runs or files fails, the command reports it and goes on with the others.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from keras_lrplateau.views import tables, words
 
 
 class UserError(Exception):
-    """What the user has to see to, in a text for them; it ends the command."""
+    """An error that the user can fix; its text says how. It ends the command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: What follows the name of the command. None for the arguments of this process.
+        arguments: The words after the name of the command. None for the arguments of this process.
 
     Returns:
         The exit status: 0; 1 if a message on standard error says what is wrong; 130 after Ctrl-C.
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # As with `| head`: who reads has seen enough. Python would fail once more when it closes the stream.
+        # The reader has stopped, as in `| head`. Python would fail again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -124,7 +124,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _run_as_json(run: Run) -> dict[str, Any]:
-    """What is known of a run; epochs count from 1, and what is not finite is a text."""
+    """Return a run for JSON; epochs count from 1, and non-finite numbers are texts."""
     best = run.best
     return {
         "run": run.name,
@@ -170,7 +170,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def _drawable(runs: Sequence[Run], axis: Axis, unreadable: dict[str, str]) -> list[Run]:
-    """The runs that can be drawn over an axis, at least one. Others are complained about, and noted as unreadable."""
+    """Return the runs that can be drawn over an axis, at least one. Report the others, and add them to `unreadable`."""
     for run in runs:
         if Timeline(run).lacks(axis) and run.name not in unreadable:
             unreadable[run.name] = f"it cannot be drawn by {axis}, which was not recorded; use --axis epoch"
@@ -188,9 +188,9 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
     try:
         content = page(**arguments)
     except (ImportError, ValueError) as error:
-        # There is no plotly, or the axis was not recorded.
+        # Plotly is missing, or the axis was not recorded.
         raise UserError(f"no page was written: {error}") from None
-    encoded = content.encode(errors="replace")  # A name that is no UTF-8 cannot be shown as it is.
+    encoded = content.encode(errors="replace")  # A run's name may not be UTF-8.
     try:
         replace_file(output, lambda stream: stream.write(encoded))
     except OSError as error:
@@ -199,7 +199,7 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
 
 
 def _output(name: str) -> Path:
-    """The file to write, as far as can be told before it is written."""
+    """Check the path of the file to write, before the work begins."""
     path = Path(name)
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no directory {path.parent}; make it, or choose another with -o")
@@ -240,7 +240,7 @@ def _as_file_name(name: str) -> str:
 
 
 class _Replayed(NamedTuple):
-    """A replay of a recording, with the settings that tell it from others of the same recording."""
+    """A replay of a recording, labelled with the settings in which it differs from the others."""
 
     recording: Recording
     label: str
@@ -248,7 +248,7 @@ class _Replayed(NamedTuple):
 
 
 def replay_files(arguments: argparse.Namespace) -> int:
-    """Print the decisions that other settings would have taken."""
+    """Print the decisions that other settings would have made."""
     output = None if arguments.output is None else _output(arguments.output)
     variants = _variants(arguments)
     replays: list[_Replayed] = []
@@ -298,7 +298,7 @@ def replay_files(arguments: argparse.Namespace) -> int:
 
 
 def _variants(arguments: argparse.Namespace) -> dict[str, Rule[Any]]:
-    """The rules to replay, by the settings in which they differ; wrong settings end the command."""
+    """Return the rules to replay, by the settings in which they differ. Wrong settings end the command."""
     name: RuleName = "auto" if arguments.auto else "default"
     chosen = {option: values for option in OPTIONS if (values := getattr(arguments, option)) is not None}
     for option in chosen.keys() - rule_settings(name).keys():
@@ -325,7 +325,7 @@ def _replay_one(arguments: argparse.Namespace, recording: Recording, rule: Rule[
         mode = next(own, None) or direction(monitor)
     if mode is None:
         raise CurveError(
-            f"{recording.name}: whether {monitor!r} should fall or rise its name does not say; give --mode min or "
+            f"{recording.name}: the name {monitor!r} does not say whether it should fall or rise; give --mode min or "
             "--mode max"
         )
     with progress(len(recording.curve(monitor).values)) as show_progress:
@@ -334,7 +334,7 @@ def _replay_one(arguments: argparse.Namespace, recording: Recording, rule: Rule[
 
 
 def _print_replays(replays: Sequence[_Replayed]) -> None:
-    """Print those of one recording in one table."""
+    """Print the replays of one recording in one table."""
     recording, _, first = replays[0]
     run = first.run
     is_labelled = len(replays) > 1
@@ -356,7 +356,7 @@ def _print_replays(replays: Sequence[_Replayed]) -> None:
 
 
 def _caveat(replays: Sequence[_Replayed]) -> str:
-    """What all of these replays cannot know."""
+    """Return the caveat for these replays: what they cannot know."""
     departing = [(label, found) for _, label, found in replays if found.departs is not None]
     if not departing:
         return replays[0].found.caveat
@@ -365,7 +365,7 @@ def _caveat(replays: Sequence[_Replayed]) -> str:
         for label, found in departing
     ]
     return (
-        f"The training would have gone another way {', '.join(when)}: what is marked by a ? was decided on what was "
+        f"The training would have gone another way {', '.join(when)}: decisions marked by a ? rest on what was "
         "observed in the training as it was."
     )
 
@@ -388,7 +388,7 @@ def _replay_as_json(replayed: _Replayed) -> dict[str, Any]:
 
 
 def _read_all(paths: Sequence[str]) -> tuple[list[Run], dict[str, str]]:
-    """As `read`, of several paths: at least one run. What cannot be read is complained about."""
+    """Read all runs of several paths, and report those that cannot be read. At least one run is returned."""
     runs: list[Run] = []
     unreadable: dict[str, str] = {}
     for path in paths:
@@ -413,11 +413,11 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
     """Read all runs in a directory and below.
 
     Args:
-        path: The directory. It may be that of a run.
+        path: The directory. It may be the run's own.
 
     Returns:
-        The runs, in the order of their groups and names. The names are as TensorBoard would give them, but have two
-        parts at least: "digits/lr_plateau". And, by the path of a run that cannot be read, why.
+        The runs, in the order of their groups and names; and by path, the reason for each run that cannot be read. The
+        names are TensorBoard's, but have at least two parts: "digits/lr_plateau".
 
     Raises:
         UserError: There is no such directory, or no run in it.
@@ -430,7 +430,7 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
     found = event_reader.find_runs(root)
     if not found:
         others = (
-            f". The event files in it are of others; try: keras-lrplateau replay {path}" if event_files(root) else ""
+            f". Other programs wrote its event files; try: keras-lrplateau replay {path}" if event_files(root) else ""
         )
         raise UserError(
             f"no run of AdaptLROnPlateau in {path}. Give the directory that the callback writes to, as in "
@@ -447,7 +447,7 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
 
 
 def _not_a_directory(root: Path, path: str) -> str:
-    """What is wrong with a path that is no directory, and what to do."""
+    """Return what is wrong with a path that is no directory, and what to do."""
     if "://" in path:
         return f"no directory {path}; copy it to this machine first"
     if not root.is_file():
@@ -469,7 +469,7 @@ def _named(root: Path, directories: Sequence[Path]) -> dict[str, Path]:
 
 
 def _natural_order(name: str) -> list[list[tuple[str, int]]]:
-    """A key to sort by: group by group, and lr_plateau_2 before lr_plateau_10."""
+    """Return a sort key: group by group, and lr_plateau_2 before lr_plateau_10."""
     group, _, label = name.rpartition("/")
     by_number = [
         [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", part)] for part in (group, label)

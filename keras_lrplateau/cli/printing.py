@@ -1,6 +1,6 @@
-"""How the command prints: tables for people, JSON for programs, messages, and a bar for what takes long.
+"""Prints for the command: tables for people, JSON for programs, messages, and a progress bar.
 
-What it prints comes from files and names of others. Nothing in it reaches the terminal that a terminal would obey.
+The content may come from foreign files, so no control characters in it reach the terminal.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rich.text import Text
 from keras_lrplateau.views.words import printable
 
 PIPE_WIDTH = 120
-"""The width of a table in a pipe, where nobody knows how wide the paper is."""
+"""The width of a table in a pipe, where there is no terminal to ask."""
 
 
 def complain(message: str) -> None:
-    """Say on standard error what is wrong."""
+    """Print an error message on standard error."""
     print(f"keras-lrplateau: {printable(message)}", file=sys.stderr)
 
 
@@ -35,12 +35,12 @@ def say(message: str) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print strict JSON in ASCII; of the control characters, JSON itself leaves DEL as it is."""
+    """Print strict JSON in ASCII. JSON escapes all control characters but DEL, which is escaped here."""
     print(json.dumps(content, indent=2, allow_nan=False).replace("\x7f", r"\u007f"))
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
-    """Print a table for people, with a title above and lines of text below. A row with "?" in a first cell is dim."""
+    """Print a table with a title above and text below. A row is dim if one of its first two cells ends with "?"."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for head in heads:
@@ -59,7 +59,7 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]],
 
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, for what takes longer than a second; call what it yields with what is done."""
+    """Show a bar on standard error after one second. It yields a function to call with the number of items done."""
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
         bars: list[tuple[Progress, TaskID]] = []

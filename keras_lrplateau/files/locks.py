@@ -125,7 +125,7 @@ def claim(path: Path, owner: object = None, *, takes_over: bool = True) -> Claim
     key = _key(path)
     held = _claims.get(key)
     if held is not None and held.is_of_this_thread and held.owner is not owner and not takes_over:
-        gc.collect()  # What an interrupted `fit` has left may wait for this, in a circle of references.
+        gc.collect()  # An interrupted `fit` may keep its claim in a cycle of references.
         held = _claims.get(key)
     if held is not None:
         is_abandoned = takes_over and held.is_of_this_thread and (owner is None or held.owner is not owner)

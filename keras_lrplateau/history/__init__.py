@@ -1,1 +1,1 @@
-"""A training as data, and how it is written to event files and read back."""
+"""A training as data: its records and curves, and the event files that hold them."""

@@ -1,7 +1,7 @@
-"""Where a training was at a moment: on the axis of epochs, of optimizer steps, of wall time.
+"""Places moments of a training on an axis: epochs, optimizer steps or wall time.
 
-A moment is a number of epochs that were over, with a fraction within an epoch. Making a `Timeline` takes time in
-proportion to the records and the curves; asking it takes next to none, however often.
+A moment is the number of epochs that were over, with a fraction within an epoch. Making a `Timeline` takes time in
+proportion to the records and the curves; its answers take almost none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keras_lrplateau.history.run import Curve, Run
 from keras_lrplateau.rule.decision import Decision
 
 Axis = Literal["epoch", "step", "time"]
-"""What a picture of a training may have to the right."""
+"""The horizontal axis of a figure."""
 
 
 @final
@@ -24,7 +24,7 @@ class Timeline:
     """The moments of one training, as it is now.
 
     Args:
-        run: The training. What it learns later is not seen here.
+        run: The training. Later changes to it are not seen here.
     """
 
     def __init__(self, run: Run) -> None:
@@ -35,7 +35,7 @@ class Timeline:
 
     @property
     def over(self) -> float:
-        """How many epochs are over, as far as is known; where one is running, with a fraction."""
+        """How many epochs are over, as far as is known; with a fraction while one is running."""
         return self._over_at_last if self._epochs[-1] == self._run.last_epoch else self._run.last_epoch + 1
 
     @property
@@ -44,16 +44,16 @@ class Timeline:
         return None if self.lacks("step") else round(self.positions("step", [self.over])[0])
 
     def lacks(self, axis: Axis) -> bool:
-        """Whether an axis cannot be had, since what it shows was not recorded."""
+        """Return whether an axis is missing, because the training did not record it."""
         if axis == "step":
             return self._run.unit == "epoch" and not self._run.knows_steps
         return axis == "time" and self._run.last_time is None
 
     def moment(self, decision: Decision) -> float:
-        """How many epochs were over at a decision, which has an epoch; with a fraction if it was made within one.
+        """Return how many epochs were over at a decision; with a fraction if it was made within an epoch.
 
-        The fraction goes by optimizer steps. The length of an epoch that is still running is taken from the epochs
-        before it; half of the first one is taken to be over.
+        The decision must have an epoch. The fraction comes from optimizer steps. An epoch that is still running is
+        assumed to be as long as those before it; if it is the first, half of it is assumed to be over.
         """
         assert decision.epoch is not None
         at = bisect.bisect_left(self._epochs, decision.epoch)
@@ -62,7 +62,7 @@ class Timeline:
         record, over = self._records[at], self._over_at(at)
         if decision.step >= record.steps:
             return over
-        # The line of `positions`. Steps counted from 0 again are taken to begin with this epoch.
+        # The same line as in `positions`. A count that has started again from 0 is assumed to start with this epoch.
         x, y = self._before(at)
         if y >= record.steps:
             x, y = record.epoch, 0
@@ -70,19 +70,19 @@ class Timeline:
         return min(max(found, decision.epoch), over)
 
     def is_within(self, decision: Decision) -> bool:
-        """Whether a decision was made before its epoch was over."""
+        """Return whether a decision was made before its epoch was over."""
         return decision.epoch is not None and self.moment(decision) < decision.epoch + 1
 
     def positions(self, axis: Axis, moments: Iterable[float]) -> list[float]:
-        """Where on an axis a training was at some moments.
+        """Return the positions of moments on an axis.
 
         Args:
-            axis: "epoch"; "step": optimizer steps taken, exact at the epochs of records and in a straight line between;
-                or "time": wall time in seconds since 1970, likewise by records and curves.
+            axis: "epoch"; "step", the optimizer steps taken, which are exact at the records' epochs and interpolated
+                between them; or "time", the wall time in seconds since 1970, likewise from records and curves.
             moments: Numbers of epochs that were over, each >= 0: 1 is the end of the first epoch.
 
         Returns:
-            A number for each of them.
+            A number for each moment.
         """
         if axis == "epoch":
             return list(moments)
@@ -91,35 +91,35 @@ class Timeline:
 
     @cached_property
     def _steps(self) -> list[tuple[float, float]]:
-        """Moments, and how many steps were taken."""
+        """Pairs of a moment and the steps taken until then."""
         known, lost = [(0.0, 0.0)], 0.0
         for at, record in enumerate(self._records):
             over = self._over_at(at)
             x, y = known[-1]
             if record.steps + lost < y:
-                # A training that was resumed begins with the optimizer's count, which knows nothing of what was rolled
-                # back, or with 0. So on from here, at the pace so far.
+                # A resumed training begins with the optimizer's count, which leaves out what was rolled back, or with
+                # 0. So the steps go on from here, at the pace so far.
                 lost = y + (over - x) * y / x - record.steps
             known.append((over, record.steps + lost))
         return known
 
     @cached_property
     def _times(self) -> list[tuple[float, float]]:
-        """Moments, and the wall time."""
+        """Pairs of a moment and its wall time."""
         times = {self._over_at(at): record.time for at, record in enumerate(self._records)}
         longest = max(self._run.curves.values(), key=lambda curve: len(curve.epochs), default=Curve())
         times |= {epoch + 1.0: time for epoch, time in zip(longest.epochs, longest.times, strict=True)}
         return sorted(times.items())
 
     def _over_at(self, at: int) -> float:
-        """How many epochs were over at a record, by its index."""
+        """Return how many epochs were over at the record with this index."""
         return self._over_at_last if at == len(self._epochs) - 1 else self._epochs[at] + 1
 
     def _find_over_at_last(self) -> float:
-        """How many epochs were over at the last record: only its epoch may still be running."""
+        """Return how many epochs were over at the last record, the only one whose epoch may still be running."""
         at = len(self._epochs) - 1
         record = self._records[at]
-        # An epoch that is over has its numbers; a decision at its end comes after them.
+        # An epoch that is over has numbers in the curves; decisions at its end come after them.
         if all(each.step is None for each in record.decisions) or self._has_numbers_of(record.epoch):
             return record.epoch + 1
         if at == 0:
@@ -127,20 +127,20 @@ class Timeline:
         (x0, y0), (x1, y1) = self._before(at - 1), self._before(at)
         length = (y1 - y0) / (x1 - x0)
         begun = y1 + length * (record.epoch - x1)
-        # However long the ones before it were: it has begun, and is not over.
+        # However long the earlier epochs were, this one has begun and is not over.
         return record.epoch + (min(max((record.steps - begun) / length, 0.01), 0.99) if length > 0 else 0.5)
 
     def _before(self, at: int) -> tuple[int, int]:
-        """How many epochs were over at the record before, and how many steps were taken."""
+        """Return the epochs that were over at the previous record, and the steps taken until then."""
         return (self._epochs[at - 1] + 1, self._records[at - 1].steps) if at else (0, 0)
 
     def _has_numbers_of(self, epoch: int) -> bool:
-        """Whether the curves reach an epoch; they may have gaps, but not at their end."""
+        """Return whether the curves reach an epoch. They may have gaps, but not at their end."""
         return any(curve.epochs and curve.epochs[-1] >= epoch for curve in self._run.curves.values())
 
 
 def _interpolate(known: list[tuple[float, float]], x: float) -> float:
-    """Between neighbours, and beyond both ends, in a straight line; `known` is in the order of its first numbers."""
+    """Interpolate in straight lines, also beyond both ends; `known` is in the order of its first numbers."""
     if len(known) == 1:
         return known[0][1]
     right = min(max(bisect.bisect_left(known, (x, -math.inf)), 1), len(known) - 1)

@@ -1,11 +1,11 @@
 """Records and decisions as strict JSON, for event files and state files.
 
-A record holds all decisions of its epoch, rather than one decision, because TensorBoard's data server keeps only the
-last value of a tag and step, and an epoch can have several: an override and a cut, or a cut and the rollback at the end
-of training. So a further decision writes the record of its epoch again, and *the last record of an epoch counts*. The
-first record of a training that was resumed takes back what was decided from its epoch on before the interruption.
+A record holds all decisions of its epoch, because TensorBoard's data server keeps only the last value of a tag and
+step, and an epoch can have several decisions: an override and a cut, or a cut and the rollback at the end of training.
+So a further decision writes the record of its epoch again, and *the last record of an epoch counts*. The first record
+of a resumed training voids earlier records of its epoch and of later ones.
 
-What is read may come from anywhere: whatever is not exactly what was written is refused with a ValueError.
+The input may come from anywhere: anything that these functions would not have written is refused with a ValueError.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from keras_lrplateau.history.run import Observation, Record
 from keras_lrplateau.rule.decision import Decision, Kind, Snapshot, Status
 
 VERSION = 3
-"""Of each record. A change of the fields of `Record` or `Decision` needs a new one."""
+"""The version of a record. A change of the fields of `Record` or `Decision` needs a new one."""
 
 
 def encode(record: Record) -> str:
-    """A record as strict JSON, which has no NaN: non-finite numbers become "nan", "inf" and "-inf".
+    """Encode a record as strict JSON, which has no NaN: non-finite numbers become "nan", "inf" and "-inf".
 
     Args:
         record: Its numbers may be numpy scalars.
 
     Returns:
-        The text; `decode` gives the same record back, with plain Python numbers.
+        The text. `decode` makes the same record from it, with plain Python numbers.
     """
     fields = {
         "epoch": int(record.epoch),
@@ -47,14 +47,14 @@ def encode(record: Record) -> str:
 
 
 def decode(payload: str | bytes, time: float) -> Record:
-    """The record that `encode` wrote.
+    """Decode a record that `encode` wrote.
 
     Args:
-        payload: The text, or its UTF-8 bytes as TensorBoard hands them out.
-        time: The wall time of the event, which the payload leaves to it.
+        payload: The text, or its UTF-8 bytes, which TensorBoard returns.
+        time: The wall time of the event; the payload has none.
 
     Raises:
-        ValueError: It is not JSON, has another version or other fields, or a value that no record has.
+        ValueError: The payload is not JSON, has another version or other fields, or a value that no record can have.
     """
     data = parse("record", payload)
     check_fields("record", data, {field.name for field in dataclasses.fields(Record)} - {"time"} | {"version"}, VERSION)
@@ -80,15 +80,15 @@ _WORDS = {"kind": get_args(Kind), "keep": ("candidate",), "save": get_args(Snaps
 
 
 def encode_decision(decision: Decision) -> dict[str, str | int | float | None]:
-    """A decision as plain values for strict JSON."""
+    """Encode a decision as plain values for strict JSON."""
     return {name: _encode_value(name, value) for name, value in decision.to_dict().items()}
 
 
 def decode_decision(item: Any) -> Decision:
-    """The decision that `encode_decision` made plain.
+    """Decode a decision that `encode_decision` wrote.
 
     Raises:
-        ValueError: It has other fields, or a value that no decision has.
+        ValueError: It has other fields, or a value that no decision can have.
     """
     data = as_object("decision", item)
     check_fields("decision", data, {field.name for field in dataclasses.fields(Decision)})
@@ -96,17 +96,17 @@ def decode_decision(item: Any) -> Decision:
 
 
 def decode_best(best: Any) -> Observation | None:
-    """The best observation, from null or a pair of epoch and value.
+    """Decode the best observation: null, or a pair of epoch and value.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: It is neither of these.
     """
     require(best is None or (isinstance(best, list) and len(best) == 2), "best", "null or a pair", best)
     return None if best is None else Observation(integer("epoch of best", best[0]), finite("best", best[1]))
 
 
 def encode_number(value: float) -> str | float:
-    """A number for strict JSON; the non-finite ones as text."""
+    """Encode a number for strict JSON; a non-finite one becomes text."""
     return float(value) if math.isfinite(value) else str(float(value))
 
 
@@ -129,23 +129,21 @@ def _decode_value(name: str, value: Any) -> Any:
 
 
 # --- strict reading --------------------------------------------------------------------------------------------------
-# Each of these gives the value back, or raises a ValueError that names what it was, what was expected and what was
-# received.
+# Each of these returns the value, or raises a ValueError that names the field, what it must be and what it was.
 
 MOST = 2**53
-"""No integer of ours is larger; a float can hold all up to this."""
+"""The largest integer allowed; a float holds every integer up to it exactly."""
 
 _NON_FINITE = ("nan", "inf", "-inf")
 
 
 def parse(what: str, content: str | bytes) -> dict[str, Any]:
-    """A JSON object from its text or UTF-8 bytes."""
-
+    """Parse a JSON object from its text or UTF-8 bytes."""
     return as_object(what, _parsed(content))
 
 
 def parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """A JSON object from each line of UTF-8; at once, which is faster."""
+    """Parse a JSON object from each line of UTF-8. One call for all lines is faster than one for each."""
     found = _parsed(b"[%s]" % b",".join(lines))
     require(isinstance(found, list) and len(found) == len(lines), "lines", "JSON objects, one in each", len(found))
     return [as_object("a line", each) for each in found]
@@ -162,14 +160,14 @@ def _parsed(content: str | bytes) -> Any:
 
 
 def as_object(what: str, data: Any) -> dict[str, Any]:
-    """A JSON object that is one already."""
+    """Check that parsed JSON is an object."""
     require(isinstance(data, dict), what, "a JSON object", data)
     return dict(data)
 
 
 def check_fields(what: str, data: dict[str, Any], fields: Collection[str], version: int | None = None) -> None:
-    """Check that an object has these fields and no others; and this version, which is one of them, if there is one."""
-    # The version first: another one is why the fields differ.
+    """Check that an object has these fields and no others, and this version if one is given."""
+    # The version first: if it differs, the fields differ for that reason.
     if version is not None and (data.get("version") != version or isinstance(data["version"], bool)):
         raise ValueError(
             f"{what} has version {data.get('version')!r}; this release of keras-lrplateau reads version {version}: "
@@ -181,19 +179,19 @@ def check_fields(what: str, data: dict[str, Any], fields: Collection[str], versi
 
 
 def word(name: str, value: Any, words: tuple[str, ...]) -> Any:
-    """One of these words."""
+    """Check that a value is one of these words."""
     require(text(name, value) in words, name, f"one of {words}", value)
     return value
 
 
 def text(name: str, value: Any) -> str:
-    """A text."""
+    """Check that a value is a string."""
     require(isinstance(value, str), name, "a string", value)
     return str(value)
 
 
 def number(name: str, value: Any) -> float:
-    """A number, or the name of a non-finite one, as a float."""
+    """Decode a number, or the name of a non-finite one, as a float."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     require(is_number or (isinstance(value, str) and value in _NON_FINITE), name, "a number", value)
     try:
@@ -203,21 +201,21 @@ def number(name: str, value: Any) -> float:
 
 
 def finite(name: str, value: Any) -> float:
-    """A finite number, as a float."""
+    """Decode a finite number as a float."""
     found = number(name, value)
     require(math.isfinite(found), name, "a finite number", value)
     return found
 
 
 def integer(name: str, value: Any) -> int:
-    """An integer from 0 to `MOST`."""
+    """Check that a value is an integer from 0 to `MOST`."""
     require(isinstance(value, int) and not isinstance(value, bool), name, "an integer", value)
-    # Larger ones are not ours, and would break a drawing.
+    # We write no larger ones, and they would break a figure.
     require(0 <= value <= MOST, name, f"from 0 to {MOST}", value)
     return int(value)
 
 
 def require(holds: bool, what: str, expected: str, received: Any) -> None:
-    """Raise the ValueError unless it holds."""
+    """Raise the ValueError unless the condition holds."""
     if not holds:
         raise ValueError(f"{what} must be {expected}. Received: {received!r}")

@@ -1,4 +1,4 @@
-"""The sink that writes a training to event files. What the disk refuses is written later."""
+"""The sink that writes a training to event files. It tries failed writes again later."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.history.run import Record, Run
 
 STEPS = "steps"
-"""The run below that of a training, for what a step cadence observes: its steps are optimizer steps, not epochs."""
+"""The run below the training's run, for the observations of a step cadence. Its steps are optimizer steps."""
 
 Unwritten = tuple[int, float, Mapping[str, float], Record | None]
-"""An epoch, the wall time of its end, its numbers, and its record if there is one."""
+"""An epoch: its number, the wall time of its end, its numbers, and its record if it has one."""
 
 
 @final
 class EventLog(Sink):
-    """Writes one training to event files. `flush` writes; it raises nothing.
+    """Writes one training to event files. `flush` writes, and raises no OSError.
 
     Args:
-        run: The training, which the recorder keeps. It is written whole if the files are removed.
+        run: The training, which the recorder keeps. It is written again as a whole if the files are removed.
         run_dir: The run directory.
         monitor: The name of the monitored metric.
-        arguments: Those of the callback, for the HParams tab.
+        arguments: The arguments of the callback, for the HParams tab.
 
     Attributes:
         run_dir: As above.
@@ -60,18 +60,18 @@ class EventLog(Sink):
 
     @property
     def needs_record(self) -> bool:
-        """A new file begins with a record: it voids what an earlier file holds of later epochs."""
+        """Whether the next epoch needs a record. A new file begins with one, to void later epochs of earlier files."""
         return bool(self._unwritten) and self._writer is None
 
     def forget(self, epoch: int) -> None:
         self.close()
 
     def flush(self) -> None:
-        """Write what is not written yet. What fails is tried again the next time."""
+        """Write what is not written yet. The next call tries again what fails."""
         self.failure = None
         try:
             if self._writer is not None and not self._writer.path.exists():
-                # The file was removed, and with it what was written.
+                # The file was removed, so everything must be written again.
                 self._writer = None
                 self._unwritten = self._everything()
             while self._unwritten:
@@ -82,7 +82,7 @@ class EventLog(Sink):
                     self._writer.record(record)
                 if numbers:
                     self._writer.scalars(epoch, numbers, wall_time)
-                # Only now: a new file voids what an earlier one holds of its first epoch.
+                # Only after the write: a retry starts a new file, which voids this epoch in the earlier one.
                 self._unwritten.pop(0)
         except OSError as error:
             self._writer = None
@@ -100,7 +100,7 @@ class EventLog(Sink):
             self.failure = error
 
     def close(self) -> None:
-        """Close the files; a later `flush` makes new ones.
+        """Close the files. A later `flush` makes new ones.
 
         Raises:
             OSError: The system reports a write that failed late.
@@ -111,7 +111,7 @@ class EventLog(Sink):
         self._writer = self._step_writer = None
 
     def _everything(self) -> list[Unwritten]:
-        """All that is known of the training, in the order of its epochs."""
+        """Return the whole training, in the order of its epochs."""
         numbers: dict[int, dict[str, float]] = {}
         times: dict[int, float] = {}
         for name, curve in self._run.curves.items():
@@ -125,7 +125,7 @@ class EventLog(Sink):
     def _open(self, epoch: int, numbers: Mapping[str, float]) -> EventWriter:
         writer = EventWriter(self.run_dir, first_step=epoch)
         weakref.finalize(self, writer.close)  # An interrupted fit does not reach on_train_end.
-        # With validation_freq the first epoch may lack what later ones have.
+        # With validation_freq the first epoch may lack metrics of later ones.
         rates = [name for name in numbers if name.startswith("learning_rate")] or ["learning_rate"]
         writer.layout(self._monitor, sorted({*numbers, *rates, self._monitor, "loss", "val_loss"}))
         writer.hparams(self._arguments)

@@ -1,11 +1,11 @@
-"""Makes runs of the events that TensorBoard's writers and ours have logged: the only reader of events there is.
+"""Reads runs from the events that TensorBoard's writers and ours have logged.
 
-Events come from one of two sources. Files on disk serve the command and recordings: they hold everything, and reading
-them takes neither TensorBoard's loader nor TensorFlow. TensorBoard's `DataProvider` serves the tab: every mode of
-TensorBoard has it, and nothing else. Either source gives `Logged`, and from there on there is one way.
+Events come from one of two sources. The command and recordings read files on disk: these hold everything, and reading
+them needs neither TensorBoard's loader nor TensorFlow. The tab reads from TensorBoard's `DataProvider`, the only source
+that every mode of TensorBoard has. Both sources give a `Logged`, from which the rest is the same.
 
-Event files may come from anywhere. A run that makes no sense is an `UnreadableError` with its reason, and never keeps
-others from being read.
+Event files may come from anywhere. A run that makes no sense raises an `UnreadableError` with the reason, and does not
+stop the others from being read.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from keras_lrplateau.history.run import Curve, Record, Run
 from keras_lrplateau.rule.words import number
 
 ALL = 10**9
-"""Data providers ask how many values are wanted."""
+"""Stands for all values where a data provider asks how many to return."""
 
 LATEST = 253_402_300_800.0
-"""The year 10000, in seconds since 1970. No clock shows it."""
+"""The year 10000, in seconds since 1970. A wall time must be earlier."""
 
 MALFORMED = (ValueError, TypeError, OverflowError, MemoryError)
-"""What TensorBoard raises when it decodes a malformed tensor."""
+"""The errors that TensorBoard raises when it decodes a malformed tensor."""
 
 Settings = Mapping[str, bool | float | str]
 """Arguments of the callback, by name. TensorBoard knows no integers."""
 
 
 class UnreadableError(ValueError):
-    """What a run holds cannot be read; the text says why, for the user."""
+    """A run cannot be read; the text tells the user why."""
 
 
 @dataclass(slots=True)
 class Logged:
-    """What was logged in a run, in the order of writing.
+    """The events of a run, in the order of writing.
 
     Attributes:
-        scalars: The values by tag. The steps of a curve may go back here.
-        payloads: Our records: step, wall time and content, which is None if it is no text.
+        scalars: The values by tag. The steps of a curve may go back.
+        payloads: Our records: step, wall time and content, which is None if it is not text.
         content: The plugin content of the tag of our records.
-        notes: What was wrong with the files, a sentence each.
+        notes: The faults of the files, one sentence for each.
     """
 
     scalars: dict[str, Curve] = field(default_factory=dict)
@@ -72,15 +72,15 @@ class Logged:
 
 
 def run_of(name: str, logged: Logged) -> Run:
-    """The run of ours that was logged.
+    """Make the run of a training from its events.
 
     Args:
         name: The name of the run.
-        logged: What a source has found in it.
+        logged: The events of the run.
 
     Raises:
-        UnreadableError: The run was not written by a callback of this release, or not by ours at all; or it has steps
-            or wall times that no training has.
+        UnreadableError: This release's callback did not write the run, or it has steps or wall times that no training
+            can have.
     """
     try:
         tags.check_plugin_content(logged.content)
@@ -96,7 +96,7 @@ def run_of(name: str, logged: Logged) -> Run:
 
 
 def _records(payloads: Sequence[tuple[int, float, bytes | None]]) -> list[Record]:
-    """The last record of each epoch, without those from before a resume that are later than it."""
+    """Return the last record of each epoch, without those that a resume has voided."""
     records: list[Record] = []
     times = _checked_times(tags.TAG, [time for _, time, _ in payloads])
     for (_, _, content), time in zip(payloads, times, strict=True):
@@ -112,7 +112,7 @@ def _records(payloads: Sequence[tuple[int, float, bytes | None]]) -> list[Record
 
 
 def _in_order(tag: str, logged: Curve) -> Curve:
-    """The curve in the order of its steps; of a step that was written twice, the last value counts."""
+    """Return the curve in the order of its steps. A step that goes back voids earlier values from that step on."""
     curve = Curve()
     for step, value, time in zip(logged.epochs, logged.values, _checked_times(tag, logged.times), strict=True):
         if not 0 <= step <= codec.MOST:
@@ -125,7 +125,7 @@ def _in_order(tag: str, logged: Curve) -> Curve:
 
 
 def _checked_times(tag: str, times: Sequence[float]) -> list[float]:
-    """As `known_times`, of a run of ours: a wall time may be missing, but not one that no clock shows."""
+    """Return `known_times` for one of our runs, in which a wall time may be missing, but not impossible."""
     for time in times:
         if math.isfinite(time) and time != 0 and not _is_time(time):
             raise ValueError(f"{tag!r} has a wall time of {number(time)} seconds since 1970, which no clock shows")
@@ -133,7 +133,7 @@ def _checked_times(tag: str, times: Sequence[float]) -> list[float]:
 
 
 def known_times(times: Sequence[float]) -> list[float]:
-    """Wall times, with the nearest earlier one in place of each that is impossible; 0.0 throughout if none is known."""
+    """Replace each impossible wall time by the nearest earlier possible one; all become 0.0 if none is possible."""
     last = next(filter(_is_time, times), 0.0)
     found = []
     for time in times:
@@ -150,9 +150,9 @@ def _is_time(time: float) -> bool:
 
 
 def find_runs(root: Path) -> dict[Path, list[Path]]:
-    """The event files of the runs of ours in a directory and below, by the directory of the run.
+    """Find the event files of our runs in a directory and below; by the directory of the run.
 
-    Whole files of others are not read for it: they may hold gigabytes of histograms.
+    Other programs' files are searched but not parsed: they may hold gigabytes of histograms.
     """
     found = event_files(root)
     return {
@@ -168,19 +168,19 @@ def _may_hold(path: Path, text: bytes) -> bool:
             return content.find(text) >= 0
     except ValueError:  # It is empty.
         return False
-    except OSError:  # To read it will fail, too, and that is reported.
+    except OSError:  # Reading it will fail, too, and report the error.
         return True
 
 
 def read_run(name: str, files: Sequence[Path]) -> Run:
-    """The run of ours in event files.
+    """Read our run from event files.
 
     Args:
         name: The name of the run.
         files: Its event files, in the order in which they were written.
 
     Raises:
-        UnreadableError: The files are damaged, or it is no run of ours.
+        UnreadableError: The files are damaged, or our callback did not write them.
     """
     logged = read_files(files)
     if not logged.payloads:
@@ -192,21 +192,21 @@ def read_run(name: str, files: Sequence[Path]) -> Run:
 
 
 def read_files(files: Sequence[Path]) -> Logged:
-    """What was logged in event files of one run: scalars, and our records.
+    """Read the scalars and our records from the event files of one run.
 
     Args:
-        files: In the order in which they were written.
+        files: The files, in the order in which they were written.
 
     Returns:
-        As much as can be read; the notes say what cannot.
+        Everything that can be read; the notes say what cannot.
     """
     logged = Logged()
     plugins: dict[str, str] = {}
     skipped: dict[str, int] = {}
     is_restart = False
     for path in files:
-        # Of TensorBoard's two readers, the one for machines without TensorFlow: the other one imports TensorFlow
-        # wherever that is installed, and says nothing of a file that breaks off.
+        # TensorBoard has two readers, and this is the one for machines without TensorFlow. The other imports TensorFlow
+        # wherever it is installed, and does not report a file that breaks off.
         at = 0
         try:
             reader = pywrap_tensorflow.PyRecordReader_New(str(path), 0, "", None)
@@ -215,7 +215,7 @@ def read_files(files: Sequence[Path]) -> Logged:
                 event = Event.FromString(reader.record())
                 at += len(reader.record()) + 16
                 if event.HasField("session_log") and event.session_log.status == SessionLog.START:
-                    # From the second on, TensorBoard takes back what was logged of this step and later ones.
+                    # From the second START on, TensorBoard drops this step and later ones.
                     if is_restart:
                         _take_back(logged, event.step)
                     is_restart = True
@@ -240,7 +240,7 @@ def _broken(path: Path, at: int, error: Exception) -> str:
 
 
 def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: float) -> bool:
-    """Take a value of a summary if it is a scalar or a record of ours; False if it is a malformed scalar."""
+    """Keep a summary value if it is a scalar or one of our records; False if it is a malformed scalar."""
     tag = value.tag
     if value.HasField("metadata"):
         plugins.setdefault(tag, value.metadata.plugin_data.plugin_name)
@@ -265,12 +265,12 @@ def _take(logged: Logged, plugins: dict[str, str], value: Any, step: int, time: 
 
 
 def _is_single(tensor: Any) -> bool:
-    """Whether a tensor says that it holds one value; others may say that they hold more than there is memory."""
+    """Return whether a tensor claims to hold one value. A malformed one may claim more than memory can hold."""
     return all(dim.size == 1 for dim in tensor.tensor_shape.dim)
 
 
 def _take_back(logged: Logged, step: int) -> None:
-    """Forget what was logged of this step and later ones."""
+    """Drop the events of this step and later ones."""
     logged.payloads = [each for each in logged.payloads if each[0] < step]
     for tag, curve in list(logged.scalars.items()):
         rows = [row for row, each in enumerate(curve.epochs) if each < step]
@@ -284,7 +284,7 @@ def _take_back(logged: Logged, step: int) -> None:
 
 
 def list_runs(provider: Any, context: Any, experiment_id: str) -> dict[str, Hashable]:
-    """The runs that hold data of ours, readable or not.
+    """List the runs that our callback wrote, readable or not.
 
     Args:
         provider: A TensorBoard `DataProvider`.
@@ -292,7 +292,7 @@ def list_runs(provider: Any, context: Any, experiment_id: str) -> dict[str, Hash
         experiment_id: The experiment of the request.
 
     Returns:
-        By name, in order, something that is equal as long as the run has not changed. It costs no reading of the run.
+        A value for each name, in order; it stays equal until the run changes. No run is read for this.
     """
     where = {"experiment_id": experiment_id}
     found = provider.list_tensors(context, **where, plugin_name=tags.PLUGIN_NAME)
@@ -303,7 +303,7 @@ def list_runs(provider: Any, context: Any, experiment_id: str) -> dict[str, Hash
 
 
 def _last(series: Mapping[str, Any]) -> frozenset[tuple[str, int, str]]:
-    """The last step and wall time of each tag; as texts, since NaN is not equal to itself."""
+    """Return the last step and wall time of each tag; times as texts, because NaN is not equal to itself."""
     return frozenset((tag, each.max_step, str(each.max_wall_time)) for tag, each in series.items())
 
 
@@ -314,12 +314,12 @@ def read_runs(
 
     Args:
         provider, context, experiment_id: As in `list_runs`.
-        names: The names of the runs. One that holds no data of ours is left out of the result.
-        only_last: Whether the last record of a run and the last value of each curve will do, which takes a hundredth of
-            the time.
+        names: The names of the runs. The result leaves out runs that our callback did not write.
+        only_last: Whether to read only the last record of a run and the last value of each curve, in a hundredth of the
+            time.
 
     Returns:
-        By name, the run or why it cannot be read.
+        By name, the run or the reason why it cannot be read.
     """
     runs: dict[str, Run | UnreadableError] = {}
     for name, logged in sorted(_ask(provider, context, experiment_id, sorted(names), only_last).items()):
@@ -333,10 +333,10 @@ def read_runs(
 def _ask(
     provider: Any, context: Any, experiment_id: str, names: Sequence[str], only_last: bool
 ) -> dict[str, Logged | UnreadableError]:
-    """What was logged in runs.
+    """Read the events of runs.
 
-    TensorBoard decodes all runs in one call, which raises if one of them is malformed. So that one is looked for by
-    halves.
+    TensorBoard decodes all runs in one call, which raises if one of them is malformed. So the malformed run is searched
+    for by halves.
     """
     if not names:
         return {}
@@ -362,7 +362,7 @@ def _logged(
     listed = provider.list_tensors(context, **where, run_tag_filter=chosen)
     # Data providers always include the last value.
     events = provider.read_tensors(context, **where, downsample=1 if only_last else ALL, run_tag_filter=chosen)
-    # A run may have come between the two questions.
+    # A run may have appeared between the two calls.
     found = events.keys() & listed.keys()
     scalars = _read_scalars(provider, context, experiment_id, found, only_last)
     return {
@@ -404,15 +404,15 @@ def _text_of(value: Any) -> bytes | None:
 
 
 def read_settings(provider: Any, context: Any, experiment_id: str, name: str) -> Settings:
-    """The arguments that the callback of a run was made with, as it writes them for the HParams tab.
+    """Read the arguments of a run's callback, which it writes for the HParams tab.
 
     Args:
         provider, context, experiment_id: As in `list_runs`.
         name: The name of the run.
 
     Returns:
-        The arguments that are truth values, numbers or texts; one that is None is left out. Empty if there are none, or
-        if another release of TensorBoard has written them.
+        The arguments that are booleans, numbers or texts; those that are None are left out. Empty if there are none, or
+        if another release of TensorBoard wrote them.
     """
     tag, plugin = hparams_metadata.SESSION_START_INFO_TAG, hparams_metadata.PLUGIN_NAME
     chosen = RunTagFilter(runs={name}, tags={tag})

@@ -1,7 +1,7 @@
-"""Writes what the callback reports into an event file, for stock TensorBoard and for our own tab.
+"""Writes a training into an event file, for stock TensorBoard and for our own tab.
 
-No TensorFlow: `tensorboard.compat.proto` and `RecordWriter` are all it takes. TensorBoard's own `EventFileWriter` would
-import TensorFlow wherever that is installed, even under JAX and PyTorch, and flushes only every two minutes.
+It needs `tensorboard.compat.proto` and `RecordWriter`, but no TensorFlow. TensorBoard's own `EventFileWriter` would
+import TensorFlow wherever it is installed, even under JAX and PyTorch, and flushes only every two minutes.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _counter = itertools.count()
 class EventWriter:
     """One event file, in a run directory of its own.
 
-    Every method hands its data to the operating system before it returns, so a killed process loses nothing of it.
+    Every method hands its data to the operating system before it returns, so a killed process loses none of it.
 
-    When a write fails, the method raises OSError and the file is closed, since whatever came after half a record would
-    be unreadable. Half a record at the end of a file is no harm. A new EventWriter in the same directory goes on.
+    When a write fails, the method raises OSError and closes the file, because anything after half a record would be
+    unreadable. Half a record at the end of a file does no harm. A new EventWriter in the same directory goes on.
 
     Args:
-        run_dir: The run directory, made if need be.
-        first_step: The epoch, from 0, with which the training starts or resumes. What earlier event files in `run_dir`
-            hold from this epoch on is void: a crashed training may have gone further than its last checkpoint. The
-            data server of TensorBoard, which ignores session logs, learns it from the record of this epoch.
+        run_dir: The run directory. It is made if it is missing.
+        first_step: The epoch, from 0, at which the training starts or resumes. It voids this epoch and later ones in
+            earlier event files of `run_dir`: a crashed training may have gone further than its last checkpoint.
+            TensorBoard's data server ignores session logs, and takes this from the record of the epoch.
 
     Raises:
         OSError: The directory or the file cannot be made or written.
@@ -74,9 +74,9 @@ class EventWriter:
         earlier = names_of_event_files(self._run_dir)
         self.resumes = bool(earlier)
         self.path = self._run_dir / _new_name(earlier)
-        # Unbuffered: a buffer would try again to write what failed, when it is closed. "x": never into another's file.
+        # Unbuffered, because a buffer would repeat a failed write on close. "x" never opens an existing file.
         self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open for as long as the training
-        # The Python loader drops all that earlier files hold from the step of a START on.
+        # At a START, the Python loader drops its step and later ones from earlier files.
         start = SessionLog(status=SessionLog.SessionStatus.START)
         self._write(
             Event(wall_time=time.time(), file_version="brain.Event:2"),
@@ -84,12 +84,12 @@ class EventWriter:
         )
 
     def scalars(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
-        """Write the values of one epoch, for Time Series and Scalars.
+        """Write the values of one epoch, for the tabs Time Series and Scalars.
 
         Args:
             step: The epoch, from 0.
-            values: By name, without prefix. Non-finite values are kept.
-            wall_time: Of the end of the epoch, in seconds since 1970.
+            values: The values by name, without prefix. Non-finite values are kept.
+            wall_time: The end of the epoch, in seconds since 1970.
 
         Raises:
             OSError: The file cannot be written, or is closed.
@@ -100,10 +100,10 @@ class EventWriter:
         self._write_values(step, *tensors, wall_time=wall_time)
 
     def record(self, record: Record) -> None:
-        """Write what was decided in an epoch, for our own tab and, in words, for the Text tab.
+        """Write the decisions of an epoch, for our own tab and, in words, for the Text tab.
 
         Args:
-            record: Of an epoch with a further decision, once more with all of them: the last one of an epoch counts.
+            record: The record. Write it again, with all decisions, after a further decision: the last one counts.
 
         Raises:
             OSError: The file cannot be written, or is closed.
@@ -111,8 +111,8 @@ class EventWriter:
         values = [_value(tags.TAG, tags.summary_metadata(), _string_tensor(codec.encode(record).encode()))]
         lines = [_markdown(decision, record.quantity) for decision in record.decisions]
         if self.resumes and record.epoch == self._first_step:
-            # Also for the data server: it drops the later steps of a tag when a lower one comes, and the next decision
-            # may be long in coming.
+            # Also for the data server: it drops later steps of a tag when a lower one comes, and the next decision may
+            # be far off.
             lines.insert(0, f"**resumed** at epoch {record.epoch}")
         if lines:
             about = text_metadata.create_summary_metadata(display_name=None, description=None)
@@ -124,9 +124,9 @@ class EventWriter:
         """Put the learning rate and the metrics side by side, in the Custom Scalars tab.
 
         Args:
-            monitor: The name of the monitored metric. It gets a chart, shared with its validation twin; so do the loss
-                and the validation loss.
-            tags: The names that `scalars` will be given. Those of learning rates begin with "learning_rate".
+            monitor: The name of the monitored metric. It shares a chart with its validation twin; so do the loss and
+                the validation loss.
+            tags: The names that `scalars` will receive. Names of learning rates begin with "learning_rate".
 
         Raises:
             OSError: The file cannot be written, or is closed.
@@ -141,15 +141,15 @@ class EventWriter:
         self._write_values(self._first_step, _value(custom_scalar_metadata.CONFIG_SUMMARY_TAG, about, content))
 
     def hparams(self, values: Mapping[str, bool | int | float | str]) -> None:
-        """Write the configuration, for the HParams tab.
+        """Write the arguments of the callback, for the HParams tab.
 
-        After a resume TensorBoard goes on showing those written first.
+        After a resume TensorBoard still shows the arguments written first.
 
         Args:
-            values: By name. Non-finite numbers become strings: one of them would make the whole tab fail.
+            values: The arguments by name. Non-finite numbers become strings: one of them would break the whole tab.
 
         Raises:
-            TypeError: A value is of another type.
+            TypeError: A value has another type.
             OSError: The file cannot be written, or is closed.
         """
         plain = {}
@@ -157,14 +157,14 @@ class EventWriter:
             number = value.item() if isinstance(value, np.generic) else value
             is_odd = isinstance(number, float) and not math.isfinite(number)
             plain[name] = _as_utf8(str(number)) if is_odd or isinstance(number, str) else number
-        # By the whole path: TensorBoard averages over runs with the same id, and "lr_plateau" is the name of many.
+        # From the whole path: TensorBoard averages over runs with the same id, and many are named "lr_plateau".
         digest = hashlib.sha256(os.fsencode(self._run_dir.resolve())).hexdigest()[:8]
         self._write_values(
             self._first_step, *hparams_pb(plain, trial_id=f"{_as_utf8(self._run_dir.name)}-{digest}").value
         )
 
     def close(self) -> None:
-        """Close the file; nothing can be written any more. Closing twice is fine.
+        """Close the file; nothing more can be written. A second call does nothing.
 
         Raises:
             OSError: The system reports a write that failed late.
@@ -183,7 +183,7 @@ class EventWriter:
             RecordWriter(records).write(event.SerializeToString())
         rest = records.getvalue()
         try:
-            # A full disk takes a part first, and refuses the next one.
+            # A full disk first takes a part, and then refuses the next one.
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError:
@@ -193,19 +193,19 @@ class EventWriter:
 
 
 def names_of_event_files(directory: Path) -> list[str]:
-    """The names of the event files in a directory, which need not exist.
+    """Return the names of the event files in a directory, which need not exist.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The directory cannot be read.
     """
-    # TensorBoard, too, goes by this part of the name.
+    # TensorBoard also looks for this part of the name.
     return [path.name for path in directory.iterdir() if "tfevents" in path.name] if directory.is_dir() else []
 
 
 def _new_name(earlier: Sequence[str]) -> str:
-    """A name that sorts after those of the earlier files, since TensorBoard reads them in the order of their names.
+    """Return a name that sorts after the earlier files, because TensorBoard reads them in the order of their names.
 
-    The time alone does not see to that: two trainings may start in the same second, or on machines with other clocks.
+    The time alone does not ensure this: two trainings may start in the same second, or on machines whose clocks differ.
     """
     times = [int(match[1]) for name in earlier if (match := re.search(r"tfevents\.(\d+)\.", name))]
     stamp = max([int(time.time()), *(t + 1 for t in times)])
@@ -217,7 +217,7 @@ def _value(tag: str, about: SummaryMetadata, tensor: TensorProto) -> Summary.Val
 
 
 def _float_tensor(value: float) -> TensorProto:
-    # Single precision is what TensorBoard shows. Made by hand, since `make_tensor_proto` warns of large values.
+    # TensorBoard shows single precision. Not `make_tensor_proto`, which warns about large values.
     return TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[float(value)])
 
 
@@ -226,13 +226,13 @@ def _string_tensor(value: bytes) -> TensorProto:
 
 
 def _chart(title: str, names: Sequence[str]) -> Chart:
-    # Anchored, since TensorBoard only matches from the start: "loss" would take in "loss_scale".
+    # Anchored, because TensorBoard only matches from the start: "loss" would also match "loss_scale".
     patterns = [f"^{re.escape(PREFIX + _as_utf8(name))}$" for name in names]
     return Chart(title=_as_utf8(title), multiline=MultilineChartContent(tag=patterns))
 
 
 def _as_utf8(name: str) -> str:
-    """A name as protocol buffers can hold it: what has no UTF-8, such as part of a path, becomes "?"."""
+    """Make a name fit for protocol buffers: characters that are not UTF-8, as paths may have, become "?"."""
     return name.encode(errors="replace").decode()
 
 
@@ -249,9 +249,9 @@ def _markdown(decision: Decision, quantity: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text in one line that shows as it is, with and without the Text tab's markdown."""
-    # The unprintable: line breaks would start new blocks, NUL and lone surrogates break the encoding, and bidi controls
-    # the reading order.
+    """Escape text so that it shows in one line and unchanged, with and without the Text tab's markdown."""
+    # No unprintable characters: line breaks would start new blocks, NUL and lone surrogates break the encoding, and
+    # bidi controls change the reading order.
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    # Entities, not backslashes: with markdown switched off these still show as the character.
+    # Entities rather than backslashes: with markdown off, they still show as the character.
     return re.sub(r"[\\`*_{}\[\]()<>#!|&~]", lambda match: f"&#{ord(match[0])};", line)

@@ -1,6 +1,6 @@
-"""Keeps a training as data, and tells whatever listens to it: sinks.
+"""Keeps a training as data, and passes its events on to sinks.
 
-A sink only listens. Nothing that it does changes a decision.
+A sink only listens. It cannot change a decision.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from keras_lrplateau.rule.decision import Decision
 class Sink:
     """Listens to a training. A subclass overrides the methods that it needs; the others do nothing.
 
-    The methods of one epoch are called in the order in which they stand here. All of them are called on rank 0 only.
+    Within an epoch the methods are called in the order below, on rank 0 only.
     """
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """A step cadence has made an observation.
+        """Receive an observation of a step cadence.
 
         Args:
             step: Optimizer steps taken so far.
-            numbers: The monitored metric, and the learning rates that were used.
+            numbers: The monitored metric, and the learning rates in use.
             time: Wall time in seconds since 1970.
         """
 
     def epoch(self, epoch: int, numbers: Mapping[str, float], time: float) -> None:
-        """An epoch is over, and nothing is decided yet.
+        """Receive the numbers of an epoch that is over, before any decision on it.
 
         Args:
             epoch: From 0.
-            numbers: All numbers in Keras' logs, and the learning rates that were used: "learning_rate", or
-                "learning_rate_<optimizer>" for each of several.
+            numbers: All numbers in Keras' logs, and the learning rates in use: "learning_rate", or with several
+                optimizers "learning_rate_<optimizer>" for each.
             time: Wall time in seconds since 1970.
         """
 
     def decision(self, decision: Decision, quantity: str) -> None:
-        """A decision that changed something.
+        """Receive a decision that changed something.
 
         Args:
-            decision: With its epoch and step.
-            quantity: What its rates are: "learning rate", or "multiplier of the schedule".
+            decision: The decision, with its epoch and step.
+            quantity: The meaning of its rates: "learning rate", or "multiplier of the schedule".
         """
 
     def record(self, record: Record) -> None:
-        """How things stand at the end of an epoch, where that is news. The last record of an epoch counts."""
+        """Receive how things stand at the end of an epoch, if this is news. The last record of an epoch counts."""
 
     def forget(self, epoch: int) -> None:
-        """Training begins again with this epoch, from 0: what is known of it and of later ones is void."""
+        """Forget this epoch, from 0, and later ones: training begins again there."""
 
     def flush(self) -> None:
         """Write what is not written yet."""
 
     def close(self) -> None:
-        """The training is over, or another one begins."""
+        """Close what is open: the training is over, or another one begins."""
 
     @property
     def needs_record(self) -> bool:
@@ -98,15 +98,15 @@ class Recorder:
         self._tell(lambda sink: sink.epoch(epoch, numbers, time))
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """Tell what a step cadence has observed; see `Sink.step`."""
+        """Pass on an observation of a step cadence; see `Sink.step`."""
         self._tell(lambda sink: sink.step(step, numbers, time))
 
     def decision(self, decision: Decision, quantity: str) -> None:
-        """Tell of a decision; see `Sink.decision`."""
+        """Pass on a decision; see `Sink.decision`."""
         self._tell(lambda sink: sink.decision(decision, quantity))
 
     def record(self, record: Record, is_last: bool) -> None:
-        """Take down how things stand, if that is news."""
+        """Keep a record and pass it on, if it is news."""
         if not self._is_news(record, is_last):
             return
         records = self.run.records
@@ -116,7 +116,7 @@ class Recorder:
         self._tell(lambda sink: sink.record(record))
 
     def forget(self, epoch: int) -> None:
-        """Training begins again with this epoch: what is known of it and of later ones is void."""
+        """Forget this epoch and later ones: training begins again there."""
         self.run.forget(epoch)
         self._tell(lambda sink: sink.forget(epoch))
 
@@ -125,7 +125,7 @@ class Recorder:
         self._tell(lambda sink: sink.flush())
 
     def close(self) -> None:
-        """Let the sinks close what they have open; a later event opens it again."""
+        """Let the sinks close what is open; a later event opens it again."""
         self._tell(lambda sink: sink.close())
 
     def _tell(self, tell: Callable[[Sink], None]) -> None:
@@ -140,15 +140,15 @@ class Recorder:
                 self._on_error(sink, error)
 
     def _is_news(self, record: Record, is_last: bool) -> bool:
-        """Whether an epoch is worth a record."""
+        """Return whether an epoch is worth a record."""
         if not self.run.records or any(sink.needs_record for sink in self.sinks):
             return True
         last = self.run.records[-1]
         if record.status != last.status:
             return True
         if record.epoch == last.epoch:
-            # Within an epoch there is one at each decision, and one at its end.
+            # Within an epoch each decision makes a record, and so does the end.
             return len(record.decisions) > len(last.decisions) or record.steps > last.steps
-        # A list of runs goes by their last records: the best in them is at most a fiftieth of a training old.
+        # A list of runs reads only their last records, whose best is thus at most a fiftieth of the training old.
         has_new_best = record.best != last.best and record.epoch - last.epoch >= max(record.epoch // 50, 1)
         return bool(record.decisions) or is_last or has_new_best

@@ -31,6 +31,9 @@ SAME = 1e-5
 SCHEDULED = 0.8
 """A recorded rate that changes after this share of the epochs, or more of them, follows a schedule, not a plateau."""
 
+STEEPEST = 0.2
+"""A rate that falls to less than this share in an epoch was cut."""
+
 SHORTEST_SCHEDULE = 8
 """Over fewer epochs, a rate that always changes may be anything."""
 
@@ -160,8 +163,10 @@ def replay(
         ends = Timeline(recorded).positions("step", [record.epoch + 1 for record in records])
         records = [replace(record, steps=round(steps)) for record, steps in zip(records, ends, strict=True)]
     others = {name: curve for name, curve in recorded.curves.items() if name not in recorded.rates}
-    run = replace(recorded, curves={**others, **rates.replayed(config, replayed, state.rate)}, records=records)
-    return Replay(config, run, recorded, state, _departure(recording, rates, run), rates.first is None)
+    run = replace(recorded, records=records)
+    departs = _departure(recording, rates, run)
+    run.curves = {**others, **rates.replayed(config, replayed, state.rate, departs if rate is None else -1)}
+    return Replay(config, run, recorded, state, departs, rates.first is None)
 
 
 def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:
@@ -282,13 +287,14 @@ class _Rates:
             is_now = at < len(eventful) and eventful[at].epoch == epoch
             yield rate_used(eventful[at]) if is_now else in_force
 
-    def replayed(self, config: Rule[Any], numbers: Curve, final: float) -> dict[str, Curve]:
+    def replayed(self, config: Rule[Any], numbers: Curve, final: float, departs: int | None) -> dict[str, Curve]:
         """The learning rates that the decided numbers lead to, by name.
 
         Args:
             config: The rule; its bounds are those of the learning rates.
             numbers: What the rule had decided when each observation was made.
             final: What it had decided in the end.
+            departs: The last epoch whose rates are those of the training; None if all are.
         """
         if not self.is_scaled and len(self.recorded.rates) < 2:
             return {RATE: numbers}
@@ -305,7 +311,7 @@ class _Rates:
             ):
                 if before and (share is None or not keeps_share):
                     share = value / before
-                if _differ(before, now) and share is not None:
+                if departs is not None and epoch > departs and share is not None and _differ(before, now):
                     base = share if self.is_scaled else start
                     low, high = min(config.min_lr, base), max(config.max_lr or math.inf, base)
                     value = min(max(share * now, low), high)
@@ -432,7 +438,10 @@ def is_schedule(curve: Curve) -> bool:
     """Whether a recorded rate followed a schedule."""
     pairs = len(curve.values) - 1
     changes = sum(itertools.starmap(_differ, itertools.pairwise(curve.values)))
-    return pairs >= SHORTEST_SCHEDULE and changes >= SCHEDULED * pairs
+    if pairs < SHORTEST_SCHEDULE or changes < SCHEDULED * pairs:
+        return False
+    # The rate also changes in each epoch of an excursion. No schedule falls so far in one epoch, but at its very end.
+    return not any(0 < after < STEEPEST * before for before, after in itertools.pairwise(curve.values[:-1]))
 
 
 def _differ(before: float, after: float) -> bool:

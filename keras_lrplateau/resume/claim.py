@@ -191,7 +191,7 @@ def _run_dir_to_go_on_with(files: Files, log_dir: str, training: _Training) -> P
                 if run_dir != newest:
                     files.messages.append(
                         f"AdaptLROnPlateau goes on with the training in {run_dir}. There is a later one in {newest}, "
-                        "but it has other settings, does not end before this epoch, or is still running."
+                        "but it does not match this epoch or these settings, or is still running."
                     )
                 return run_dir
     if not _may_claim(files, newest / LOCK, training):
@@ -236,7 +236,7 @@ def _new_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bo
 
 
 def _died_at_once(run_dir: Path, settings: dict[str, Any]) -> bool:
-    """Return whether the last training had the same settings, and died in its first epoch.
+    """Return whether the last training died in its first epoch, and had the same settings or no epoch that was over.
 
     Then its directory holds nothing worth keeping, and would only add a line to TensorBoard.
     """

@@ -99,7 +99,7 @@ class Entries(Sequence[Entry]):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.texts: list[str] = []
-        # What is at hand, by the names of `Entry`. Not an object for each one: garbage collection looks at objects.
+        # The fields that need no decoding, by the names of `Entry`. In lists: objects would slow garbage collection.
         self._epochs: list[int] = []
         self._is_over: list[bool] = []
         self._iterations_before: list[int] = []
@@ -174,7 +174,7 @@ class Entries(Sequence[Entry]):
         except KeyError:
             missing = [name for name in _OF_ONE_ENTRY if name not in changes]
             raise ValueError(f"entry must be complete. Received: an entry without {missing}") from None
-        # Not `require`: of a hundred thousand entries, calls would take most of the time.
+        # Without `require`, whose calls would take most of the time with a hundred thousand entries.
         if not type(epoch) is type(before) is type(after) is int:
             raise ValueError(f"entry must have integers for epoch and iterations. Received: {changes!r}")
         if type(is_over) is not bool:

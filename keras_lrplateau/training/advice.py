@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any
 
 import keras
@@ -22,16 +23,22 @@ class Surroundings:
 
     Attributes:
         others: The other callbacks; empty if that is not known.
+        behind: Those of them that come after this one in the list, and so see the end of an epoch later.
         has_validation: Whether there is validation data; None if that is not known.
     """
 
     others: Sequence[Any] = ()
+    behind: Sequence[Any] = ()
     has_validation: bool | None = None
 
     def observations_left(self, monitor: str) -> list[int]:
-        """For each EarlyStopping that watches a metric: so many epochs more without a new best, and it stops."""
+        """For each EarlyStopping that watches a metric: so many epochs more without a new best, and it stops.
+
+        As it is at the end of an epoch that is no new best, which those behind this callback have not counted yet.
+        """
         stopping = [each for each in self.others if isinstance(each, keras.callbacks.EarlyStopping)]
-        return [max(each.patience - each.wait, 0) for each in stopping if each.monitor == monitor]
+        waits = [(each.patience, each.wait + (each in self.behind)) for each in stopping if each.monitor == monitor]
+        return [max(patience - wait, 0) for patience, wait in waits]
 
 
 def look_around(callback: Any) -> Surroundings:
@@ -48,8 +55,10 @@ def look_around(callback: Any) -> Surroundings:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList):
             others = [each for each in caller.callbacks if each is not callback]
+            behind = list(dropwhile(lambda each: each is not callback, caller.callbacks))[1:]
             fit = frame.f_back.f_locals if frame.f_back is not None else {}
-            return Surroundings(others, fit["validation_data"] is not None if "validation_data" in fit else None)
+            has_validation = fit["validation_data"] is not None if "validation_data" in fit else None
+            return Surroundings(others, behind, has_validation)
     return Surroundings()
 
 

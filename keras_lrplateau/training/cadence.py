@@ -1,10 +1,10 @@
 """Observations within an epoch: the mean of a training metric over the last optimizer steps.
 
-Keras reports running means: after k batches of an epoch, the mean over all k. Two of them give the mean of what lies
-between. A window may reach across the end of an epoch, where Keras begins a new mean.
+Keras reports running means: after k batches of an epoch, the mean over all k. Two running means give the mean of the
+batches between them. A window may reach across the end of an epoch, where Keras begins a new mean.
 
-The last batch of an epoch is often smaller; the running mean counts it for less, which is not known here. So the value
-of a window with a smaller last batch lies a little nearer to the mean of the epoch than it should.
+The last batch of an epoch is often smaller. The running mean gives it less weight, but batch sizes are unknown here. So
+the value of a window with a smaller last batch is a little too close to the mean of the epoch.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 MOST_SECONDS = 600
-"""So long the logs of a batch are waited for, which come from another thread."""
+"""How long to wait for the logs of a batch, which come from another thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What has come in since the last observation.
+    """The batches since the last observation.
 
     Attributes:
         total: The sum of the metric over the batches.
-        batches: How many they are.
-        seen: Batches that Keras' running mean spans, up to where the window has been extended.
-        mean: That running mean; 0 where `seen` is 0.
+        batches: The number of batches.
+        seen: How many batches Keras' running mean covered when the window was last extended.
+        mean: That running mean; 0 if `seen` is 0.
     """
 
     total: float = 0.0
@@ -35,13 +35,13 @@ class Window:
     mean: float = 0.0
 
     def extend(self, seen: int, mean: float) -> Window:
-        """The window up to the present batch.
+        """Return the window up to the present batch.
 
         Args:
-            seen: Batches that the running mean spans; more than before.
-            mean: The running mean; may be non-finite, and then the window is.
+            seen: How many batches the running mean covers; more than before.
+            mean: The running mean. If it is non-finite, so is the window.
         """
-        # In this form the mean of equal values is that value, to the last bit.
+        # In this form the mean of equal values is exactly that value.
         since = mean + (mean - self.mean) * (self.seen / (seen - self.seen))
         batches = seen - self.seen
         return Window(self.total + since * batches, self.batches + batches, seen, mean)
@@ -49,18 +49,18 @@ class Window:
 
 @final
 class StepCadence:
-    """Collects the logs of batches, and says when an observation is due and what it is.
+    """Collects the logs of batches, and makes observations of them.
 
-    Keras reports the end of a batch from any thread, and perhaps out of order, while the training runs ahead. It
-    reports the beginning of the next one in the thread that trains: there everything is decided.
+    Keras reports the end of a batch from any thread, and perhaps out of order, while training runs ahead. It reports
+    the beginning of the next batch in the training thread, where all decisions are made.
 
     Args:
         monitor: The name of the metric.
-        batches: How many make an observation. >= 1.
+        batches: The number of batches in an observation. >= 1.
 
     Attributes:
-        is_running_mean: Whether the metric in the logs of a batch is the mean since the epoch began; else it is taken
-            for that of the batch. The loss is always a running mean.
+        is_running_mean: Whether a batch's logs hold the mean of the metric since the epoch began; else they hold its
+            value for the batch. The loss is always a running mean.
     """
 
     def __init__(self, monitor: str, batches: int) -> None:
@@ -74,7 +74,7 @@ class StepCadence:
         self._new_logs = threading.Condition()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles, which cannot have the condition."""
+        """Leave out the condition, which cannot be copied or pickled."""
         return {**self.__dict__, "_new_logs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -83,48 +83,48 @@ class StepCadence:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """What is carried over to the next epoch: sum and batches, of the metric and of the loss."""
+        """The window to carry over to the next epoch: sum and batches, first for the metric and then for the loss."""
         return tuple(number for window in self._windows for number in (window.total, window.batches))
 
     def resume(self, numbers: Sequence[float]) -> None:
-        """Go on with the `numbers` of an earlier process."""
+        """Take the window from the `numbers` of an earlier process."""
         self._windows = [Window(numbers[i], int(numbers[i + 1])) for i in (0, 2)]
 
     def restart(self, batch: int = 0) -> None:
-        """Keras' running means start again with this batch of the epoch; with 0, as they do in each epoch."""
+        """Note that Keras' running means start again with this batch; with batch 0, as in each epoch."""
         self._windows = [replace(window, seen=0, mean=0.0) for window in self._windows]
         self._first = batch
         self._ended, self._logs = [], {}
 
     def add(self, batch: int, numbers: tuple[float | None, float | None]) -> None:
-        """Take what the logs say of a batch that is over: the metric and the loss. From any thread.
+        """Take the metric and the loss from the logs of a finished batch. It may be called in any thread.
 
         Args:
-            batch: Its number in the epoch, from 0.
-            numbers: None for what they do not say.
+            batch: The number of the batch in the epoch, from 0.
+            numbers: The metric and the loss; None for what the logs lack.
         """
         with self._new_logs:
             self._logs[batch] = numbers
             self._new_logs.notify()
 
     def is_due(self, batch: int) -> bool:
-        """Whether there is an observation to take before this batch. To be called before each but the first."""
+        """Return whether an observation is due before this batch. Call it before each batch but the first."""
         self._ended.append(batch - 1)
         window = self._windows[0]
         return window.batches + batch - self._first - window.seen >= self._batches
 
     def take(self, batch: int | None = None) -> tuple[float | None, float | None]:
-        """The metric and the training loss since the last observation, if there are enough batches.
+        """Take the metric and the training loss since the last observation, if there are enough batches.
 
         Args:
-            batch: The one before which it is; its predecessors are waited for. None at the end of an epoch, when all
-                have come.
+            batch: The next batch; the logs of all batches before it are awaited. None at the end of an epoch, when
+                all logs are there.
 
         Returns:
-            Both, or None for what there is not.
+            The metric and the loss; None for each that is missing.
 
         Raises:
-            RuntimeError: The logs of a batch do not come.
+            RuntimeError: The logs of a batch are still missing after `MOST_SECONDS`.
         """
         if batch is None:
             batch = max(self._logs, default=-1) + 1

@@ -1,6 +1,6 @@
-"""The state file of a training in this process: what survives a crash, and what this process has claimed.
+"""Holds the files of a training that survive a crash, and the claims of this process on them.
 
-Rank 0 writes the file, and tells the other ranks what is in it.
+Rank 0 writes the state file, and sends its content to the other ranks.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from keras_lrplateau.training.snapshots import Snapshots
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a training when it begins.
+    """What the files hold when a training begins.
 
     Attributes:
-        run_dir: Where its event files go; None if nowhere, and on other ranks than 0.
-        own_folder: Where this rank keeps its copies; None for memory only.
-        entries: How things stood after each epoch of an earlier process; empty if training begins.
-        pending: An observation that the earlier process made and did not decide upon.
-        messages: What the user should hear.
-        failure: Why the log dir could not be looked at; None if it could.
+        run_dir: The directory for event files; None if none are written, and on all ranks but 0.
+        own_folder: The directory for the copies of this rank; None for memory only.
+        entries: How things stood after each epoch of an earlier process; empty for a new training.
+        pending: An observation of the earlier process on which it did not decide.
+        messages: Messages for the user.
+        failure: Why the log dir could not be read; None if it could.
         begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
     """
 
@@ -50,8 +50,8 @@ class Memory:
     """Opens, writes and releases the files that survive a crash.
 
     Attributes:
-        file: The state file; None if there is none, and on other ranks than 0.
-        folder: Where the copies of rank 0 are; None if there are none on disk.
+        file: The state file; None if there is none, and on all ranks but 0.
+        folder: The directory for the copies of rank 0; None if there are none on disk.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Memory:
         owner: object,
         is_over: bool,
     ) -> Found:
-        """Make the files of a training ready, and find what is known of it from before an epoch; alike on all ranks.
+        """Open the files of a training, and read what they hold from before an epoch; alike on all ranks.
 
         Args:
             log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_over: See `open_files`.
@@ -80,8 +80,8 @@ class Memory:
 
         Raises:
             StateFileError: The state file cannot be used.
-            RuntimeError: Another training is using it. Or, on all ranks, rank 0 cannot begin.
-            OSError: The place of `state_path` cannot be written.
+            RuntimeError: Another training is using it. With several ranks, also for any error on rank 0.
+            OSError: `state_path` cannot be written.
         """
         rank, files, refusal = processes.rank(), Files(), None
         if rank == 0:
@@ -117,22 +117,22 @@ class Memory:
         return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure, files.begins_phase)
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
-        """A new run directory, for the copy of a callback in the middle of a training."""
+        """Claim a new run directory, for a callback that was copied in the middle of a training."""
         files = open_files(log_dir, False, {}, 0, 0, takes_over=False, owner=owner)
         self._claim(files.claims)
         return files.run_dir
 
     def release(self) -> None:
-        """Give up what is claimed. Doing it twice is fine."""
+        """Release the claims. A second call does nothing."""
         locks.release(self._claims)
 
     def add(self, entry: Entry) -> None:
-        """Take an entry for the state file, which `write` writes."""
+        """Add an entry to the state file; `write` writes it."""
         assert self.file is not None
         self.file.add(entry)
 
     def end(self, entry: Entry) -> None:
-        """Training has ended: what was decided since the last entry belongs to its epoch."""
+        """End the training: merge the last decisions into the entry of the last epoch."""
         assert self.file is not None
         last = self.file.entries[-1]
         whole = replace(
@@ -149,15 +149,15 @@ class Memory:
         self.file.is_finished = True
 
     def forget(self, epoch: int, iterations: int) -> None:
-        """Training begins again with this epoch: what is known of it and of later ones is void."""
+        """Forget this epoch and later ones: training begins again there."""
         if self.file is not None:
             self.file.keep(self.file.entries.until(epoch, iterations))
 
     def write(self, snapshots: Snapshots) -> None:
-        """Write the file, and remove the copies that no resumed training needs.
+        """Write the file, and remove copies that no resumed training needs.
 
         Raises:
-            OSError: Something could not be written; the next call tries again.
+            OSError: A file could not be written; the next call tries again.
         """
         assert self.file is not None
         claim.renew(self._claims)

@@ -1,11 +1,10 @@
-"""Training in several processes: who this one is, and what all of them say.
+"""Training in several processes: finds this process's rank, gathers values, and reads and sets shared variables.
 
-Keras' own reduction of logs differs by backend: with JAX's `DataParallel` they are the same in all processes, under
-`torchrun` each process has its own. Here is the little that it takes to agree on one observation anyway. What is
-gathered is the observation and not the decision: from the same observation all ranks decide the same by themselves.
-And here is what it takes to read and to set a variable that several processes have a part in.
+Keras reduces logs differently by backend: with JAX's `DataParallel` they are the same in all processes, under
+`torchrun` each process has its own. So the ranks gather their values to agree on one observation. They need not gather
+the decision: all ranks decide alike on the same observation.
 
-A *rank* is the number of a process in the training, from 0. Of TensorFlow there is always one: `MirroredStrategy` is a
+A *rank* is the number of a process in the training, from 0. With TensorFlow there is only one: `MirroredStrategy` is a
 single process, and `fit` of Keras 3 refuses `MultiWorkerMirroredStrategy` (keras#20585).
 """
 
@@ -19,16 +18,16 @@ import keras
 import numpy as np
 
 ROOM = 1024
-"""Bytes of a message in the first exchange between JAX processes; a longer one takes a second exchange.
+"""Bytes of a message in the first exchange between JAX processes; a longer message takes a second exchange.
 
-JAX compiles an exchange for each shape that it meets, so all messages but rare ones have this one.
+JAX compiles an exchange for each new shape, so nearly all messages use this one.
 """
 
 _LENGTH = struct.Struct("<Q")
 
 
 def rank() -> int:
-    """The number of this process among those that train together; 0 when it is alone."""
+    """Return the rank of this process; 0 when it trains alone."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -42,7 +41,7 @@ def rank() -> int:
 
 
 def count() -> int:
-    """How many processes train together; 1 when this one is alone."""
+    """Return how many processes train together; 1 when this one is alone."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -56,20 +55,19 @@ def count() -> int:
 
 
 def gather(value: Any) -> list[Any]:
-    """What every rank says, the same list on all of them.
+    """Gather a value from every rank; all ranks get the same list.
 
-    It is a collective: each rank must call it, at the same point of its training, or the others wait for it.
+    It is a collective: every rank must call it at the same point of its training, or the others wait.
 
     Args:
-        value: Anything that JSON holds, and NaN and infinities. Not more than a few kilobytes: every rank gets all.
+        value: Anything that JSON can hold, NaN and infinities included. A few kilobytes at most: each rank gets all.
 
     Returns:
-        The values in the order of the ranks, as JSON returns them: a tuple is a list, the keys of a dict are strings.
-        Floats are exact to the last bit. When this process is alone, a list with `value` itself, and no backend is
-        asked to send anything.
+        The values in the order of the ranks, as JSON returns them: tuples become lists, and the keys of a dict strings.
+        Floats are exact. When this process is alone, a list with `value` itself; then no backend is used.
 
     Raises:
-        TypeError: JSON has nothing for `value`.
+        TypeError: JSON cannot hold `value`.
     """
     if count() == 1:
         return [value]
@@ -79,15 +77,15 @@ def gather(value: Any) -> list[Any]:
 
 
 def to_array(variable: Any) -> np.ndarray[Any, Any]:
-    """The value of a variable, whole, also where each process has a part of it (`keras.distribution.ModelParallel`).
+    """Return the whole value of a variable, even if each process holds a part (`keras.distribution.ModelParallel`).
 
-    Then it is a collective, as `gather` is, and for a moment the whole variable is on each device.
+    In that case this is a collective, like `gather`, and each device briefly holds the whole variable.
 
     Args:
         variable: A `keras.Variable`.
 
     Returns:
-        It may be a view of the backend's own memory.
+        The array. It may be a view of the backend's own memory.
     """
     if _is_in_parts(variable):
         from jax.experimental import multihost_utils
@@ -97,7 +95,7 @@ def to_array(variable: Any) -> np.ndarray[Any, Any]:
 
 
 def _without_cache(value: Any) -> Any:
-    """An array of JAX on an accelerator keeps the host's copy of it as long as it lives; so the host gets another's."""
+    """Copy a JAX array on an accelerator: it would keep the copy made for the host as long as it lives."""
     if keras.backend.backend() != "jax" or all(device.platform == "cpu" for device in value.devices()):
         return value
     import jax
@@ -106,15 +104,15 @@ def _without_cache(value: Any) -> Any:
 
 
 def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
-    """Set a variable to an array that is the same on all ranks; each takes the part that it has.
+    """Set a variable to an array that is the same on all ranks; each rank takes its own part.
 
-    `variable.assign` does it, too. But when several JAX processes share the variable, JAX first brings the arrays of
-    all of them to each device to see that they are equal: as many copies as there are processes, and an error where
-    there is a NaN, which equals nothing.
+    `variable.assign` would do so, too. But when several JAX processes share the variable, JAX first copies the arrays
+    of all processes to each device to check that they are equal. That takes one copy for each process, and fails on
+    NaN.
 
     Args:
         variable: A `keras.Variable`.
-        array: Of its shape and dtype.
+        array: An array of the same shape and dtype.
     """
     if _is_shared(variable):
         import jax
@@ -126,7 +124,7 @@ def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
 
 
 def _is_shared(variable: Any) -> bool:
-    """Whether other JAX processes have the variable, or parts of it."""
+    """Return whether other JAX processes hold the variable or parts of it."""
     return keras.backend.backend() == "jax" and count() > 1 and not variable.value.is_fully_addressable
 
 
@@ -135,11 +133,11 @@ def _is_in_parts(variable: Any) -> bool:
 
 
 def _exchange_jax(message: str) -> list[str]:
-    # As bytes: without jax_enable_x64 a float64 that goes through JAX comes back as a float32.
+    # As bytes: without jax_enable_x64, JAX turns a float64 into a float32.
     content = message.encode()
     rows = _exchange_arrays(_LENGTH.pack(len(content)) + content[: ROOM - _LENGTH.size], ROOM)
     lengths = [_LENGTH.unpack(row[: _LENGTH.size])[0] for row in rows]
-    # All ranks see the same lengths, and so agree on whether there is a second exchange.
+    # All ranks see the same lengths, so they agree on whether to exchange again.
     if max(lengths) <= ROOM - _LENGTH.size:
         rows = [row[_LENGTH.size :] for row in rows]
     else:
@@ -148,7 +146,7 @@ def _exchange_jax(message: str) -> list[str]:
 
 
 def _exchange_arrays(content: bytes, room: int) -> list[bytes]:
-    """The contents of all JAX processes, each padded to `room` bytes."""
+    """Exchange contents between all JAX processes; each is padded to `room` bytes."""
     from jax.experimental import multihost_utils
 
     padded = np.frombuffer(content.ljust(room, b"\0"), dtype=np.uint8)
@@ -164,7 +162,7 @@ def _exchange_torch(message: str) -> list[str]:
 
 
 def _is_torch_distributed() -> bool:
-    """Whether a process group has been made, by `torch.distributed.init_process_group`."""
+    """Return whether `torch.distributed.init_process_group` has made a process group."""
     from torch import distributed
 
     return distributed.is_available() and distributed.is_initialized()

@@ -1,13 +1,11 @@
-"""What the callback does to the rate of a Keras optimizer: find it, read it, set it, scale its schedule.
+"""Reads and sets the rate of a Keras optimizer, which the rule sees as one number.
 
-Whatever the optimizer looks like, the policy sees one number:
+- With one rate, the number is that rate.
+- With several (`MultiOptimizer`), it is the largest. The others keep their ratio to it, each within the bounds.
+- With a `LearningRateSchedule`, it is the multiplier of the schedule, at first 1.0. It multiplies every rate. The
+  bounds limit the effect of the multiplier, never the schedule itself: a cosine may end at zero.
 
-- one rate: that rate;
-- several (`MultiOptimizer`): the largest. The others keep their ratio to it, each within the bounds;
-- a `LearningRateSchedule`: the multiplier of the schedule, 1.0 at first. Every rate is then its own times the
-  multiplier. The bounds limit what the multiplier does, never the schedule itself: a cosine may end at zero.
-
-A `LossScaleOptimizer` is looked through.
+For a `LossScaleOptimizer`, the optimizer inside it counts.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ class _Rate:
     Attributes:
         optimizer: The optimizer.
         multiplier: The variable that scales its schedule; None for a plain rate.
-        base: The rate found, before anything was decided; of a schedule, nothing.
-        share: `base` / the number that the policy saw at that time.
-        written: What the optimizer holds since it was last looked at or written, rounded to its dtype.
+        base: The rate, or multiplier, when it was last adopted.
+        share: `base` divided by the rule's rate at that time.
+        written: What the optimizer held when it was last read or written, rounded to its dtype.
     """
 
     optimizer: Any
@@ -58,7 +56,7 @@ class RateControl:
         max_lr: Upper bound for every decision, or None.
 
     Raises:
-        TypeError: Not a Keras optimizer, or one whose rate is a plain callable.
+        TypeError: It is no Keras optimizer, or its rate is a plain callable.
     """
 
     def __init__(self, optimizer: Any, min_lr: float, max_lr: float | None) -> None:
@@ -76,7 +74,7 @@ class RateControl:
         self.adopt()
 
     def adopt(self) -> None:
-        """Take the rates as they are now for the ones to go on from; `rate` is the number for the policy."""
+        """Go on from the present rates; afterwards `rate` is the number for the rule."""
         found = [rate.read() for rate in self._rates]
         scheduled = [value for rate, value in zip(self._rates, found, strict=True) if rate.multiplier is not None]
         self.rate = self.adopted = scheduled[0] if scheduled else max(found)
@@ -92,20 +90,19 @@ class RateControl:
 
     @property
     def written(self) -> tuple[float, ...]:
-        """What each held when it was last looked at or written, without a look at it now."""
+        """What each optimizer held when it was last read or written; it is not read now."""
         return tuple(rate.written for rate in self._rates)
 
     @property
     def bases(self) -> tuple[float, ...]:
-        """What each held when the rates were last adopted."""
+        """What each optimizer held when the rates were last adopted."""
         return tuple(rate.base for rate in self._rates)
 
     def resume(self, rate: float, bases: Sequence[float], adopted: float, written: Sequence[float]) -> None:
-        """Be as the control of an earlier process was; what the optimizers hold is not looked at.
+        """Take over the attributes of an earlier process's control; the optimizers are not read.
 
         Args:
-            rate: Its `rate`.
-            bases, adopted, written: Likewise.
+            rate, bases, adopted, written: The attributes of that control.
         """
         self.rate, self.adopted = rate, adopted
         for each, base, found in zip(self._rates, bases, written, strict=True):
@@ -113,7 +110,7 @@ class RateControl:
             each.share = base / adopted if adopted else 1.0
 
     def impose(self, values: Sequence[float]) -> None:
-        """Let each optimizer hold what another rank has decided; it is adopted like any change from outside."""
+        """Set what each optimizer holds to the values of another rank; `adopt` takes them like any outside change."""
         for rate, value in zip(self._rates, values, strict=True):
             rate.assign(value)
 
@@ -124,23 +121,23 @@ class RateControl:
 
     @property
     def quantity(self) -> str:
-        """What `rate` is, in words."""
+        """The meaning of `rate`, in words."""
         return "multiplier of the schedule" if self._is_scheduled else "learning rate"
 
     def in_force(self) -> dict[str, float]:
-        """The rates that the optimizer uses now, under the names that Keras' ReduceLROnPlateau logs them."""
+        """Return the rates in use now, under the names that Keras' ReduceLROnPlateau logs."""
         if len(self._rates) == 1:
             return {"learning_rate": to_float(self._rates[0].optimizer.learning_rate)}
         return {f"learning_rate_{rate.optimizer.name}": to_float(rate.optimizer.learning_rate) for rate in self._rates}
 
     def last_written(self) -> dict[str, float]:
-        """As `in_force`, without a look at the optimizer; not for schedules."""
+        """Return what `in_force` would, without reading the optimizer; not for schedules."""
         if len(self._rates) == 1:
             return {"learning_rate": self._rates[0].written}
         return {f"learning_rate_{rate.optimizer.name}": rate.written for rate in self._rates}
 
     def bounds(self) -> tuple[float, float | None]:
-        """`min_lr` and `max_lr` in the policy's number, which under a schedule depends on where the schedule is."""
+        """Return `min_lr` and `max_lr` as bounds of `rate`; for a schedule they depend on its present rate."""
         if not self._is_scheduled:
             return self._min_lr, self._max_lr
         unscaled = max(
@@ -155,8 +152,8 @@ class RateControl:
         """Set the rate.
 
         Args:
-            value: The number for the policy's `rate`. Kept as the Python float that it is, so that cuts and raises do
-                not drift; only the optimizer's copy is rounded to its dtype.
+            value: The new `rate`. It stays a Python float, so that cuts and raises do not drift; only the optimizer's
+                copy is rounded to its dtype.
         """
         self.rate = value
         for rate in self._rates:

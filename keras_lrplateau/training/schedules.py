@@ -1,7 +1,7 @@
-"""Makes a `LearningRateSchedule` scalable: every rate of the schedule is multiplied by a variable that we set.
+"""Makes a `LearningRateSchedule` scalable: a variable that we set multiplies every rate of the schedule.
 
-The multiplier must be a variable that the compiled step reads. TensorFlow ignores a schedule that is exchanged after
-tracing, and goes on reporting the new one.
+The compiled step must read this variable. If the schedule is exchanged after tracing, TensorFlow goes on with the old
+one, but reports the new one.
 """
 
 from __future__ import annotations
@@ -23,27 +23,25 @@ LARGE = float(np.finfo("float32").max)
 def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | None) -> None:
     """Make every `LearningRateSchedule` of an optimizer scalable, before the training step is traced.
 
-    The multiplier must be a variable that the compiled step reads; a schedule exchanged after tracing is ignored by
-    TensorFlow, which goes on reporting the new one. It is tracked by the optimizer, so that JAX passes it into the
-    step, but kept out of saved files: they hold the optimizer that the user built, and load without this package.
+    The optimizer tracks the multiplier, so that JAX passes it into the step. Saved files leave it out: they hold the
+    optimizer that the user built, and load without this package.
 
     Args:
-        model: Its training step is traced again if a schedule is scaled now.
-        optimizer: The one to scale. If it is the one that the model is compiled with, and the model is built and the
-            optimizer is not, that is built, too.
+        model: The model. Its training step is traced again if a schedule becomes scalable now.
+        optimizer: The optimizer to scale. If the model is compiled with it and is built, the optimizer is built, too.
         min_lr: The multiplier does not take the rate below this. >= 0.
         max_lr: The multiplier does not take the rate above this; None for no bound.
     """
     compiled: Any = getattr(model, "optimizer", None)  # There is none before the first `compile`.
     if optimizer is compiled and model.built and not optimizer.built:
-        # As Keras would at the first step; by then it is too late for a MultiOptimizer's schedules, and for a snapshot.
+        # Keras would build it at the first step: too late for a MultiOptimizer's schedules, and for a snapshot.
         optimizer.build(model.trainable_variables)
     for leaf in leaf_optimizers(optimizer):
         if not isinstance(leaf._learning_rate, LearningRateSchedule):
             continue
         if multiplier_of(leaf) is None:
             _install_multiplier(leaf)
-            # An earlier fit without the callback has traced a step that knows no multiplier.
+            # An earlier fit without the callback has traced a step without the multiplier.
             model.train_function = None
         leaf._lr_plateau_bounds = (min_lr, LARGE if max_lr is None else max_lr)
         for outer in (optimizer, getattr(optimizer, "inner_optimizer", leaf), leaf):
@@ -51,7 +49,7 @@ def scale_schedules(model: Any, optimizer: Any, min_lr: float, max_lr: float | N
 
 
 def multiplier_of(leaf: Any) -> Any:
-    """The variable that scales the schedule of an optimizer; None if it has none."""
+    """Return the variable that scales the schedule of an optimizer; None if there is none."""
     return getattr(leaf, "_lr_plateau_multiplier", None)
 
 
@@ -74,13 +72,13 @@ def _install_multiplier(leaf: Any) -> None:
         low, high = leaf._lr_plateau_bounds
         return keras.ops.clip(rate * multiplier, keras.ops.minimum(rate, low), keras.ops.maximum(rate, high))
 
-    # On the instance, not on the schedule: the schedule stays the object that the user made and that is saved.
+    # On the optimizer: the schedule must stay the object that the user made, because it is saved.
     leaf._lr_plateau_unscaled = unscaled
     leaf._get_current_learning_rate = scaled
 
 
 def _save_without_multipliers(optimizer: Any) -> None:
-    """Keep the multipliers of an optimizer, and of those inside it, out of what it saves and loads."""
+    """Keep the multipliers of an optimizer and of those inside it out of saving and loading."""
     if getattr(optimizer, "_lr_plateau_saves_without", False):
         return
     optimizer._lr_plateau_saves_without = True
@@ -113,5 +111,5 @@ def _save_without_multipliers(optimizer: Any) -> None:
 
 
 def unscaled_rate(leaf: Any) -> float:
-    """What the schedule of an optimizer says now, without the multiplier."""
+    """Return the present rate of an optimizer's schedule, without the multiplier."""
     return to_float(leaf._lr_plateau_unscaled())

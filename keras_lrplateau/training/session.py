@@ -134,10 +134,11 @@ class Session:
         self._batches_before_epoch = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: files stay with the original, and a copy writes to a run of its own."""
+        """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
         recorder = Recorder(self.recorder.run.name)
         recorder.run = self.recorder.run
-        return {**self.__dict__, "_log": None, "memory": Memory(), "recorder": recorder}
+        own = {"_log": None, "memory": Memory(), "recorder": recorder, "_around": Surroundings()}
+        return {**self.__dict__, **own}
 
     @property
     def model(self) -> Any:
@@ -206,7 +207,7 @@ class Session:
 
     def finish(self) -> None:
         """The training is over: take back what has not proved itself, and close all files."""
-        if self.state is None:
+        if self.state is None or self.is_finished:
             return
         compiled = getattr(self.model, "optimizer", None)
         if self._take_back_open_trial(self.next_epoch - 1) and isinstance(compiled, keras.optimizers.Optimizer):

@@ -1,7 +1,7 @@
-"""Copies of all that training changes, to go back to: in host memory, on disk, or both.
+"""Keeps copies of everything that training changes, for rollbacks: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all. It stays as long as it may be asked for: by the
-training that goes on, or by one that is resumed from an epoch before (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all. The file stays as long as this training may need it, or a
+training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_fl
 SUFFIX = ".snapshot"
 
 RATES = "_learning_rate", "_lr_plateau_multiplier"
-"""Attributes of an optimizer."""
+"""The attributes of an optimizer that hold rates and multipliers."""
 
 
 @dataclass
 class _Copy:
-    """One copy, in memory or in a file or both.
+    """One copy, in memory, in a file, or both.
 
     Attributes:
-        arrays: One array for each variable; None if it is on disk only.
-        file: The name that its file has, or is to have.
-        is_written: Whether there is one.
+        arrays: One array for each variable; None if the copy is on disk only.
+        file: The name of its file, which may not exist yet.
+        is_written: Whether the file was written.
     """
 
     arrays: list[np.ndarray[Any, Any]] | None
@@ -44,10 +44,10 @@ class _Copy:
 
 @final
 class Snapshots:
-    """At most one copy under each name.
+    """The copies of a training, at most one under each name.
 
     Args:
-        in_memory: Whether copies are kept in host memory; if not, in memory only while they cannot be written.
+        in_memory: Whether to keep copies in host memory; if not, they stay there only while they cannot be written.
         folder: The directory for files, made when it is needed; None for memory only.
 
     Attributes:
@@ -61,7 +61,7 @@ class Snapshots:
         self.failure: OSError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: files stay with the original."""
+        """Leave the files with the original when it is copied or pickled."""
         copies = {name: _Copy(copy.arrays, copy.file, False) for name, copy in self._copies.items() if copy.arrays}
         return {**self.__dict__, "_folder": None, "_copies": copies}
 
@@ -76,18 +76,18 @@ class Snapshots:
 
     @property
     def files(self) -> dict[Snapshot, str]:
-        """The names of the files of those that are on disk."""
+        """The file names of the copies on disk."""
         return {name: copy.file for name, copy in self._copies.items() if copy.is_written}
 
     def take(self, name: Snapshot, model: Any, optimizer: Any, label: int, at_once: bool = True) -> None:
         """Copy the state of training.
 
         Args:
-            name: Takes the place of the one of this name.
+            name: The name of the copy; it replaces an earlier one of this name.
             model: A built model.
-            optimizer: The one that the callback adapts; built, and so are the others of the model.
-            label: Tells it from others of this name on disk, such as the number of steps so far.
-            at_once: Whether a copy that is in memory is written to disk now; if not, `write_missing` does it.
+            optimizer: The optimizer that the callback adapts. It must be built, and so must all others of the model.
+            label: Part of the file name, such as the number of steps so far; it sets the file apart from others.
+            at_once: Whether to write a copy in memory to disk now; if not, `write_missing` does so.
         """
         self._copies.pop(name, None)
         file = self._new_file(name, label)
@@ -98,13 +98,13 @@ class Snapshots:
             self._copies[name] = _Copy(arrays, file, self._in_memory and at_once and self._write(file, arrays))
 
     def adopt(self, name: Snapshot, path: Path, model: Any, optimizer: Any) -> None:
-        """Take a file that an earlier process has written for the copy of this name.
+        """Use a file of an earlier process as the copy of this name.
 
-        It is read where copies are kept in memory, and where the file is in another folder.
+        The file is read into memory if copies are kept there, or if it is in another folder.
 
         Raises:
-            OSError: It cannot be read, or is not whole.
-            ValueError: It is not of such a model.
+            OSError: The file cannot be read, or is not whole.
+            ValueError: The file does not fit the model.
         """
         variables = _variables(model, optimizer)
         _check(path, variables)
@@ -113,7 +113,7 @@ class Snapshots:
         self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
 
     def promote(self) -> None:
-        """The candidate becomes the best one, if there is a candidate."""
+        """Make the candidate the best copy, if there is a candidate."""
         if "candidate" in self._copies:
             self._copies["best"] = self._copies.pop("candidate")
 
@@ -121,24 +121,24 @@ class Snapshots:
         """Go back to the copy of this name.
 
         Raises:
-            OSError: Its file cannot be read, or is not whole.
-            ValueError: The model has other variables than when it was taken.
+            OSError: The file cannot be read, or is not whole.
+            ValueError: The model has other variables than at the time of the copy.
         """
         copy = self._copies[name]
         if copy.arrays is not None:
             restore_snapshot(model, copy.arrays, optimizer)
             return
         variables = _variables(model, optimizer)
-        # Whole, before anything is assigned.
+        # Check the whole file before anything is assigned.
         _check(self._path(copy.file), variables)
         restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer)
 
     def keep(self, names: Collection[Snapshot | None]) -> None:
-        """Drop all others. Their files stay until `clean`."""
+        """Drop all copies but these. Their files stay until `clean`."""
         self._copies = {name: copy for name, copy in self._copies.items() if name in names}
 
     def write_missing(self) -> None:
-        """Write what could not be written, and what is gone from the disk but not from memory."""
+        """Write copies in memory whose file is missing, because it could not be written or was removed."""
         if self._folder is None:
             return
         self.failure = None
@@ -152,21 +152,21 @@ class Snapshots:
         """Remove all files from the folder but these and the present ones.
 
         Raises:
-            OSError: One cannot be removed.
+            OSError: A file cannot be removed.
         """
         if self._folder is None or not self._folder.is_dir():
             return
         kept = {*files, *self.files.values()}
         for path in self._folder.iterdir():
-            # Others are not ours, but for what a killed process has left half written.
+            # Only our own files, and temporary ones that a killed process left.
             if path.name not in kept and path.name.removesuffix(".tmp").endswith(SUFFIX):
                 path.unlink()
         if not kept:
-            with contextlib.suppress(OSError):  # There may be files of others in it.
+            with contextlib.suppress(OSError):  # It may hold foreign files.
                 self._folder.rmdir()
 
     def _new_file(self, name: Snapshot, label: int) -> str:
-        """A name that no file has: a process that goes on after a kill may still need the one that is there."""
+        """Return a name that no file has yet: a resumed process may still need the existing files."""
         file, number = f"{name}-{label}{SUFFIX}", 1
         while self._folder is not None and self._exists(file):
             number += 1
@@ -174,7 +174,7 @@ class Snapshots:
         return file
 
     def _exists(self, file: str) -> bool:
-        # Unlike `Path.exists`, it raises nothing, whatever is the matter with the disk.
+        # Unlike `Path.exists`, it raises nothing when the disk fails.
         return os.path.exists(self._path(file))
 
     def _path(self, file: str) -> Path:
@@ -182,12 +182,12 @@ class Snapshots:
         return self._folder / file
 
     def _write(self, file: str, arrays: Iterable[np.ndarray[Any, Any]]) -> bool:
-        """Whether it is written; not where there is no folder."""
+        """Write a file; False if that failed, or if there is no folder."""
         if self._folder is None:
             return False
 
         def write(stream: Any) -> None:
-            # Arrays one after another, as numpy.load gives them back: at no time are all of them in memory.
+            # One array after another, so that memory never holds them all.
             for array in arrays:
                 np.save(stream, array, allow_pickle=False)
 
@@ -200,31 +200,31 @@ class Snapshots:
 
 
 def take_snapshot(model: Any, optimizer: Any = None) -> list[np.ndarray[Any, Any]]:
-    """Copy all that training changes to host memory: weights, non-trainable state, optimizer state.
+    """Copy everything that training changes to host memory: weights, non-trainable state, optimizer state.
 
     With Adam that is about three times the size of the weights.
 
     Args:
         model: A built model with built optimizers.
-        optimizer: Another one than those of the model, if there is one.
+        optimizer: An optimizer that is not among those of the model, if there is one.
 
     Returns:
-        One array for each variable, of its own shape and dtype.
+        One array for each variable, with its shape and dtype.
     """
     # A view of the backend's own memory would change with the next step.
     return [array if array.flags.owndata else array.copy() for array in _arrays(model, optimizer)]
 
 
 def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optimizer: Any = None) -> None:
-    """Put everything back, bit for bit, as `take_snapshot` found it.
+    """Restore a snapshot, bit for bit.
 
     Args:
-        model: The model that the snapshot was taken of.
-        snapshot: What `take_snapshot` returned.
-        optimizer: As it was given to `take_snapshot`.
+        model: The model of the snapshot.
+        snapshot: The result of `take_snapshot`.
+        optimizer: The argument of `take_snapshot`.
 
     Raises:
-        ValueError: The model has other variables than when the snapshot was taken.
+        ValueError: The model has other variables than at the time of the snapshot.
     """
     variables = _variables(model, optimizer)
     if isinstance(snapshot, list) and len(variables) != len(snapshot):
@@ -233,8 +233,8 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
             "do not add layers or compile again during a training that can roll back"
         )
     averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)]
-    # After the last epoch SwapEMAWeights makes the averages equal to the weights, for Keras to put them into the model
-    # when training ends. They must be equal after a rollback, too.
+    # After the last epoch SwapEMAWeights makes averages and weights equal, and Keras puts the averages into the model
+    # when training ends. So they must be equal after a rollback, too.
     are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
     for variable, array in zip(variables, snapshot, strict=True):
         if array.dtype.kind == "V":  # NumPy's files do not know bfloat16.
@@ -259,17 +259,17 @@ def stop_momentum(optimizer: Any) -> None:
 
 
 def is_built(model: Any, optimizer: Any) -> bool:
-    """Whether all variables are there, so that a snapshot will fit later, too."""
-    # A model without `call`, such as a GAN, is never built itself, but what it is made of.
+    """Return whether all variables exist, so that a snapshot will still fit later."""
+    # A model without `call`, such as a GAN, is never built, but its layers are.
     is_container = type(model).call is keras.Model.call and model.layers
     model_is_built = model.built or (is_container and all(layer.built for layer in model.layers))
     return bool(model_is_built) and all(leaf.built for leaf in _leaves(model, optimizer))
 
 
 def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
-    """The values of all variables, one by one; perhaps views of the backend's own memory."""
-    # An average of weights means nothing before the first update, and Keras overwrites it then. As a copy of its weight
-    # it stays right when SwapEMAWeights has exchanged the two at the time the snapshot is restored.
+    """Yield the values of all variables, perhaps as views of the backend's own memory."""
+    # An average has no meaning before the first update, when Keras overwrites it. Saving the weight in its place is
+    # right even if SwapEMAWeights has exchanged the two by the time of the restore.
     weights = {
         id(average): weight
         for leaf in _leaves(model, optimizer)
@@ -281,10 +281,10 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _variables(model: Any, optimizer: Any) -> list[Any]:
-    """Each once, though that of an optimizer inside another one is met twice.
+    """Return all variables of a training, each once.
 
-    Rates are left out, and so are multipliers: what sets a rate also decides what it is after going back. For the
-    adapted optimizer that is the callback; for another one it may be another callback.
+    Rates and multipliers are left out: whatever sets a rate also decides it after a rollback. For the adapted optimizer
+    this is our callback; for another optimizer it may be another callback.
     """
     rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
     found = [*model.trainable_variables, *model.non_trainable_variables]
@@ -298,7 +298,7 @@ def _leaves(model: Any, optimizer: Any) -> list[Any]:
 
 
 def _averages(leaf: Any) -> list[tuple[Any, Any]]:
-    """Each weight with the average that `use_ema` keeps of it."""
+    """Return pairs of a weight and the average that `use_ema` keeps of it."""
     if not (leaf.use_ema and leaf.built):
         return []
     pairs = zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True)
@@ -315,7 +315,7 @@ def _check(path: Path, variables: list[Any]) -> None:
     """Check that a file has an array of the right shape for each variable, and the right length.
 
     Raises:
-        OSError: It cannot be read, or is not whole.
+        OSError: The file cannot be read, or is not whole.
         ValueError: An array has another shape.
     """
     doubt = "it is damaged, or of a model with other variables"
@@ -328,7 +328,7 @@ def _check(path: Path, variables: list[Any]) -> None:
                 raise OSError(f"{path} cannot be read ({error}): {doubt}") from None
             if shape != tuple(variable.shape):
                 raise ValueError(
-                    f"{path} is of another model: it has an array of shape {shape} for {variable.path}, which has "
+                    f"{path} belongs to another model: it has an array of shape {shape} for {variable.path}, which has "
                     f"{tuple(variable.shape)}"
                 )
             file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)

@@ -1,4 +1,4 @@
-"""The tab, the command and Python answer the same about a run of ours, and as it was decided."""
+"""The tab, the command and Python give the same answers about a run, and these match its decisions."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ VALUES = [1.0, 0.9, *[0.95 + 0.01 * epoch for epoch in range(12)]]
 def write_run(
     run_dir: Path, config: Any, first: float, rates: Callable[[float, int], dict[str, float]], quantity: str
 ) -> list[Decision]:
-    """A run that a callback could have written, ten steps an epoch, and its decisions.
+    """Write a run as a callback could have, with ten steps per epoch, and return its decisions.
 
     Args:
         run_dir: Where to write.
@@ -99,7 +99,8 @@ def as_told(decisions: Any) -> list[tuple[int, str, float, float]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_they_agree(name: str, settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own, first, rates, quantity = RUNS[name]
-    decided = write_run(tmp_path / "lr_plateau", Config(**own), first, rates, quantity)
+    planned = Config(**own).for_length(len(VALUES))
+    decided = write_run(tmp_path / "lr_plateau", planned, first, rates, quantity)
     assert decided
     asked = own | settings
 

@@ -1,4 +1,4 @@
-"""The commands show, compare and replay: what they print, in a pipe and as JSON, and what they refuse."""
+"""The commands show, compare and replay: their output, in a pipe and as JSON, and what they refuse."""
 
 import contextlib
 import json
@@ -162,7 +162,7 @@ def test_replay_prints_what_each_setting_would_have_decided(tmp_path: Path, caps
     ]
     unwrapped = " ".join(text.split())
     assert "The training would have gone another way after epoch 4 with factor=0.5, patience=2, after" in unwrapped
-    assert "after epoch 7 with factor=0.1, patience=5: what is marked by a ? was" in unwrapped
+    assert "after epoch 7 with factor=0.1, patience=5: decisions marked by a ? rest" in unwrapped
 
 
 def test_every_setting_of_the_rule_can_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,7 +300,7 @@ def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
     write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,), monitor="val_quality")
     assert commands.main(["replay", "logs", "--monitor", "val_quality"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "The training would have gone another way after epoch 6: what is marked by a ?" in text
+    assert "The training would have gone another way after epoch 6: decisions marked by a ?" in text
 
 
 def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,7 +326,7 @@ def test_rates_that_are_not_known_are_said_to_be_relative(tmp_path: Path, capsys
         (
             ["training.csv", "--patience", "2.5"],
             2,
-            ["--patience", "an integer, such as 10", "'2.5'", "commas between"],
+            ["--patience", "an integer, such as 10", "'2.5'", "by commas"],
         ),
         (["training.csv", "--factor", "0.5,x"], 2, ["--factor", "a number, such as 0.1", "'x'"]),
         (["training.csv", "--factor", "2"], 2, ["factor must be a number between 0 and 1", "factor=2.0"]),

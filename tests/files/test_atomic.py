@@ -31,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(error: BaseExce
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the names are on the disk before the call returns, those of new directories, too."""
+    """The names, also of new directories, are on disk before the call returns."""
     seen = []
 
     def fsync(handle: int) -> None:
@@ -47,9 +47,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypa
 
 
 @posix
-def test_the_temporary_name_is_another_one_each_time_and_nobody_else_may_have_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_temporary_name_is_new_each_time_and_must_be_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = []
     for _ in range(2):
         replace_file(tmp_path / "file", lambda stream: names.append(stream.name) or stream.write(b"new"))
@@ -99,7 +97,7 @@ def test_the_mode_of_a_file_stays_and_a_new_one_has_what_the_user_wants(tmp_path
 
 
 @posix
-def test_nobody_else_may_read_a_private_file_while_it_is_written(tmp_path: Path) -> None:
+def test_other_users_cannot_read_a_private_file_while_it_is_written(tmp_path: Path) -> None:
     modes: list[int] = []
     write(tmp_path / "file")
     (tmp_path / "file").chmod(0o600)

@@ -1,4 +1,4 @@
-"""Claims: one training at a time has a place, among processes, forks and threads, until it ends however it ends."""
+"""Claims: one training at a time holds a place, among processes, forks and threads, until it ends for any reason."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def claimed(lock: Path, owner: object = None, **how: bool) -> Claim:
 
 
 def other_process(lock: Path, more: str = "") -> subprocess.Popen[str]:
-    """One that says whether the lock is held, tries to claim it, says whether it could, and goes on with `more`."""
+    """Start a process that says whether the lock is held, tries to claim it, says whether it could, and runs `more`."""
     return subprocess.Popen([sys.executable, "-c", HOLD + more, str(lock)], stdout=subprocess.PIPE, text=True)
 
 
@@ -52,7 +52,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def asked(lock: Path) -> str:
-    """What another process says, which ends then."""
+    """Return the answer of another process, which then ends."""
     with other_process(lock) as process:
         return said(process)
 
@@ -135,7 +135,7 @@ def test_of_many_threads_at_once_one_has_it(lock: Path) -> None:
 
 @forks
 def test_a_forked_process_does_not_keep_the_claim_of_its_parent(lock: Path) -> None:
-    """As a worker of a data loader would that outlives its training; and it cannot go on in its parent's place."""
+    """A data loader's worker may outlive its training. It cannot take its parent's place either."""
     more = """
 if (child := os.fork()) == 0:
     print(locks.claim(lock) is not None, flush=True)
@@ -190,7 +190,7 @@ def test_to_look_at_a_lock_makes_none(lock: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_where_there_are_no_locks_a_claim_succeeds(number: int, lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And those of one process conflict all the same."""
+    """Two claims of one process still conflict."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, "No locks available")

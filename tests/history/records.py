@@ -13,12 +13,12 @@ def record(epoch, steps, time=0.0, **changes):
 
 
 def within(epoch, *steps, rate=0.1):
-    """Cuts in an epoch after so many optimizer steps, each to half the rate."""
+    """Make cuts within an epoch after these numbers of optimizer steps, each to half the rate."""
     rates = [rate / 2**i for i in range(len(steps) + 1)]
     return [make_decision("cut", epoch, rates[i], rates[i + 1], step=step) for i, step in enumerate(steps)]
 
 
 def stepped(*records, curves=1):
-    """A training of records, each given as its epoch, its steps and its decisions; with numbers of so many epochs."""
+    """Make a training from records, each given as epoch, steps and decisions, with curves of so many epochs."""
     made = [replace(record(epoch, steps, time_of(epoch)), decisions=decisions) for epoch, steps, decisions in records]
     return Run("run", {"loss": make_curve(*[1.0] * curves)}, made)

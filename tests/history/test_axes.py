@@ -1,4 +1,4 @@
-"""Where a training was at a moment: on the axis of epochs, of steps, of wall time."""
+"""Moments of a training on the axes of epochs, steps and wall time."""
 
 import math
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_steps_counted_from_0_again_go_on_from_those_of_before():
 
 
 def test_steps_that_were_rolled_back_before_a_resume_are_not_counted_twice():
-    """The optimizer's count begins with 20 again, since 12 of the 32 steps were rolled back."""
+    """The optimizer's count begins with 20 again, because 12 of the 32 steps were rolled back."""
     run = Run("run", {}, [record(0, 4), record(7, 32), record(8, 24), record(11, 36)])
     assert Timeline(run).positions("step", [8, 9, 12]) == [32, 36, 48]
 
@@ -119,7 +119,7 @@ def test_a_decision_without_a_step_or_at_the_last_one_is_at_the_end_of_its_epoch
 
 
 def test_a_decision_is_never_outside_its_epoch():
-    """The last epoch is far longer than those before; no record says where it begins."""
+    """The last epoch is far longer than the earlier ones, and no record says where it begins."""
     run = stepped((0, 10, []), (4, 1000, within(4, 51, 60, 999)), curves=5)
     assert moments(run) == sorted(moments(run))
     assert all(4 <= moment <= 5 for moment in moments(run))

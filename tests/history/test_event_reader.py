@@ -1,4 +1,4 @@
-"""Runs are made of events in one way, from files or from TensorBoard, and a malformed one spares the others."""
+"""Files and TensorBoard give the same runs, and a malformed run does not affect the others."""
 
 import math
 import subprocess
@@ -39,7 +39,7 @@ RECORDS = [make_record(0), make_record(2, make_decision("cut", 2, 0.1, 0.05))]
 
 
 def write_run(run_dir: Path, *extra: Event, steps: range = range(4), time: float = T0) -> None:
-    """A run of ours, and further events behind it."""
+    """Write a run as the callback would, and further events after it."""
     writer = EventWriter(run_dir, 0)
     for step in steps:
         writer.scalars(step, {"loss": 1.0, "learning_rate": 0.5}, time)

@@ -1,4 +1,4 @@
-"""What the event writer writes, read back by TensorBoard itself: both of its loaders, and its stock tabs over HTTP."""
+"""The event writer's output, read back by TensorBoard itself: by both loaders, and by its stock tabs over HTTP."""
 
 import dataclasses
 import html.parser
@@ -63,7 +63,7 @@ def run_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def numpy_scalar(kind: str, value: float) -> Any:
-    """As callers may well pass it, whatever the annotation says."""
+    """Make a numpy scalar, which callers may pass in spite of the annotation."""
     return np.dtype(kind).type(value)
 
 
@@ -72,7 +72,7 @@ def time_of(step: int) -> float:
 
 
 def record_of(epoch: int, *decisions: Decision, **changes: Any) -> Record:
-    """What the callback would say of an epoch."""
+    """Make the record that the callback would write for an epoch."""
     fields: dict[str, Any] = {
         "status": "holding",
         "steps": 10 * (epoch + 1),
@@ -110,7 +110,7 @@ AFTER_IT = record_of(5)
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of all kinds, the losses of which all go from step 0 to 7."""
+    """Write runs of all kinds; the losses of each go from step 0 to 7."""
     logdir = tmp_path_factory.mktemp("logs")
 
     writer = EventWriter(logdir / "plain" / "lr_plateau", 0)
@@ -305,7 +305,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def servers(logdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A real TensorBoard in each mode; both start at the same time, since each takes some seconds."""
+    """Start a real TensorBoard in each mode; both at the same time, because each takes some seconds."""
     output = tmp_path_factory.mktemp("output")
     processes, found = {}, {}
     try:
@@ -773,7 +773,7 @@ def test_the_trial_id_is_that_of_the_directory(tmp_path: Path) -> None:
 
 
 def written_text(run_dir: Path, decision: Decision) -> str:
-    """What a writer makes of a decision for the Text tab."""
+    """Return the text that a writer makes of a decision for the Text tab."""
     writer = EventWriter(run_dir, 0)
     writer.record(record_of(6, decision))
     writer.close()
@@ -782,7 +782,7 @@ def written_text(run_dir: Path, decision: Decision) -> str:
 
 
 def texts(run_dir: Path) -> dict[int, str]:
-    """What the Text tab tells of each epoch, by the Python loader."""
+    """Return the Text tab's text for each epoch, from the Python loader."""
     accumulator = event_accumulator.EventAccumulator(str(run_dir), size_guidance={event_accumulator.TENSORS: 0})
     accumulator.Reload()
     if writer_module.TEXT_TAG not in accumulator.Tags()["tensors"]:

@@ -1,4 +1,4 @@
-"""What a reporter could not write it writes later: in the end each epoch is there once, whatever the disk did."""
+"""A recorder writes later what it could not write at once: in the end each epoch is there once, for any disk error."""
 
 import contextlib
 import shutil
@@ -20,7 +20,7 @@ EPOCHS = 12
 
 
 def report(reporter: Any, *epochs: int, meanwhile: Any = None) -> None:
-    """Epochs with a decision in every third one."""
+    """Report epochs, with a decision in every third one."""
     for epoch in epochs:
         # The long name is for a disk to be full soon.
         numbers = {"loss": 1.0 / (epoch + 1), "val_loss": 2.0, "learning_rate": 0.1, "m" * 1000: 3.0}
@@ -99,7 +99,7 @@ def test_a_directory_with_a_file_in_its_place_is_written_when_that_is_gone(tmp_p
 
 
 class FailingFile:
-    """A disk that is full after so many bytes, of which the last write gets a part."""
+    """A disk that is full after so many bytes; the last write still writes a part."""
 
     def __init__(self, file: Any, room: int) -> None:
         self.file, self.room = file, room
@@ -179,7 +179,7 @@ def test_a_real_disk_that_is_full_for_some_epochs_costs_nothing(small_disk: Path
 
 @pytest.mark.parametrize(("died", "resumed"), [(5, 5), (7, 5), (EPOCHS - 1, 0), (3, 3)])
 def test_a_resumed_training_is_one_line(died: int, resumed: int, tmp_path: Path) -> None:
-    """What went further than where it goes on is void."""
+    """Everything after the point where it resumes is void."""
     first = make_reporter(tmp_path)
     report(first, *range(died))
     second = make_reporter(tmp_path)  # The first one is not closed: its process is dead.
@@ -199,7 +199,7 @@ def test_what_goes_back_in_the_same_process_is_one_line(tmp_path: Path) -> None:
     check_whole(tmp_path, reporter)
 
 
-def test_what_was_decided_anew_in_an_epoch_takes_the_place_of_its_record(tmp_path: Path) -> None:
+def test_what_was_decided_again_in_an_epoch_takes_the_place_of_its_record(tmp_path: Path) -> None:
     reporter = make_reporter(tmp_path)
     report(reporter, *range(EPOCHS))
     last = reporter.run.records[-1]

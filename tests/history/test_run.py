@@ -1,4 +1,4 @@
-"""What is known of a training: its best, its rate, what is told of it, its excursions."""
+"""A training as data: its best, its rate, its decisions for people, its excursions."""
 
 import math
 from dataclasses import replace
@@ -63,7 +63,7 @@ def test_there_is_no_best_of_what_was_never_observed():
 
 
 def test_the_best_from_before_a_crash_is_still_the_best():
-    """The callback that resumes knows nothing of it; neither record before the crash tells of epoch 3."""
+    """The resumed callback does not know it, and neither record before the crash mentions epoch 3."""
     curve = make_curve(1.0, 0.9, 0.8, 0.1, 0.7, 0.6)
     records = [record(0, 10, best=Observation(0, 1.0)), record(5, 60, best=Observation(5, 0.6))]
     assert Run("run", {"loss": curve}, records).best == (3, 0.1)
@@ -139,7 +139,7 @@ def test_annealing_in_a_row_is_told_once_from_its_first_rate_to_its_last():
     assert steps[0].rate == 0.3, "what was given is as it was"
 
 
-def test_annealing_that_was_interrupted_is_told_anew():
+def test_annealing_that_was_interrupted_is_told_again():
     steps = [anneal(5, 0.4, 0.3), anneal(6, 0.3, 0.2), anneal(8, 0.02, 0.01), anneal(9, 0.01, 0.005)]
     broken = make_decision("diverged", 7, 0.2, 0.02)
     expected = [replace(steps[0], rate=0.2), broken, replace(steps[2], rate=0.005)]
@@ -159,7 +159,7 @@ CUT = make_decision("cut", 4, 0.2, 0.1)
 
 
 def excursions_of(*decisions, statuses=None):
-    """What was opened, what closed it, and what has come of it."""
+    """Return what opened each excursion, what closed it, and its outcome."""
     found = excursions(make_run({}, *decisions, statuses=statuses))
     return [(each.opened, each.closed, each.outcome) for each in found]
 
@@ -196,8 +196,8 @@ def test_in_auto_mode_a_success_may_open_the_next_excursion():
     assert excursions_of(UP, on, failed) == [(UP, on, "successful"), (on, failed, "failed")]
 
 
-def test_in_auto_mode_an_excursion_in_which_somebody_sets_the_rate_is_over():
-    """Nothing is taken back, so it has not failed; what comes later has nothing to do with it."""
+def test_in_auto_mode_an_excursion_ends_when_the_user_sets_the_rate():
+    """Nothing is rolled back, so it has not failed; later decisions do not belong to it."""
     override = make_decision("override", 5, 0.2, 0.01, value=None)
     again, late = make_decision("raise", 8, 0.01, 0.03), make_decision("rollback", 12, 0.03, 0.03)
     statuses = {3: "in excursion", 5: "holding", 8: "in excursion", 12: "holding"}
@@ -208,7 +208,7 @@ def test_in_auto_mode_an_excursion_in_which_somebody_sets_the_rate_is_over():
     ]
 
 
-def test_in_default_mode_an_excursion_goes_on_when_somebody_sets_the_rate():
+def test_in_default_mode_an_excursion_goes_on_when_the_user_sets_the_rate():
     override, end = make_decision("override", 5, 0.2, 0.1, value=None), make_decision("success", 7, 0.1, 0.1)
     assert excursions_of(UP, override, end, statuses={3: "in excursion", 7: "holding"}) == [(UP, end, "successful")]
 
@@ -220,7 +220,7 @@ def test_an_excursion_may_begin_and_end_in_one_epoch():
 
 
 def test_what_ends_no_raise_is_no_excursion():
-    """A restart, and what comes of it, is none; nor is the divergence of a training that was not raised."""
+    """A restart and its result are no excursion, and neither is a divergence without a raise."""
     kinds = ["diverged", "restart", "success", "restart", "rollback", "exhausted", "override", "search", "settle"]
     assert excursions_of(*(make_decision(kind, i, 0.1, 0.1) for i, kind in enumerate(kinds))) == []
 

@@ -28,14 +28,18 @@ from keras_lrplateau.views.figure import draw
 
 NAN = math.nan
 
-LIFE = [1.0, 0.5, *[2.0] * 7, 0.4, NAN, 0.3, 2.0, 2.0, 2.0, 0.1, 2.0, 2.0]
-"""Two bests; cuts, a raise, cuts, a rollback; a best; a divergence; a best; cuts, a raise that succeeds; a cut."""
+LIFE = [1.0, 0.5, *[2.0] * 9, 0.4, NAN, 0.3, *[2.0] * 4, 0.1, 0.1, 0.05, 0.04, 2.0]
+"""Two bests; a cut, a raise, a rollback, a cut; a best; a divergence; a best; a cut, a raise that succeeds; a cut."""
 
-RULE: dict[str, Any] = {"factor": 0.5, "patience": 1, "raise_factor": 2.0, "raise_after": 2, "max_raises": 3}
+RULE: dict[str, Any] = {"factor": 0.01, "patience": 1, "raise_factor": 2.0, "raise_after": 1, "max_raises": 3}
 
 
 def without_steps(decisions: Sequence[Decision]) -> list[Decision]:
     return [replace(decision, step=None) for decision in decisions]
+
+
+def without_reasons(decisions: Sequence[Decision]) -> list[Decision]:
+    return [replace(each, reason="" if each.kind == "diverged" else each.reason) for each in decisions]
 
 
 def recorded(values: Sequence[float], rates: Sequence[float] | None = None, **others: Sequence[float]) -> Recording:
@@ -58,9 +62,11 @@ def test_the_history_of_a_real_fit_gives_the_decisions_of_that_fit(settings: dic
         assert {decision.kind for decision in adapt.decisions} == {"cut", "raise", "rollback", "diverged", "success"}
     assert adapt.decisions
     found = replay(from_history(history), Config(**{**RULE, **settings}))
-    assert repr(found.decisions) == repr(without_steps(adapt.decisions))
+    # A history says nothing of the weights, so why it diverged is told in other words.
+    assert repr(without_reasons(found.decisions)) == repr(without_reasons(without_steps(adapt.decisions)))
     assert found.run.curves["learning_rate"].values == pytest.approx(history["learning_rate"])
-    assert replace(found.state, loss_before=adapt.state.loss_before) == adapt.state
+    seen_alone = {"loss_before": adapt.state.loss_before, "watch": adapt.state.watch}  # By a look at the weights.
+    assert replace(found.state, **seen_alone) == adapt.state
 
 
 def test_the_history_of_a_real_fit_in_auto_mode_gives_its_decisions() -> None:
@@ -122,7 +128,7 @@ SCHEDULE = {"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.9}
 UNDER_A_SCHEDULE = [
     {"factor": 0.5, "patience": 1, "max_raises": 0},
     {"factor": 0.5, "patience": 1, "max_raises": 0, "min_lr": 0.03},
-    {"factor": 0.5, "patience": 1, "max_lr": 0.05, "raise_after": 1, "raise_factor": 4.0},
+    {"factor": 0.01, "patience": 1, "max_lr": 0.05, "raise_after": 1, "raise_factor": 4.0},
 ]
 
 
@@ -204,7 +210,7 @@ def test_a_rate_that_was_recorded_in_float32_is_not_above_its_own_bound(rate: fl
 
 @given(st.lists(st.floats(), max_size=60), st.integers(0, 4), st.sampled_from(["min", "max"]))
 def test_any_stream_is_decided_as_step_by_step(values: list[float], patience: int, mode: Any) -> None:
-    config = Config(patience=patience, mode=mode, factor=0.5)
+    config = Config(patience=patience, mode=mode, factor=0.5).for_length(max(len(values), 1))
     state, expected = config.start(0.1), []
     for value in values:
         state, decision = config.step(state, value)

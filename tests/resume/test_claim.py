@@ -1,4 +1,4 @@
-"""Which files a training gets: its own, those of the training that it goes on with, and never those of another one."""
+"""The files that a training gets: new ones, or the files of the training that it continues, and no others."""
 
 import gc
 import os
@@ -56,7 +56,7 @@ def entry(epoch: int, is_over: bool = True, steps: int | None = None) -> Entry:
 
 
 def train(path: Path, epochs: int, settings: Any = SETTINGS, **attributes: Any) -> Path:
-    """Leave behind what a training has that knows of so many epochs."""
+    """Leave the files of a training after so many epochs."""
     file = StateFile(path, settings)
     for each in (entry(0, is_over=False, steps=0), *map(entry, range(epochs))):
         file.add(each)
@@ -73,7 +73,7 @@ def run(log_dir: Path, number: int, epochs: int, settings: Any = SETTINGS, **att
 
 
 def begin(log_dir: Path | None, epoch: int = 0, steps: int | None = None, **arguments: Any) -> Files:
-    """A training with this epoch, which has made ten steps in each one before."""
+    """Begin a training at this epoch, after ten steps in each earlier one."""
     chosen = {"state_path": None, "settings": SETTINGS, **arguments}
     return open_files(
         None if log_dir is None else os.fspath(log_dir),
@@ -197,7 +197,7 @@ def test_a_training_goes_on_with_the_newest_run_and_what_it_knew_then(tmp_path: 
 @pytest.mark.parametrize(
     ("epoch", "steps", "is_taken"), [(6, 60, True), (6, 59, False), (5, 50, False), (7, 60, False)]
 )
-def test_an_observation_that_nobody_decided_upon_is_for_the_next_epoch_and_its_weights_only(
+def test_an_observation_without_a_decision_is_for_the_next_epoch_and_its_weights_only(
     epoch: int, steps: int, is_taken: bool, tmp_path: Path
 ) -> None:
     pending = Pending(5, 60, None, {"val_loss": 1.0})
@@ -223,7 +223,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     assert "ends with epoch 5. What was observed since is not known" in message
 
 
-def test_a_training_without_a_state_file_is_said_to_begin_anew_if_it_should_have_had_one(tmp_path: Path) -> None:
+def test_a_training_without_a_state_file_is_said_to_begin_afresh_if_it_should_have_had_one(tmp_path: Path) -> None:
     assert begin(tmp_path / "empty", 3).messages == []
     (tmp_path / "lr_plateau").mkdir()
     (tmp_path / "lr_plateau" / "events.out.tfevents.1").touch()
@@ -347,7 +347,7 @@ def test_callbacks_of_one_fit_never_share_a_run(tmp_path: Path) -> None:
     # The same settings, and the first is young: it did not die.
     train(first.state.path, 0)
     assert begin(tmp_path, owner=owner).run_dir == tmp_path / "lr_plateau_3"
-    # Nor with another fit in this thread, which may take turns with this one; of which nothing need be said.
+    # Another fit in this thread may take turns with this one, so it gets its own directory, without a message.
     another = begin(tmp_path, owner={})
     assert (another.run_dir, another.messages) == (tmp_path / "lr_plateau_4", [])
 
@@ -358,7 +358,7 @@ def test_callbacks_of_one_fit_go_on_with_a_run_each(tmp_path: Path) -> None:
         owner: dict[str, Any] = {}
         found = [begin(tmp_path, 5, settings=each, owner=owner).run_dir for each in (SETTINGS, OTHERS)[::order]]
         assert found == runs[::order]
-    # With the same settings, too, though nobody knows then which is which.
+    # With the same settings it works, too, although the two cannot be told apart.
     runs = [run(tmp_path, number, 5) for number in (1, 2)]
     owner = {}
     assert {begin(tmp_path, 5, owner=owner).run_dir for _ in range(2)} == set(runs)
@@ -377,7 +377,7 @@ def test_callbacks_of_one_fit_cannot_share_a_state_path(tmp_path: Path) -> None:
 
 
 def in_a_thread(log_dir: Path, *arguments: Any, **more: Any) -> Files:
-    """What a training finds whose thread goes on until the test is over."""
+    """Begin a training in a thread that runs until the test is over, and return its files."""
     found: list[Files] = []
     is_done, may_end = threading.Event(), threading.Event()
 

@@ -1,10 +1,9 @@
-"""A training that died goes on as if nothing had happened, or says what it cannot know: in one process, by exceptions.
+"""A resumed training goes on as if nothing had happened, or says what is lost. Exceptions stand for crashes here.
 
     KERAS_BACKEND=torch pytest -m '' tests/resume/test_resume.py
 
-It takes minutes, so that most of it is in the long lane.
-
-torture.py kills real processes. Here each case is small, so there can be many of them.
+It takes minutes, so most of it is in the long lane. torture.py kills real processes; here each case is small, so there
+are many.
 """
 
 import contextlib
@@ -62,7 +61,7 @@ class CrashError(Exception):
 
 
 def metric_of(values: list[float]) -> tuple[Any, Any]:
-    """A metric that is, in each epoch, what `values` says, also in validation; and the callback that sees to it."""
+    """Make a metric with these `values` by epoch, also in validation, and the callback that sets them."""
 
     class Told(keras.metrics.Metric):
         def __init__(self) -> None:
@@ -84,12 +83,12 @@ def metric_of(values: list[float]) -> tuple[Any, Any]:
 
 @dataclass
 class Attempt:
-    """What is known of one process, or what stands for it.
+    """The results of one process, or of a run that stands for one.
 
     Attributes:
-        folder: Of its files.
-        rates: What was used in each epoch.
-        losses: What was observed in each epoch.
+        folder: The folder of its files.
+        rates: The rate used in each epoch.
+        losses: The observation of each epoch.
         weights: All that training changes, at the end.
         messages: What the callback has warned of.
     """
@@ -234,13 +233,13 @@ def uninterrupted(training: Training, folder: Path, **changes: Any) -> Attempt:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Attempt:
-    """The training that most of these tests are about, without any crash."""
+    """The training that most of these tests use, without any crash."""
     return uninterrupted(Training(Path()), tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(autouse=True)
 def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No machine dies here."""
+    """Skip fsync, because no machine dies here."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -276,7 +275,7 @@ needs_multi = pytest.mark.skipif(not hasattr(keras.optimizers, "MultiOptimizer")
 
 
 def check_crashes(training: Training, place: str, expected: Attempt | Path, crashes: Iterable[int] = ALL) -> Attempt:
-    """One crash after another, and then the end.
+    """Crash a training again and again, let it end, and check the result.
 
     Args:
         expected: What has come of it without crashes, or a place to find out.
@@ -334,7 +333,7 @@ GIVEN = 0.1 if keras.backend.backend() == "jax" else 0.03
 @pytest.mark.parametrize("place", ["between", "batch"])
 @long
 def test_auto_mode_too(place: str, first: bool, rate: Any, tmp_path: Path) -> None:
-    """In its search each trial has as many steps as the one that it goes back to."""
+    """In the search, each trial has as many steps as the trial to which it goes back."""
     training = Training(tmp_path / "crashes", AUTO, AdaptLROnPlateau.auto, first=first, rule={"mode": "min"})
     training.optimizer = lambda: Adam(rate)
     expected = check_crashes(training, place, tmp_path, [*range(6), *range(7, len(AUTO), 4)])
@@ -355,7 +354,7 @@ def test_wherever_the_copies_are(rollback: Any, first: bool, tmp_path: Path) -> 
 @EITHER_ORDER
 @long
 def test_an_accuracy_whose_direction_shows_in_the_first_epoch_only(first: bool, tmp_path: Path) -> None:
-    """Its direction is inferred again, and until then the state file tells it."""
+    """The direction is inferred again; until then it comes from the state file."""
 
     def model() -> Any:
         keras.utils.set_random_seed(0)
@@ -383,7 +382,7 @@ def test_an_accuracy_whose_direction_shows_in_the_first_epoch_only(first: bool, 
 @EITHER_ORDER
 @long
 def test_validation_in_every_third_epoch(first: bool, tmp_path: Path) -> None:
-    """Where there is none, nothing can be written down before a callback in front of ours saves the epoch."""
+    """Without a validation, nothing can be written before an earlier callback in the list saves the epoch."""
     training = Training(tmp_path / "crashes", arguments={"validation_freq": 3}, rule={**RULE, "raise_after": 1})
     training.first = first
     expected = check_crashes(training, "between", tmp_path, ALL[2::3] if first else ALL)
@@ -404,7 +403,7 @@ def test_a_metric_that_is_not_there_is_missed_again(tmp_path: Path) -> None:
 
 
 def checkpoints(folder: Path, **arguments: Any) -> Any:
-    """One at the end of each epoch, with the optimizer; epochs from 1."""
+    """Save a checkpoint with the optimizer at the end of each epoch; epochs count from 1."""
     name = str(folder / "{epoch}.weights.h5")
     return keras.callbacks.ModelCheckpoint(name, save_weights_only=True, **arguments)
 
@@ -421,7 +420,7 @@ def loaded(path: Path, with_optimizer: bool = True) -> Callable[[Any], None]:
 
 
 def by_hand(training: Training, epoch: int, **changes: Any) -> Attempt:
-    """Go on with an epoch, with the checkpoint from the end of the one before."""
+    """Go on with an epoch from the checkpoint of the previous one."""
     training.arguments["initial_epoch"] = epoch
     return training.start(load=loaded(training.folder / f"{epoch}.weights.h5"), **changes)
 
@@ -440,7 +439,7 @@ def test_a_checkpoint_of_the_epoch_in_which_it_died_goes_on_as_if_nothing_had_ha
 
 @pytest.fixture(scope="module")
 def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training has left behind that died in its last epoch, with checkpoints of all before."""
+    """Leave the files of a training that died in its last epoch, with checkpoints of all earlier ones."""
     folder = tmp_path_factory.mktemp("died")
     Training(folder, has_backup=False).crash("batch", len(LIFE) - 1, checkpoints(folder))
     return folder
@@ -451,7 +450,7 @@ def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_earlier_checkpoint_goes_on_with_what_was_known_then(
     epoch: int, whole: Attempt, died: Path, tmp_path: Path
 ) -> None:
-    """Copies are kept for the last two epochs; where one of an earlier epoch is missed, that is said."""
+    """Copies are kept for the last two epochs; a warning names a missing copy of an earlier one."""
     expected = whole
     training = Training(shutil.copytree(died, tmp_path / "again"), has_backup=False)
     found = by_hand(training, epoch)
@@ -476,7 +475,7 @@ def test_an_earlier_checkpoint_goes_on_with_what_was_known_then(
 
 @long
 def test_the_best_checkpoint_is_the_best_copy(tmp_path: Path) -> None:
-    """save_best_only: there is no copy on disk any more, and the weights themselves are the best ones."""
+    """With save_best_only no copy is left on disk, and the weights themselves are the best ones."""
     training = Training(tmp_path, has_backup=False)
     path = tmp_path / "best.weights.h5"
     arguments = {"mode": "min", "save_best_only": True, "save_weights_only": True}
@@ -502,7 +501,7 @@ def test_the_best_checkpoint_is_the_best_copy(tmp_path: Path) -> None:
 
 @long
 def test_weights_alone_go_on_with_the_rate_and_a_new_optimizer(whole: Attempt, tmp_path: Path) -> None:
-    """The rate of the compiled optimizer is what it was at the very beginning, so nobody has set another one."""
+    """The compiled optimizer has its very first rate, so the user has not set another one."""
     training = Training(tmp_path, has_backup=False)
     training.crash("batch", 4, checkpoints(training.folder))
     training.arguments["initial_epoch"] = 4
@@ -536,7 +535,7 @@ def test_a_rate_that_the_user_has_changed_in_between_is_followed_and_said(with_o
 
 @long
 def test_so_it_is_where_the_weights_have_yet_to_go_back(tmp_path: Path) -> None:
-    """The backup of epoch 8 is from before the rollback, which brings its own rate back."""
+    """The backup of epoch 8 is from before the rollback, which restores its own rate."""
     training = Training(tmp_path, first=True)
     training.crash("batch", 9)
     setter = keras.callbacks.Callback()
@@ -767,7 +766,7 @@ def test_a_state_file_without_a_log_dir(kind: Any, whole: Attempt, tmp_path: Pat
 
 
 def test_no_state_file_if_none_is_wanted(tmp_path: Path) -> None:
-    """Then a training that goes on begins anew with the rate that it finds, which is no override."""
+    """A training that goes on then starts afresh with the rate that it finds, which is no override."""
     for changes in ({"state_path": False}, {"log_dir": None}):
         training = Training(tmp_path / str(len(changes)) / str("log_dir" in changes))
         training.crash("between", 4, **changes)
@@ -822,7 +821,7 @@ def test_the_same_callback_fits_twice(tmp_path: Path) -> None:
 @EITHER_ORDER
 @long
 def test_a_training_that_has_ended_goes_on_with_more_epochs(first: bool, whole: Attempt, tmp_path: Path) -> None:
-    """At its end nothing was open and the last epoch was the best, so it goes on as if it had not ended."""
+    """No excursion was open at its end and the last epoch was the best, so it goes on as if it had not ended."""
     training = Training(tmp_path, epochs=10, first=first)
     training.start()
     training.epochs = len(LIFE)
@@ -847,7 +846,7 @@ def test_a_training_that_has_ended_far_from_its_best_goes_on_and_says_so(tmp_pat
 @pytest.mark.parametrize("epoch", [0, 1, 5, 8])
 @long
 def test_ctrl_c_in_a_batch_and_on_in_the_same_process_with_the_same_objects(epoch: int, tmp_path: Path) -> None:
-    """As in a notebook, with weights that have seen a part of the epoch: it is the same training, not the same run."""
+    """As in a notebook, the weights have seen a part of the epoch: the training goes on, but in a new run."""
     metric, teller = metric_of(LIFE)
     model = tiny_model(Adam(0.1), metrics=[metric])
     adapt = AdaptLROnPlateau("val_told", mode="min", **RULE, log_dir=tmp_path)
@@ -877,7 +876,7 @@ def test_ctrl_c_in_a_batch_and_on_in_the_same_process_with_the_same_objects(epoc
 
 @long
 def test_a_step_cadence_goes_on_too(tmp_path: Path) -> None:
-    """Eight batches an epoch, and a decision every three steps: windows reach across epochs."""
+    """With eight batches per epoch and a decision every three steps, windows reach across epochs."""
     rule = {**RULE, "monitor": "loss", "frequency": 3}
     training = Training(tmp_path / "crashes", first=False, epochs=12, rule=rule, arguments={"batches": 8})
     training.optimizer = lambda: Adam(0.05)
@@ -902,7 +901,7 @@ def test_what_is_lost_of_a_step_cadence_behind_a_backup_is_said(tmp_path: Path) 
 
 @long
 def test_what_is_lost_of_a_metric_of_the_training_behind_a_backup_is_said(tmp_path: Path) -> None:
-    """Without validation nothing can be written down before the backup is."""
+    """Without validation, nothing can be written before the backup."""
     training = Training(tmp_path, first=True, epochs=8, rule={**RULE, "monitor": "loss"})
     training.arguments["validation_data"] = None
     training.crash("between", 4)
@@ -913,7 +912,7 @@ def test_what_is_lost_of_a_metric_of_the_training_behind_a_backup_is_said(tmp_pa
 
 @long
 def test_a_state_file_that_a_full_disk_kept_from_being_written_is_older_than_the_backup(tmp_path: Path) -> None:
-    """The rate that the backup has was decided in between: it is gone on from, and nobody else is blamed for it."""
+    """The backup's rate was decided in between. Training goes on from it, and it is no override."""
     training = Training(tmp_path, first=False)
     training.crash("between", 2)
     folder = training.state_path.parent
@@ -955,7 +954,7 @@ def held_by_another_process(lock: Path) -> Iterator[None]:
 
 @long
 def test_another_process_in_the_same_log_dir(whole: Attempt, tmp_path: Path) -> None:
-    """To go on beside it is an error; a new training has a run of its own, and says so."""
+    """A second process must not resume the same training; a new one gets its own run, and says so."""
     training = Training(tmp_path)
     training.crash("between", 5)
     gc.collect()
@@ -987,7 +986,7 @@ def test_another_process_with_the_same_state_path(tmp_path: Path) -> None:
 
 
 def test_two_callbacks_of_one_fit_have_a_run_and_a_state_each(tmp_path: Path) -> None:
-    """As a model with two optimizers has."""
+    """A model with two optimizers needs two callbacks."""
     training = Training(tmp_path, None, epochs=6, rule={**RULE, "monitor": "val_loss"})
     other: list[Any] = []
 

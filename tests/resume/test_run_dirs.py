@@ -1,4 +1,4 @@
-"""Each training gets a run directory of its own, and one that goes on gets its newest one."""
+"""Each new training gets its own run directory, and a resumed one gets the newest."""
 
 from pathlib import Path
 

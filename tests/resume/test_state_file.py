@@ -1,4 +1,4 @@
-"""The state file: what is written is read back bit for bit, whatever is not exactly that is refused."""
+"""The state file: it is read back bit for bit, and anything else is refused."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def make_entry(epoch: int = 0, **changes: Any) -> Entry:
 
 
 def make_entries(config: Any, count: int) -> list[Entry]:
-    """Those of a training by this rule, with numbers of all kinds."""
+    """Make the entries of a training with this rule, with numbers of all kinds."""
     rng = random.Random(0)
     state = config.start(0.1)
     entries = [make_entry(is_over=False, iterations=0, iterations_before=0, steps=0, state=state.to_dict())]
@@ -133,7 +133,7 @@ def test_settings_and_the_end_come_back(is_finished: bool, tmp_path: Path) -> No
 
 
 def test_what_is_appended_says_what_a_new_file_would(tmp_path: Path) -> None:
-    """Entries are taken away and others put in their place, as they are when training goes back."""
+    """Entries are removed and replaced, as when training goes back."""
     rng = random.Random(1)
     entries = make_entries(plateau.Config(patience=2), 300)
     file, mirror = StateFile(tmp_path / "state.json", SETTINGS), list[Entry]()
@@ -210,7 +210,7 @@ def content_of(lines: list[Any]) -> bytes:
 
 
 @pytest.mark.parametrize(("spoil", "words"), LINES)
-def test_a_file_that_nobody_has_written_is_refused(
+def test_a_file_that_we_cannot_have_written_is_refused(
     spoil: Callable[[list[Any]], object], words: str, tmp_path: Path
 ) -> None:
     import re
@@ -293,7 +293,7 @@ def test_what_is_used_of_earlier_entries_is_checked_when_it_is(tmp_path: Path) -
 
 
 def test_a_file_is_read_up_to_the_line_in_which_its_process_died(tmp_path: Path) -> None:
-    """Wherever that is; and then what comes next is written in its place."""
+    """This holds at any byte of the line; the next line then takes its place."""
     path = tmp_path / "state.json"
     entries = [make_entry(0, decisions=(A_DECISION,)), make_entry(1), make_entry(2)]
     store(path, *entries)
@@ -437,7 +437,7 @@ def test_copies_are_recent_that_the_last_epoch_or_the_next_one_may_need(tmp_path
 
 
 def test_when_training_has_ended_only_what_its_last_epoch_went_back_to_may_be_needed(tmp_path: Path) -> None:
-    """By a process that goes on with weights from before."""
+    """A process that resumes with earlier weights may need it."""
     back = Decision("rollback", "why", 1, 1.0, 1.0, 0.1, 0.05, restore="raise", epoch=4, step=1)
     copies: dict[Any, str] = {"best": "b", "raise": "r"}
     file = StateFile(tmp_path, SETTINGS)
@@ -469,7 +469,7 @@ def test_a_file_is_young_until_its_second_epoch(tmp_path: Path) -> None:
 
 
 def written_by(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many bytes `write` writes, wherever."""
+    """Count the bytes that `write` writes to any file."""
     written = 0
     really = os.write
 

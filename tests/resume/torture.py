@@ -1,29 +1,28 @@
-"""Takes a real training down again and again, and looks whether it ends as if nothing had happened.
+"""Kills a real training again and again, and checks that it ends as if nothing had happened.
 
     python tests/resume/torture.py --kills 50 --backend jax
 
-Each *scenario* is the same command, started anew after each kill until it gets through: a network with batch
-normalization under Adam on data with noise, in default or auto mode, with or without a LearningRateSchedule, with a
-backup in front of AdaptLROnPlateau in the list of callbacks or behind it. It should have had the same rates in each
-epoch, have made the same decisions, and end with the same weights as the training that nobody has killed, all to the
-last bit; and TensorBoard should show a single run that has each epoch once.
+Each *scenario* is one command, restarted after each kill until it ends: a network with batch normalization, Adam and
+noisy data, in default or auto mode, with or without a LearningRateSchedule, with a backup before or after
+AdaptLROnPlateau in the list of callbacks. It must have the same rates in each epoch, the same decisions, and the same
+final weights as a training without kills, all to the last bit. TensorBoard must show a single run with each epoch once.
 
-It is killed by SIGKILL, SIGTERM or SIGINT (Ctrl-C) at random moments, and by SIGKILL at those moments that are nasty:
-see `PLACES`. There the process kills itself, so that they are hit.
+SIGKILL, SIGTERM or SIGINT (Ctrl-C) kill it at random moments. At the critical moments in `PLACES` the process kills
+itself with SIGKILL, so that they are hit exactly.
 
-Then come the *faults*: a full disk, a read-only log dir, one that is removed during training, two trainings in one log
-dir. Those with a disk are on a tiny file system of their own if this process may mount one, else the system refuses
-all of its writes for some epochs (RLIMIT_FSIZE).
+Then come the *faults*: a full disk, a read-only log dir, a log dir that is removed during training, two trainings in
+one log dir. The disk faults use a tiny file system if this process may mount one. Otherwise the system refuses all
+writes for some epochs (RLIMIT_FSIZE).
 
-Keras' BackupAndRestore writes its weights in place, and then, in another file, the epoch that they are of. When a
-process dies in between, Keras goes on with the weights of an epoch and the number of the one before, and nobody can
-mend that. `double_checkpoint=True` helps where the weights are half written. So the random moments are with a backup
-that is written whole or not at all, `AtomicBackup` below; BackupAndRestore itself is there for the other moments, and
-with `double_checkpoint` for one in the middle of its own weights.
+Keras' BackupAndRestore writes its weights in place, and then their epoch into another file. When a process dies in
+between, Keras goes on with the weights of one epoch and the number of the previous one, which no callback can repair.
+`double_checkpoint=True` helps when the weights are half written. So the random moments use a backup that is written
+whole or not at all, `AtomicBackup` below. BackupAndRestore itself is used at the other moments, and with
+`double_checkpoint` for a kill in the middle of its weights.
 
-Starting Python and importing Keras takes longer than a training. So one process imports all that is needed, and each
-training is a fork of it; that is safe as long as it has a single thread and has not started the backend, which is
-checked. With `--spawn` each training is a Python of its own.
+Starting Python and importing Keras takes longer than a training. So one process imports everything, and each training
+is a fork of it. This is safe while that process has a single thread and has not started the backend, which is checked.
+With `--spawn` each training starts its own Python.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ BATCHES = 6
 PLACES = {
     "in an epoch": "after some batches",
     "in a validation": "before its result is known",
-    "after a validation": "when its result is written down and nobody has decided on it",
+    "after a validation": "when its result is written, but not yet decided on",
     "between": "between the backup and ours, whichever comes first",
     "in a snapshot": "half of a copy of the weights is written",
     "after a snapshot": "a copy of the weights is written, and the state file does not know of it",
@@ -85,15 +84,15 @@ class Task:
     """One training, or what is left of it.
 
     Attributes:
-        folder: What it leaves behind.
-        log_dir: Where the callback writes.
-        mode: That of the callback.
+        folder: The folder for its results.
+        log_dir: The log dir of the callback.
+        mode: The mode of the callback.
         first: Whether the backup comes before the callback.
         scheduled: Whether the optimizer has a schedule.
-        backup: Of which kind: "atomic", "keras", or "double".
-        place: Where it shall kill itself; None nowhere.
-        epoch: Not before this epoch.
-        fault: What shall go wrong; see `FAULTS`.
+        backup: The kind of backup: "atomic", "keras", or "double".
+        place: Where it kills itself; None for nowhere.
+        epoch: The first epoch in which it kills itself.
+        fault: The fault to cause; see `FAULTS`.
     """
 
     folder: str
@@ -469,7 +468,7 @@ def together(steps: Iterable[Steps], jobs: int) -> None:
 
 @dataclass
 class Verdict:
-    """What is the same as in the training that nobody has touched; empty where all is.
+    """How a training differs from the undisturbed one; a text is empty if nothing differs.
 
     Attributes:
         rates, decisions, weights, board: What differs, in words.
@@ -558,7 +557,7 @@ def _compare_boards(reference: Path, log_dir: Path, runs: int) -> str:
     if list(run.decisions) != list(expected.decisions):
         return f"decisions {_first_difference(list(run.decisions), list(expected.decisions))}"
     if run.best != expected.best or run.status != expected.status:
-        return f"it tells of {run.best} and {run.status}"
+        return f"it shows {run.best} and {run.status}"
     for tag, steps in _steps_of_the_data_server(next(log_dir.glob("lr_plateau"))).items():
         if steps != list(range(EPOCHS)):
             return f"steps of {tag} as the data server has them: {steps}"
@@ -613,7 +612,7 @@ class Torture:
         return Child(task, self.spawn)
 
     def reference(self, task: Task) -> Path:
-        """The folder of the training that nobody touches. Where the backup is in the list makes no difference to it."""
+        """Return the folder of the undisturbed training. The place of the backup in the list does not change it."""
         return self.folder / f"{task.mode}{', schedule' * task.scheduled}"
 
     def make_reference(self, mode: Any, scheduled: bool) -> Steps:
@@ -621,10 +620,10 @@ class Torture:
         folder = self.reference(task)
         child = self.start(replace(task, folder=str(folder), log_dir=str(folder / "logs")))
         if (yield from finished(child)) != 0 or child.warnings:
-            raise RuntimeError(f"an untouched training has failed: {child.warnings} {child.output[-3000:]}")
+            raise RuntimeError(f"an undisturbed training has failed: {child.warnings} {child.output[-3000:]}")
 
     def scenario(self, task: Task, kills: list[str], at: int | None = None) -> Steps:
-        """Kill it as often as that, each time anew, let it end, and compare; in this epoch, or spread over all."""
+        """Kill a training with each of `kills`, let it end, and compare; in one epoch, or spread over all."""
         begun, done, problems = time.perf_counter(), collections.Counter[str](), []
         for number, kill in enumerate([*kills, None]):
             progress, goal = _progress(task), (number + 1) * EPOCHS // (len(kills) + 1)
@@ -719,7 +718,7 @@ class Torture:
         return _expect_warnings(verdict, child, "cannot write to log_dir")
 
     def killed_on_a_full_disk(self, folder: Path) -> Generator[None, None, Verdict]:
-        """What was observed since is lost, and it is said."""
+        """Observations since then are lost, and a warning says so."""
         with _small_disk(folder / "logs") as is_mounted:
             if not is_mounted:
                 return Verdict()
@@ -752,7 +751,7 @@ class Torture:
         return verdict
 
     def two_trainings(self, folder: Path) -> Generator[None, None, Verdict]:
-        """The second one says so, and writes to a run of its own; to go on with the first is refused."""
+        """The second one says so, and writes to its own run; it must not resume the first."""
         first = Task(str(folder / "1"), str(folder / "logs"), fault="waits")
         second = replace(first, folder=str(folder / "2"), fault=None)
         third = replace(first, folder=str(folder / "3"), fault="resume")
@@ -773,7 +772,7 @@ class Torture:
         return _expect_warnings(verdict, two, "another training is writing to")
 
     def second_by_mistake(self, folder: Path) -> Generator[None, None, Verdict]:
-        """Somebody starts the training a second time, notices it and kills that. Then the first dies, and goes on."""
+        """A second start of the same training, by mistake, is killed. Then the first one dies, and goes on."""
         first = Task(str(folder / "1"), str(folder / "logs"), fault="waits")
         second = replace(first, folder=str(folder / "2"), fault=None, place="between", epoch=3)
         one = self.start(first)
@@ -876,7 +875,7 @@ def prepare() -> None:
     backend = os.environ["KERAS_BACKEND"]
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", TF_CPP_MIN_LOG_LEVEL="3")
     for other in {"tensorflow", "jax"} - {backend}:
-        # Keras would import it where it is installed, and nobody needs it.
+        # Keras would import it if it is installed, without need.
         sys.modules[other] = None  # type: ignore[assignment]
     import keras
 

@@ -154,20 +154,20 @@ def digest(content: dict[str, bytes]) -> str:
     return hashlib.sha256(b"".join(without_rates(content).values())).hexdigest()
 
 
-FLAT = [[1 - epoch / 8 for epoch in range(8)], [1 + epoch / 8 for epoch in range(8)]]
+FLAT = [[1 - epoch / 8 for epoch in range(10)], [1 + epoch / 8 for epoch in range(10)]]
 """A metric that falls on the first rank and rises on the second, so that its average is flat."""
 
-RAISING = {"patience": 1, "factor": 0.5, "min_delta": 0.01, "raise_after": 1, "max_raises": 1, "recover": False}
+RAISING = {"patience": 1, "factor": 0.01, "min_delta": 0.01, "raise_after": 1, "max_raises": 1, "recover": False}
 
 
 def falls_and_rises() -> Any:
     """Alone the first rank would see only bests, the second none."""
-    return train(AdaptLROnPlateau(**RAISING), scripted(*FLAT[RANK]), epochs=8)
+    return train(AdaptLROnPlateau(**RAISING), scripted(*FLAT[RANK]), epochs=10)
 
 
 def each_for_itself() -> Any:
     """As `falls_and_rises`, but each with a model of its own: ranks that disagree wait for each other otherwise."""
-    return train(AdaptLROnPlateau(**RAISING), scripted(*FLAT[RANK]), epochs=8, together=False)
+    return train(AdaptLROnPlateau(**RAISING), scripted(*FLAT[RANK]), epochs=10, together=False)
 
 
 def without_agreement() -> Any:
@@ -199,7 +199,7 @@ def validation_on_rank_0_only() -> Any:
 
 def stops_when_exhausted() -> Any:
     adapt = AdaptLROnPlateau(**RAISING | {"max_raises": 0}, stop_when_exhausted=True)
-    return train(adapt, scripted(*FLAT[RANK]), epochs=8)
+    return train(adapt, scripted(*FLAT[RANK]), epochs=10)
 
 
 def decides_in_steps() -> Any:
@@ -228,7 +228,7 @@ def auto_mode() -> Any:
 def files() -> Any:
     """A directory of its own for each rank shows who writes."""
     own = FOLDER / f"files{RANK}"
-    result = train(AdaptLROnPlateau(**RAISING, log_dir=own), scripted(*FLAT[RANK]), epochs=8)
+    result = train(AdaptLROnPlateau(**RAISING, log_dir=own), scripted(*FLAT[RANK]), epochs=10)
     return {**result, "files": names_of_files(own)}
 
 
@@ -238,7 +238,7 @@ def resumed() -> Any:
     def adapt() -> Any:
         return AdaptLROnPlateau(**RAISING, state_path=FOLDER / f"resumed{RANK}" / "state.json")
 
-    return train(adapt(), scripted(*FLAT[RANK]), epochs=8, killed=2, resume=adapt)
+    return train(adapt(), scripted(*FLAT[RANK]), epochs=10, killed=2, resume=adapt)
 
 
 def resumed_from_disk() -> Any:
@@ -248,7 +248,7 @@ def resumed_from_disk() -> Any:
     def adapt() -> Any:
         return AdaptLROnPlateau(**RAISING, rollback="disk", state_path=path)
 
-    return train(adapt(), scripted(*FLAT[RANK]), epochs=8, killed=4, resume=adapt)
+    return train(adapt(), scripted(*FLAT[RANK]), epochs=10, killed=4, resume=adapt)
 
 
 def refused() -> Any:
@@ -307,7 +307,7 @@ def model_in_parts() -> Any:
         adapt = AdaptLROnPlateau(**RAISING)
         # All have all of the batch.
         x, y = data(outputs=2)
-        fit(model, scripted(*FLAT[RANK]), Watch(), adapt, epochs=8, x=x, y=y)
+        fit(model, scripted(*FLAT[RANK]), Watch(), adapt, epochs=10, x=x, y=y)
         begins.append(look(model))
         is_whole = model.layers[0].kernel.value.is_fully_replicated
     timeline = [[d.epoch, d.kind, d.rate_before, d.rate] for d in adapt.decisions]
@@ -359,7 +359,7 @@ def mirrored() -> Any:
         model = compile_model(
             keras.Sequential(layers), keras.optimizers.SGD(0.1, momentum=0.9), compiled=True, loss="mse"
         )
-    fit(model, scripted(*[1.0] * 8), Watch(), adapt, epochs=8, batches=2)
+    fit(model, scripted(*[1.0] * 10), Watch(), adapt, epochs=10, batches=2)
     begins.append(digests(model))
     copies = strategy.experimental_local_results(model.weights[0].value)
     copies[1].assign(copies[1] + 1)

@@ -54,6 +54,26 @@ SUCCEEDS = [1.0, 0.9, 1.0, 1.0, 0.8, 0.7]
 """best, best, cut .05, raise .2, success .2, best .2."""
 
 
+ONE_RAISE = {"patience": 1, "factor": 0.01, "raise_factor": 2.0, "raise_after": 1, "max_raises": 1, "recover": False}
+"""A cut, and then a raise, which is judged six epochs later, if there is an epoch more."""
+
+RAISED, JUDGED, WHOLE = 3, 9, 11
+"""The epochs of the raise and of its judgement, and how many epochs a `fit` with the scripts below has."""
+
+FRUITLESS = [1.0, 0.9, *[1.0] * 9]
+"""best, best, cut .001, raise .2, five epochs on the way back, rollback .001, cut"""
+
+UNJUDGED: list[float | None] = [*FRUITLESS[:6], *[None] * 5]
+"""The same, but validation stays away after the second epoch of the excursion: it is open until training ends."""
+
+FRUITFUL = [1.0, 0.9, *[1.0] * 5, 0.8, 0.7, 0.6, 0.5]
+"""The same, but the later half of the excursion is better than all before: success .001, best."""
+
+WAY_BACK = [0.001 + 0.199 * (1 + math.cos(math.pi * done / 6)) / 2 for done in range(6)]
+RATES = [0.1, 0.1, 0.1, 0.001, *WAY_BACK, 0.001]
+"""The rates of the epochs, whether the raise fails or succeeds."""
+
+
 def user_warnings(caught: Any) -> list[str]:
     """Without Keras' own DeprecationWarnings, see pyproject.toml."""
     return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
@@ -72,54 +92,58 @@ def test_cuts_change_the_rate_of_the_next_epoch() -> None:
 
 
 @pytest.mark.backends
-def test_a_raise_that_brings_a_new_best_stays() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    history = fit(tiny_model(), scripted(*SUCCEEDS), adapt, epochs=len(SUCCEEDS))
-    assert timeline(adapt) == [(2, "cut", 0.05), (3, "raise", 0.2), (4, "success", 0.2)]
-    assert history["learning_rate"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.2, 0.2])
+def test_a_raise_that_gets_ahead_stays_and_gives_only_the_rate_back() -> None:
+    spy, adapt = Spy(), AdaptLROnPlateau(**ONE_RAISE)
+    history = fit(tiny_model(), scripted(*FRUITFUL), spy.callback, adapt, epochs=WHOLE)
+    assert timeline(adapt) == [(2, "cut", 0.001), (RAISED, "raise", 0.2), (JUDGED, "success", 0.001)]
+    assert history["learning_rate"] == pytest.approx(RATES)
+    trained = without_rates(spy.ends[JUDGED])
+    assert trained != without_rates(spy.ends[RAISED])
+    assert without_rates(spy.begins[JUDGED + 1]) == trained
 
 
 @pytest.mark.backends
 def test_a_failed_raise_is_rolled_back_bit_for_bit() -> None:
     model, spy = tiny_model(Adam(0.1), compiled=True), Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    history = fit(model, scripted(*FAILS[:7]), adapt, spy.callback, epochs=7, batches=2)
-    assert kinds(adapt) == ["cut", "raise", "cut", "cut", "rollback"]
-    assert history["learning_rate"] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.2, 0.1, 0.05])
-    assert [decision.epoch for decision in adapt.decisions] == [2, 3, 4, 5, 6]
-    assert without_rates(spy.ends[5]) != without_rates(spy.ends[3]), "the excursion has trained"
-    assert without_rates(spy.ends[6]) == without_rates(spy.ends[3])
-    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(0.05)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    history = fit(model, scripted(*FRUITLESS), adapt, spy.callback, epochs=WHOLE, batches=2)
+    assert timeline(adapt)[:3] == [(2, "cut", 0.001), (RAISED, "raise", 0.2), (JUDGED, "rollback", 0.001)]
+    assert history["learning_rate"] == pytest.approx(RATES)
+    assert without_rates(spy.ends[JUDGED - 1]) != without_rates(spy.ends[RAISED]), "the excursion has trained"
+    assert without_rates(spy.ends[JUDGED]) == without_rates(spy.ends[RAISED])
 
 
 def test_training_goes_on_from_the_weights_that_were_rolled_back() -> None:
     spy = Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(tiny_model(Adam(0.1), compiled=True), scripted(*FAILS), adapt, spy.callback, epochs=8)
-    assert adapt.decisions[4].kind == "rollback"
-    assert without_rates(spy.begins[7]) == without_rates(spy.ends[3])
-    assert without_rates(spy.ends[7]) != without_rates(spy.ends[3])
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(tiny_model(Adam(0.1), compiled=True), scripted(*FRUITLESS), adapt, spy.callback, epochs=WHOLE)
+    assert timeline(adapt)[2] == (JUDGED, "rollback", 0.001)
+    assert without_rates(spy.begins[JUDGED + 1]) == without_rates(spy.ends[RAISED])
+    assert without_rates(spy.ends[JUDGED + 1]) != without_rates(spy.ends[RAISED])
 
 
 def test_a_raise_still_open_at_the_end_is_rolled_back() -> None:
     model, spy = tiny_model(Adam(0.1)), Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(model, scripted(*FAILS[:5]), adapt, spy.callback, epochs=5)
-    assert kinds(adapt) == ["cut", "raise", "cut", "rollback"]
-    assert without_rates(everything(model)) == without_rates(spy.ends[3])
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(model, scripted(*UNJUDGED), adapt, spy.callback, epochs=WHOLE)
+    assert timeline(adapt)[1:] == [(RAISED, "raise", 0.2), (WHOLE - 1, "rollback", 0.001)]
+    assert "training ended" in adapt.decisions[-1].reason
+    assert without_rates(spy.ends[5]) != without_rates(spy.ends[RAISED]), "the excursion has trained"
+    assert without_rates(everything(model)) == without_rates(spy.ends[RAISED])
 
 
 def test_a_raise_still_open_when_a_later_callback_stops_training_is_rolled_back() -> None:
     model, spy = tiny_model(Adam(0.1)), Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
 
     def stop(epoch: int, logs: Any) -> None:
-        model.stop_training = epoch == 4
+        model.stop_training = epoch == 5
 
-    fit(model, scripted(*FAILS), adapt, spy.callback, at_epoch_end(stop), epochs=8)
-    assert kinds(adapt) == ["cut", "raise", "cut", "rollback"]
-    assert without_rates(spy.ends[4]) != without_rates(spy.ends[3])
-    assert without_rates(everything(model)) == without_rates(spy.ends[3])
+    fit(model, scripted(*FRUITLESS), adapt, spy.callback, at_epoch_end(stop), epochs=WHOLE)
+    assert kinds(adapt) == ["cut", "raise", "rollback"]
+    assert adapt.decisions[-1].epoch == 5
+    assert without_rates(spy.ends[5]) != without_rates(spy.ends[RAISED])
+    assert without_rates(everything(model)) == without_rates(spy.ends[RAISED])
 
 
 @pytest.mark.backends
@@ -206,15 +230,24 @@ def test_without_rollback_no_snapshot_is_taken_and_the_rate_is_given_back(monkey
         raise AssertionError("a snapshot was taken")
 
     monkeypatch.setattr(snapshots_module, "take_snapshot", fail)
-    adapt = AdaptLROnPlateau(**{**EXCURSION, "recover": True}, rollback=False)
-    values = [math.nan, *FAILS[:7]]
+    adapt = AdaptLROnPlateau(**{**ONE_RAISE, "recover": True}, rollback=False)
     model, spy = tiny_model(), Spy()
-    fit(model, scripted(*values), adapt, spy.callback, epochs=8)
-    assert kinds(adapt) == ["diverged", "cut", "raise", "cut", "cut", "rollback"]
-    before_raise, after = adapt.decisions[2].rate_before, adapt.decisions[-1].rate
-    assert after == before_raise
-    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == pytest.approx(before_raise)
-    assert without_rates(spy.ends[7]) != without_rates(spy.ends[4]), "the weights stay"
+    untrained = model.get_weights()
+
+    def mend(epoch: int, logs: Any) -> None:
+        """Without a snapshot nobody else does."""
+        if epoch == 0:
+            model.set_weights(untrained)
+
+    script = scripted(math.nan, *FRUITLESS)
+    history = fit(model, script, adapt, at_epoch_end(mend), spy.callback, epochs=WHOLE + 1)
+    assert kinds(adapt) == ["diverged", "cut", "raise", "rollback", "cut"]
+    raised, rolled_back = adapt.decisions[2:4]
+    assert (raised.epoch, rolled_back.epoch) == (RAISED + 1, JUDGED + 1)
+    assert rolled_back.restore is None
+    assert rolled_back.rate == raised.rate_before < rolled_back.rate_before
+    assert history["learning_rate"][rolled_back.epoch + 1] == pytest.approx(rolled_back.rate)
+    assert without_rates(spy.begins[rolled_back.epoch + 1]) != without_rates(spy.ends[raised.epoch]), "the weights stay"
 
 
 def test_rollback_on_cut_goes_back_to_the_best_weights() -> None:
@@ -425,8 +458,8 @@ def test_printing_goes_where_keras_is_told_to_print(capsys: pytest.CaptureFixtur
 
 
 def test_verbose_0_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     assert "rollback" in kinds(adapt)
     assert capsys.readouterr().out == ""
 
@@ -460,25 +493,27 @@ def onwards(model: Any, adapt: Any, script: Any, epochs: int) -> None:
 
 
 @pytest.mark.parametrize("loop", [one_by_one, onwards])
-@pytest.mark.parametrize("values", [FAILS, SUCCEEDS], ids=["rollback", "success"])
-def test_one_epoch_per_fit_decides_as_one_fit_does(loop: Any, values: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("values", "judgement"), [(FRUITLESS, "rollback"), (FRUITFUL, "success")], ids=["rollback", "success"]
+)
+def test_one_epoch_per_fit_decides_as_one_fit_does(loop: Any, values: list[float], judgement: str) -> None:
     whole, parts = tiny_model(Adam(0.1)), tiny_model(Adam(0.1))
-    expected = AdaptLROnPlateau(**EXCURSION)
+    expected = AdaptLROnPlateau(**ONE_RAISE)
     fit(whole, scripted(*values), expected, epochs=len(values))
-    assert "raise" in kinds(expected)
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
+    assert kinds(expected)[:3] == ["cut", "raise", judgement]
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
     loop(parts, adapt, scripted(*values), len(values))
     assert adapt.decisions == expected.decisions
     assert list(everything(parts).values()) == list(everything(whole).values())
 
 
 def test_one_epoch_per_fit_writes_one_curve(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False, log_dir=tmp_path)
-    one_by_one(tiny_model(), adapt, scripted(*SUCCEEDS), len(SUCCEEDS))
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False, log_dir=tmp_path)
+    one_by_one(tiny_model(), adapt, scripted(*FRUITFUL), WHOLE)
     assert kinds(adapt) == ["cut", "raise", "success"]
     (run,) = tmp_path.iterdir()
     rates = read_scalars(run)["lr_plateau/learning_rate"]
-    assert rates == pytest.approx({0: 0.1, 1: 0.1, 2: 0.1, 3: 0.05, 4: 0.2, 5: 0.2})
+    assert rates == pytest.approx(dict(enumerate(RATES)))
 
 
 def test_a_copy_made_before_fit_is_on_its_own() -> None:
@@ -553,24 +588,48 @@ def in_order(first: bool, other: Any, adapt: Any) -> tuple[Any, Any]:
 @EITHER_ORDER
 def test_an_open_excursion_never_overrides_the_weights_that_early_stopping_restores(first: bool) -> None:
     model, spy = tiny_model(Adam(0.1)), Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    stopping = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
-    history = fit(model, scripted(*FAILS), spy.callback, *in_order(first, stopping, adapt), epochs=8)
-    assert len(history["loss"]) == 5, "stopped in the excursion"
-    assert kinds(adapt) == ["cut", "raise", "cut", "rollback"]
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    # If it watched our metric, we would judge the raise before it stops.
+    stopping = keras.callbacks.EarlyStopping("val_other", mode="min", patience=4, restore_best_weights=True)
+    scripts = scripted(*FRUITLESS), scripted(*FRUITLESS, name="val_other")
+    history = fit(model, *scripts, spy.callback, *in_order(first, stopping, adapt), epochs=WHOLE)
+    assert RAISED + 1 < len(history["loss"]) < JUDGED, "stopped in the excursion"
+    assert kinds(adapt) == ["cut", "raise", "rollback"]
+    assert "training ended" in adapt.decisions[-1].reason
     for weight, best in zip(model.get_weights(), spy.weights[1], strict=True):
         np.testing.assert_array_equal(weight, best)
 
 
 @EITHER_ORDER
+def test_a_raise_is_judged_before_early_stopping_ends_the_training(first: bool) -> None:
+    """It has waited for two epochs at the raise, and waits for five more: four for a raise, and one after it."""
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    stopping = keras.callbacks.EarlyStopping(patience=7)
+    history = fit(tiny_model(), scripted(*FRUITLESS), *in_order(first, stopping, adapt), epochs=WHOLE)
+    assert len(history["loss"]) == RAISED + 6 < WHOLE, "stopped by the patience"
+    assert timeline(adapt)[:3] == [(2, "cut", 0.001), (RAISED, "raise", 0.2), (RAISED + 4, "rollback", 0.001)]
+    assert "the raise failed" in adapt.decisions[2].reason
+
+
+@EITHER_ORDER
+def test_no_raise_is_made_that_early_stopping_would_not_let_us_judge(first: bool) -> None:
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    stopping = keras.callbacks.EarlyStopping(patience=6)
+    with pytest.warns(UserWarning, match=r"EarlyStopping\(patience=6\).*patience=7 or more"):
+        fit(tiny_model(), scripted(*FRUITLESS), *in_order(first, stopping, adapt), epochs=WHOLE)
+    assert kinds(adapt)[:2] == ["cut", "exhausted"]
+    assert "the 4 observations left cannot judge a raise" in adapt.decisions[1].reason
+
+
+@EITHER_ORDER
 def test_model_checkpoint_saves_what_is_in_the_model(first: bool, tmp_path: Path) -> None:
     model, spies = tiny_model(Adam(0.1)), (Spy(), Spy())
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
     order = in_order(first, checkpoint, adapt)
-    fit(model, scripted(*FAILS[:7]), spies[0].callback, *order, spies[1].callback, epochs=7)
-    assert adapt.decisions[-1].kind == "rollback"
-    for epoch in (1, 3, 6):
+    fit(model, scripted(*FRUITLESS), spies[0].callback, *order, spies[1].callback, epochs=WHOLE)
+    assert timeline(adapt)[2] == (JUDGED, "rollback", 0.001)
+    for epoch in (1, RAISED, JUDGED):
         loaded = keras.models.load_model(tmp_path / f"{epoch + 1}.keras")
         assert list(everything(loaded).values()) == list(spies[0 if first else 1].ends[epoch].values())
 
@@ -581,10 +640,12 @@ def test_a_learning_rate_scheduler_is_noticed(first: bool, tmp_path: Path) -> No
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0, recover=False, log_dir=tmp_path)
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.1)
     order = in_order(first, scheduler, adapt)
-    match = r"found at 0\.1, not at 0\.05 as set, in epoch 3.*LearningRateSchedule"
-    with pytest.warns(UserWarning, match=match) as caught:
+    with pytest.warns(UserWarning, match="sets the learning rate") as caught:
         fit(tiny_model(), scripted(1.0, 2.0, 2.0, 2.0), *order, epochs=4)
-    assert len(user_warnings(caught)) == 1
+    advice, noticed = user_warnings(caught)
+    assert "LearningRateScheduler sets the learning rate of the same optimizer" in advice
+    assert "found at 0.1, not at 0.05 as set, in epoch 3" in noticed
+    assert "a LearningRateSchedule instead" in noticed
     assert timeline(adapt) == [
         (1, "cut", 0.05),
         (2, "override", 0.1),
@@ -621,16 +682,13 @@ def averaging() -> Any:
 @pytest.mark.backends
 def test_a_rollback_beside_swap_ema_weights_brings_back_weights_and_averages(first: bool) -> None:
     spy, model = Spy(), tiny_model(averaging(), compiled=True)
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    fit(model, scripted(*FAILS), *in_order(first, swap, adapt), spy.callback, epochs=8)
-    assert adapt.decisions[1].kind == "raise"
-    assert adapt.decisions[1].epoch == 3
-    assert adapt.decisions[4].kind == "rollback"
-    assert adapt.decisions[4].epoch == 6
-    assert without_rates(spy.begins[5]) != without_rates(spy.begins[4])
+    fit(model, scripted(*FRUITLESS), *in_order(first, swap, adapt), spy.callback, epochs=WHOLE)
+    assert timeline(adapt)[1:3] == [(RAISED, "raise", 0.2), (JUDGED, "rollback", 0.001)]
+    assert without_rates(spy.begins[JUDGED]) != without_rates(spy.begins[RAISED + 1])
     # As epochs begin the plain weights are in the model, whoever came first at the end of the epoch before.
-    assert without_rates(spy.begins[7]) == without_rates(spy.begins[4])
+    assert without_rates(spy.begins[JUDGED + 1]) == without_rates(spy.begins[RAISED + 1])
 
 
 @EITHER_ORDER
@@ -639,10 +697,20 @@ def test_going_back_to_the_start_beside_swap_ema_weights_brings_back_the_untrain
     adapt = AdaptLROnPlateau(max_raises=0)
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     untrained = []
+
+    def spoil(epoch: int, logs: Any) -> None:
+        """A weight that is not finite makes its average so, too, and that is in the model if the swap comes first."""
+        if epoch == 0:
+            averages = [each for each in model.optimizer.variables if each.name.endswith("_average")]
+            assert len(averages) == 4
+            for average in averages:
+                average.assign(np.full(average.shape, np.nan))
+
     record = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: untrained.append([np.array(weight) for weight in model.get_weights()])
     )
-    fit(model, scripted(math.nan, 0.9), *in_order(first, swap, adapt), spy.callback, record, epochs=2)
+    order = in_order(first, swap, adapt)
+    fit(model, scripted(math.nan, 0.9), at_epoch_end(spoil), *order, spy.callback, record, epochs=2)
     assert kinds(adapt) == ["diverged"]
     for before, after in zip(untrained[0], untrained[1], strict=True):
         np.testing.assert_array_equal(before, after)
@@ -651,20 +719,25 @@ def test_going_back_to_the_start_beside_swap_ema_weights_brings_back_the_untrain
 @EITHER_ORDER
 def test_a_rollback_in_the_last_epoch_beside_swap_ema_weights_ends_with_the_averages(first: bool) -> None:
     spy, model = Spy(), tiny_model(averaging(), compiled=True)
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    fit(model, scripted(*FAILS[:7]), *in_order(first, swap, adapt), spy.callback, epochs=7)
-    assert [decision.epoch for decision in adapt.decisions if decision.kind == "rollback"] == [6]
-    for weight, average in zip(model.get_weights(), spy.weights[3], strict=True):
+    fit(model, scripted(*UNJUDGED), *in_order(first, swap, adapt), spy.callback, epochs=WHOLE)
+    assert timeline(adapt)[1:] == [(RAISED, "raise", 0.2), (WHOLE - 1, "rollback", 0.001)]
+    for weight, average in zip(model.get_weights(), spy.weights[RAISED], strict=True):
         np.testing.assert_array_equal(weight, average, "at the raise, swapped in as the epoch ended")
 
 
 def test_a_rollback_without_swapping_ends_with_the_averages_too() -> None:
     model, spy = tiny_model(averaging(), compiled=True), Spy()
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(model, scripted(*FAILS[:7]), adapt, spy.callback, epochs=7)
-    assert kinds(adapt)[-1] == "rollback"
-    averages = [content for name, content in spy.ends[3].items() if name.endswith("_average")]
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == JUDGED
+
+    fit(model, scripted(*FRUITLESS), at_epoch_end(stop), adapt, spy.callback, epochs=WHOLE)
+    assert max(spy.ends) == JUDGED
+    assert timeline(adapt)[-1] == (JUDGED, "rollback", 0.001)
+    averages = [content for name, content in spy.ends[RAISED].items() if name.endswith("_average")]
     assert len(averages) == 4
     assert [weight.tobytes() for weight in model.get_weights()] == averages
 
@@ -813,23 +886,22 @@ def steps_written(run_dir: Path) -> dict[str, list[int]]:
 
 
 def test_there_is_a_record_of_the_first_epoch_the_last_and_each_with_a_decision_or_a_new_best(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
-    values = [*SUCCEEDS, 0.6, 0.5]
-    fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FRUITFUL), adapt, epochs=WHOLE)
     assert in_short(adapt) == [
         (0, [], "holding"),
-        (1, [], "holding"),  # A new best, as in 5 and 6.
+        (1, [], "holding"),  # A new best, as in 7, 8 and 10.
         (2, ["cut"], "holding"),
-        (3, ["raise"], "in excursion"),
-        (4, ["success"], "holding"),
-        (5, [], "holding"),
-        (6, [], "holding"),
-        (7, [], "holding"),
+        (RAISED, ["raise"], "in excursion"),
+        (7, [], "in excursion"),
+        (8, [], "in excursion"),
+        (JUDGED, ["success"], "holding"),
+        (10, [], "holding"),
     ]
     assert [each for record in adapt.run.records for each in record.decisions] == adapt.decisions
     run = tmp_path / "lr_plateau"
     assert read_records(run) == adapt.run.records
-    assert steps_written(run) == {"val_loss": list(range(8)), "records": list(range(8))}
+    assert steps_written(run) == {"val_loss": list(range(WHOLE)), "records": [0, 1, 2, 3, 7, 8, 9, 10]}
 
 
 def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anything(tmp_path: Path) -> None:
@@ -877,23 +949,27 @@ def test_a_new_best_too_soon_after_a_record_is_recorded_later_and_an_epoch_witho
 
 
 def test_all_decisions_of_an_epoch_are_in_one_record(tmp_path: Path) -> None:
-    """The excursion is taken back as the training ends: a cut and a rollback in the last epoch."""
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
-    fit(tiny_model(), scripted(*FAILS[:5]), adapt, epochs=5)
-    assert in_short(adapt)[-1] == (4, ["cut", "rollback"], "holding")
-    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": list(range(5)), "records": [0, 1, 2, 3, 4]}
+    """The training is stopped in the epoch of the raise, which is taken back as it ends."""
+    model, adapt = tiny_model(), AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == RAISED
+
+    fit(model, scripted(*FRUITLESS), at_epoch_end(stop), adapt, epochs=WHOLE)
+    assert in_short(adapt)[-1] == (RAISED, ["raise", "rollback"], "holding")
+    assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 1, 2, 3]}
 
 
-@pytest.mark.parametrize(("stop_after", "last"), [(4, ["cut", "rollback"]), (1, [])])
+@pytest.mark.parametrize(("stop_after", "last"), [(RAISED, ["raise", "rollback"]), (5, ["rollback"]), (1, [])])
 def test_a_callback_behind_us_that_stops_the_training_ends_it_with_a_record(
     stop_after: int, last: list[str], tmp_path: Path
 ) -> None:
-    model, adapt = tiny_model(), AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    model, adapt = tiny_model(), AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
 
     def stop(epoch: int, logs: Any) -> None:
         model.stop_training = epoch == stop_after
 
-    fit(model, scripted(*FAILS), adapt, at_epoch_end(stop), epochs=8)
+    fit(model, scripted(*FRUITLESS), adapt, at_epoch_end(stop), epochs=WHOLE)
     assert in_short(adapt)[-1] == (stop_after, last, "holding")
     found = read_records(tmp_path / "lr_plateau")
     # What was said before the training was stopped is said anew, and the last one counts.
@@ -907,7 +983,7 @@ def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epo
     def stop(epoch: int, logs: Any) -> None:
         model.stop_training = epoch == 2
 
-    fit(model, scripted(*SUCCEEDS), at_epoch_end(stop), adapt, epochs=6)
+    fit(model, scripted(*FRUITFUL), at_epoch_end(stop), adapt, epochs=6)
     assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2], "records": [0, 1, 2]}
 
 
@@ -917,8 +993,8 @@ def contents(run_dir: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("epochs", [4, 5])
 def test_to_finish_twice_writes_nothing_twice(epochs: int, tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False, log_dir=tmp_path)
-    fit(tiny_model(), scripted(*FAILS[:epochs]), adapt, epochs=epochs)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False, log_dir=tmp_path)
+    fit(tiny_model(), scripted(*FRUITLESS[:epochs]), adapt, epochs=epochs)
     assert adapt.state is not None
     assert adapt.state.in_excursion
     adapt.finish()
@@ -1007,12 +1083,12 @@ def test_a_schedule_is_recorded_as_such() -> None:
 
 
 def test_the_curves_are_those_of_the_history() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    history = fit(tiny_model(metrics=["mae"]), scripted(*FAILS), adapt, epochs=8)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    history = fit(tiny_model(metrics=["mae"]), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     curves = adapt.run.curves
     assert curves.keys() == history.keys()
     for name, curve in curves.items():
-        assert curve.epochs == list(range(8))
+        assert curve.epochs == list(range(WHOLE))
         assert curve.values == pytest.approx(history[name])
         assert curve.times == sorted(curve.times)
     times = [record.time for record in adapt.run.records]
@@ -1028,10 +1104,10 @@ def plateaus(adapt: Any) -> list[tuple[str, int | None, int]]:
 
 
 def test_a_decision_tells_the_epoch_in_which_its_plateau_began() -> None:
-    adapt = AdaptLROnPlateau(**{**EXCURSION, "patience": 2})
-    values = [1.0, 0.9, *[1.0] * 6]
+    adapt = AdaptLROnPlateau(**{**ONE_RAISE, "patience": 2})
+    values = [1.0, 0.9, *[1.0] * 10]
     fit(tiny_model(), scripted(*values), adapt, epochs=len(values))
-    assert plateaus(adapt) == [("cut", 2, 3), ("raise", 4, 5), ("cut", 6, 7), ("rollback", None, 7)]
+    assert plateaus(adapt) == [("cut", 2, 3), ("raise", 4, 5), ("rollback", None, 9), ("cut", 10, 11)]
 
 
 def test_with_validation_in_every_third_epoch_the_plateau_began_with_an_observation() -> None:
@@ -1068,14 +1144,14 @@ def test_a_plateau_never_begins_after_its_decision_where_training_has_gone_back(
 
 # --- optimizer steps -------------------------------------------------------------------------------------------------
 
-STEPS_OF_A_ROLLBACK = {0: 4, 1: 8, 2: 12, 3: 16, 4: 20, 5: 24, 6: 28, 7: 32}
-"""By epoch, with four batches: three epochs are rolled back after epoch 6, and count all the same."""
+STEPS_OF_A_ROLLBACK = {0: 4, 1: 8, 2: 12, RAISED: 16, JUDGED: 40, 10: 44}
+"""By epoch, with four batches: the six epochs of the excursion are rolled back, and count all the same."""
 
 
 def steps_recorded(optimizer: Any) -> tuple[dict[int, int], int]:
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     model = tiny_model(optimizer, compiled=True)
-    fit(model, scripted(*FAILS), adapt, epochs=8, batches=4)
+    fit(model, scripted(*FRUITLESS), adapt, epochs=WHOLE, batches=4)
     assert [each.restore for each in adapt.decisions if each.kind == "rollback"] == ["raise"]
     counted = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     iterations = int(keras.ops.convert_to_numpy(counted.iterations))
@@ -1187,9 +1263,9 @@ def test_there_is_no_figure_before_the_first_epoch_is_over() -> None:
 
 
 def test_the_figure_shows_curves_rate_and_decisions_on_each_axis() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
-    assert len(adapt.decisions) == 6
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
+    assert kinds(adapt) == ["cut", "raise", "rollback", "cut"]
     for axis in get_args(Axis):
         figure = adapt.figure(axis)
         names = {trace.name for trace in figure.data if trace.mode == "lines"}
@@ -1208,16 +1284,16 @@ def test_a_wrong_axis_is_named_with_the_choices() -> None:
 
 
 def test_the_figure_can_be_had_while_training_goes_on() -> None:
-    adapt, found = AdaptLROnPlateau(**EXCURSION), []
+    adapt, found = AdaptLROnPlateau(**ONE_RAISE), []
     look = at_epoch_end(lambda epoch, logs: found.append(marked(adapt.figure())))
-    fit(tiny_model(), scripted(*FAILS), adapt, look, epochs=8)
-    assert [len(each) for each in found] == [0, 0, 1, 2, 3, 4, 5, 6]
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, look, epochs=WHOLE)
+    assert [len(each) for each in found] == [0, 0, 1, 2, 2, 2, 2, 2, 2, 3, 4]
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda adapt: pickle.loads(pickle.dumps(adapt))])
 def test_a_copy_has_the_figure_too(duplicate: Any, tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path / "run1")
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=8)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path / "run1")
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     other = duplicate(adapt)
     assert other.figure("time") == adapt.figure("time")
     assert other.run.name == "run1"
@@ -1250,7 +1326,7 @@ def test_a_training_interrupted_in_its_first_epoch_has_nothing_to_show_or_to_wri
 
 
 def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, log_dir=tmp_path)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, log_dir=tmp_path)
 
     def interrupt(epoch: int, logs: Any = None) -> None:
         if epoch == 4:
@@ -1258,7 +1334,7 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
 
     stop = keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fit(tiny_model(), scripted(*FAILS), adapt, stop, epochs=8)
+        fit(tiny_model(), scripted(*FRUITLESS), adapt, stop, epochs=WHOLE)
     assert in_short(adapt)[-1] == (3, ["raise"], "in excursion")
     adapt.finish()
     assert in_short(adapt)[-1] == (3, ["raise", "rollback"], "holding")
@@ -1268,10 +1344,10 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
 
 
 def test_one_epoch_per_fit_makes_one_figure() -> None:
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
-    one_by_one(tiny_model(), adapt, scripted(*FAILS[:7]), 7)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
+    one_by_one(tiny_model(), adapt, scripted(*FRUITLESS), WHOLE)
     adapt.finish()
-    assert adapt.run.curves["val_loss"].epochs == list(range(7))
+    assert adapt.run.curves["val_loss"].epochs == list(range(WHOLE))
     assert marked(adapt.figure()) == sorted((each.kind, each.epoch + 1) for each in adapt.decisions)
 
 
@@ -1340,9 +1416,9 @@ def unbuilt_model() -> Any:
 def test_an_unbuilt_model_is_trained_and_cut() -> None:
     model = unbuilt_model()
     assert not model.built
-    adapt = AdaptLROnPlateau(**EXCURSION)
-    fit(model, scripted(*FAILS), adapt, epochs=8)
-    assert kinds(adapt)[:5] == ["cut", "raise", "cut", "cut", "rollback"]
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+    fit(model, scripted(*FRUITLESS), adapt, epochs=WHOLE)
+    assert kinds(adapt) == ["cut", "raise", "rollback", "cut"]
 
 
 def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
@@ -1435,15 +1511,16 @@ def test_numpy_scalars_are_accepted_as_search_libraries_hand_them_out() -> None:
 
 @pytest.mark.backends
 def test_the_weight_moves_by_the_logged_rate_through_an_excursion() -> None:
-    """The raise after epoch 3 takes effect in epoch 4; the rollback after epoch 6 takes the steps since back."""
+    """The raise takes effect in the epoch after it; the rollback takes the steps since back."""
     model, moved = pushed_model(SGD(0.25)), [0.0]
-    adapt = AdaptLROnPlateau(**EXCURSION)
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
     spy = at_epoch_end(lambda *_: moved.append(weight_of(model)))
-    rates = push(model, scripted(*FAILS), adapt, spy, epochs=8)["learning_rate"]
-    assert rates == [0.25, 0.25, 0.25, 0.125, 0.5, 0.25, 0.125, 0.125]
-    assert np.diff(moved[:7]).tolist() == rates[:6]
-    assert moved[7] == moved[4], "rolled back"
-    assert moved[8] - moved[7] == rates[7]
+    rates = push(model, scripted(*FRUITLESS), adapt, spy, epochs=WHOLE)["learning_rate"]
+    assert rates == pytest.approx([2.5 * rate for rate in RATES])
+    assert timeline(adapt)[2] == (JUDGED, "rollback", 0.0025)
+    assert np.diff(moved[: JUDGED + 1]).tolist() == pytest.approx(rates[:JUDGED], rel=1e-4)
+    assert moved[JUDGED + 1] == moved[RAISED + 1], "rolled back"
+    assert moved[WHOLE] - moved[JUDGED + 1] == pytest.approx(rates[JUDGED + 1], rel=1e-4)
 
 
 # --- a model that is not new -----------------------------------------------------------------------------------------
@@ -1474,8 +1551,8 @@ def test_a_model_compiled_anew_between_the_parts_of_a_training_goes_on_without_a
 
 def test_a_training_in_parts_is_finished_on_request() -> None:
     model = tiny_model()
-    adapt = AdaptLROnPlateau(**EXCURSION, reset_on_train_begin=False)
-    fit(model, scripted(*FAILS[:4]), adapt, epochs=4)
+    adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
+    fit(model, scripted(*FRUITLESS[:4]), adapt, epochs=4)
     assert adapt.state.in_excursion
     adapt.finish()
     adapt.finish()
@@ -1501,10 +1578,10 @@ def test_validation_that_comes_late_is_in_the_layout(tmp_path: Path) -> None:
 def test_no_third_snapshot_is_ever_held(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     take = snapshots_module.take_snapshot
-    adapt = AdaptLROnPlateau(**(EXCURSION | {"recover": True}))
+    adapt = AdaptLROnPlateau(**(ONE_RAISE | {"recover": True}))
     monkeypatch.setattr(
         snapshots_module, "take_snapshot", lambda *of: held.append(len(adapt._session.snapshots)) or take(*of)
     )
-    fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
     assert len(held) >= 4
     assert max(held) <= 1

@@ -33,6 +33,9 @@ def one_rate() -> Any:
     return keras.optimizers.SGD(0.1)
 
 
+ADVICE = pytest.mark.filterwarnings("ignore:AdaptLROnPlateau. m")  # On mode and min_lr, where they make no sense.
+
+
 @pytest.mark.parametrize(
     ("make_optimizer", "arguments"),
     [
@@ -44,6 +47,7 @@ def one_rate() -> Any:
         (multi_optimizer, {"patience": 1, "min_lr": 0.004}),
     ],
 )
+@ADVICE
 @pytest.mark.backends
 def test_a_fit_records_the_rates_of_keras(make_optimizer: Any, arguments: Any) -> None:
     names = ["learning_rate"] if make_optimizer is one_rate else ["learning_rate_adam", "learning_rate_sgd"]
@@ -95,6 +99,7 @@ configurations = st.fixed_dictionaries(
 series = st.lists(st.integers(-64, 64).map(lambda k: k / 64), min_size=1, max_size=16)
 
 
+@ADVICE
 @settings(max_examples=1000, deadline=None)  # On each backend.
 @given(configurations, st.sampled_from([0.1, 0.02, 1.0]), series)
 def test_any_series_gives_the_rates_of_keras(optimizer: Any, arguments: Any, rate: float, values: list[float]) -> None:

@@ -155,8 +155,8 @@ def kinds(found: Any) -> list[tuple[int, str]]:
 def test_all_ranks_decide_by_the_average_of_their_metrics(trained: Results) -> None:
     found = both(trained, "falls_and_rises")
 
-    # patience=1 on a flat metric, after one raise.
-    assert kinds(found)[:6] == [(1, "cut"), (2, "raise"), (3, "cut"), (4, "cut"), (5, "rollback"), (6, "cut")]
+    # patience=1 on a flat metric, with one raise.
+    assert kinds(found) == [(1, "cut"), (2, "raise"), (8, "rollback"), (9, "cut")]
 
 
 @on_both_backends
@@ -205,7 +205,7 @@ def test_ranks_without_validation_go_by_those_with_it(trained: Results) -> None:
 def test_all_ranks_stop_at_the_same_epoch(trained: Results) -> None:
     found = both(trained, "stops_when_exhausted")
 
-    assert len(found["rates"]) < 8
+    assert len(found["rates"]) < 10
 
 
 @on_both_backends
@@ -309,7 +309,7 @@ def test_a_mirrored_strategy_is_cut_raised_and_rolled_back_on_all_devices(tmp_pa
     (raised,) = [epoch for epoch, kind in events if kind == "raise"]
     (back,) = [epoch for epoch, kind in events if kind == "rollback"]
 
-    assert [kind for _, kind in events[:5]] == ["cut", "raise", "cut", "cut", "rollback"]
+    assert [kind for _, kind in events] == ["cut", "raise", "rollback", "cut"]
     assert all(first == second for first, second in [*found["begins"], *found["ends"], *found["rates"]])
     assert found["ends"][raised] != found["ends"][back]
     assert found["begins"][back + 1] == found["ends"][raised]

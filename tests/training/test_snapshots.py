@@ -347,7 +347,7 @@ def test_a_file_of_another_model_is_refused_and_the_layer_is_named(tmp_path: Pat
     fit(other)
     Snapshots(folder=tmp_path).take("best", other, None, 1)
     model = trained_model(SGD(0.1))
-    with pytest.raises(ValueError, match=r"is of another model: .* \(4, 5\) for .*a/kernel, which has \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"belongs to another model: .* \(4, 5\) for .*a/kernel, which has \(4, 3\)"):
         Snapshots(folder=tmp_path).adopt("best", tmp_path / f"best-1{SUFFIX}", model, None)
     # With more variables, and with fewer.
     Snapshots(folder=tmp_path).take("raise", model, None, 1)
