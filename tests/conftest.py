@@ -100,7 +100,7 @@ def weight_of(model: Any) -> float:
     return float(np.asarray(model.get_weights()[0]).item())
 
 
-def scripted(*values: Any, name: str = "val_loss") -> Any:
+def scripted(*values: Any, name: str = "val_loss", spoils: bool = True) -> Any:
     """A callback that makes `values` the metric `name`, epoch by epoch, across fits. None leaves it out.
 
     A non-finite value comes with a non-finite weight, as in a real training.
@@ -118,7 +118,7 @@ def scripted(*values: Any, name: str = "val_loss") -> Any:
             value = self.left.pop(0)
             if value is not None:
                 logs[name] = value
-                if not isinstance(value, str) and not np.isfinite(value):
+                if spoils and not isinstance(value, str) and not np.isfinite(value):
                     weight = self.model.trainable_variables[0]
                     weight.assign(np.full(weight.shape, np.nan))
 

@@ -123,6 +123,11 @@ def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
         variable.assign(array)
 
 
+def local_part(variable: Any) -> Any:
+    """The value of a variable, or of a shared one the part that this process has. It is no collective."""
+    return variable.value.addressable_data(0) if _is_shared(variable) else keras.ops.convert_to_tensor(variable)
+
+
 def _is_shared(variable: Any) -> bool:
     """Return whether other JAX processes hold the variable or parts of it."""
     return keras.backend.backend() == "jax" and count() > 1 and not variable.value.is_fully_addressable

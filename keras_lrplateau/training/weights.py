@@ -6,9 +6,13 @@ from typing import Any
 
 import keras
 
+from keras_lrplateau.training import processes
+
 
 def are_finite(model: Any) -> bool:
     """Whether no weight of a model is NaN or infinite. One number is fetched from the device.
+
+    Where processes share the weights, each looks at its own part, so that no rank waits for another one.
 
     Args:
         model: A model with its weights in place; see `session.Host`.
@@ -17,5 +21,5 @@ def are_finite(model: Any) -> bool:
     floats = [weight for weight in model.weights if keras.backend.is_float_dtype(weight.dtype)]
     if not floats:
         return True
-    verdicts = [ops.all(ops.isfinite(ops.convert_to_tensor(weight))) for weight in floats]
+    verdicts = [ops.all(ops.isfinite(processes.local_part(weight))) for weight in floats]
     return bool(ops.convert_to_numpy(ops.all(ops.stack(verdicts))))

@@ -181,7 +181,17 @@ def without_agreement() -> Any:
 
 def nan_on_one_rank() -> Any:
     values = [1.0, 0.5, math.nan if RANK == 1 else 0.25, 0.5, 0.5]
-    return train(AdaptLROnPlateau(patience=3), scripted(*values), epochs=5)
+    spoil = Spoil()
+    return train(AdaptLROnPlateau(patience=3), scripted(*values, spoils=False), spoil, epochs=5)
+
+
+class Spoil(keras.callbacks.Callback):
+    """Makes a weight NaN in the third epoch, on all ranks, since to set a shared weight is a collective."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch == 2:
+            weight = self.model.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan))
 
 
 def loss_explodes_on_one_rank() -> Any:

@@ -48,6 +48,7 @@ def test_tensorflow_36612_a_schedule_with_a_plateau_callback_does_not_crash_at_t
     assert history["learning_rate"] == [0.5, 0.5, 0.25]
 
 
+@pytest.mark.filterwarnings("ignore:AdaptLROnPlateau. LearningRateScheduler sets")
 def test_keras_8829_a_scheduler_that_overwrites_the_cut_is_reported() -> None:
     """keras PR#8829: another scheduler silently undoes every cut."""
     adapt = AdaptLROnPlateau(**HALVES)
@@ -66,6 +67,7 @@ def test_transformers_29417_pytorch_68978_warm_up_and_plateau_go_together() -> N
     assert model.get_weights()[0].item() == pytest.approx(0 + 0.125 + 0.25 / 2 + 0.375 / 2)
 
 
+@pytest.mark.filterwarnings("ignore:AdaptLROnPlateau. mode='max' contradicts")
 @pytest.mark.parametrize(
     ("mode", "values", "decisions"),
     [

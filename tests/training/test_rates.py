@@ -411,7 +411,7 @@ def test_a_snapshot_of_another_model_is_refused_before_anything_changes() -> Non
     model = tiny_model(Adam())
     fit(model)
     before = everything(model)
-    with pytest.raises(ValueError, match="do not add layers or compile anew"):
+    with pytest.raises(ValueError, match="do not add layers or compile again"):
         restore_snapshot(model, snapshot)
     assert everything(model) == before
 
