@@ -186,12 +186,12 @@ def nan_on_one_rank() -> Any:
 
 
 class Spoil(keras.callbacks.Callback):
-    """Makes a weight NaN in the third epoch, on all ranks, since to set a shared weight is a collective."""
+    """Makes a weight infinite in the third epoch, on all ranks, since to set a shared weight is a collective."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if epoch == 2:
             weight = self.model.trainable_variables[0]
-            weight.assign(np.full(weight.shape, np.nan))
+            weight.assign(np.full(weight.shape, np.inf))
 
 
 def loss_explodes_on_one_rank() -> Any:
