@@ -44,13 +44,15 @@ from keras_lrplateau.resume.state_file import StateFileError
 
 NAN = math.nan
 
-LIFE = [1.0, 0.5, *[2.0] * 7, 0.4, NAN, 0.3, 2.0, 2.0, 2.0, 0.1, 2.0, 2.0]
-"""Two bests; cuts, a raise, cuts, a rollback; a best; a divergence; a best; cuts, a raise that succeeds; a cut."""
+LIFE = [1.0, 0.5, *[2.0] * 8, 0.4, *[2.0] * 5, 0.3, 0.2, 0.1, 0.05, NAN, 0.04, 2.0]
+"""Two bests; a cut in epoch 2, a raise in 3, a rollback in 9; a best; a cut in 11, a raise in 12, a success in 18; a
+best; a divergence in 20; a best; a cut."""
 
 ALL = range(len(LIFE))
 """The epochs of it."""
 
-RULE = {"factor": 0.5, "patience": 1, "raise_factor": 2.0, "raise_after": 2, "max_raises": 3}
+RULE = {"factor": 0.01, "patience": 1, "raise_factor": 2.0, "raise_after": 1, "max_raises": 3}
+"""One cut makes a stall, and an excursion lasts six epochs."""
 
 long = pytest.mark.long
 EITHER_ORDER = pytest.mark.parametrize("first", [True, False], ids=["backup first", "backup last"])
@@ -61,7 +63,10 @@ class CrashError(Exception):
 
 
 def metric_of(values: list[float]) -> tuple[Any, Any]:
-    """Make a metric with these `values` by epoch, also in validation, and the callback that sets them."""
+    """Make a metric with these `values` by epoch, also in validation, and the callback that sets them.
+
+    NaN comes with a weight that is NaN before validation, as in a real training.
+    """
 
     class Told(keras.metrics.Metric):
         def __init__(self) -> None:
@@ -78,7 +83,20 @@ def metric_of(values: list[float]) -> tuple[Any, Any]:
             return self.value + 0.0
 
     metric = Told()
-    return metric, keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: metric.value.assign(values[epoch]))
+
+    class Teller(keras.callbacks.Callback):
+        told = 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.told = values[epoch]
+            metric.value.assign(self.told)
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            if math.isnan(self.told):
+                weight = self.model.trainable_variables[0]
+                weight.assign(keras.ops.full(weight.shape, NAN))
+
+    return metric, Teller()
 
 
 @dataclass
