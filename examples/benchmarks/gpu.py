@@ -130,15 +130,15 @@ NAN = float("nan")
 
 SCRIPT = [
     *(NAN, 1.0, 0.9),  # diverged at once, back to the start
-    *(1.0, 1.0, 1.0, 1.0),  # a cut, a raise
-    *(1.0, 0.8),  # success
-    *(1.0, 1.0, 1.0, 1.0),  # a cut, a raise
-    *(1.0, 1.0, 1.0, 1.0, 1.0, 1.0),  # two cuts of the excursion, a rollback
-    *(0.7, 1.0, NAN, 0.6),  # diverged, back to the best
-    *(1.0, 1.0, 1.0, 1.0, NAN),  # a cut, a raise, diverged: back to the raise
-    *(1.0, 1.0, 1.0, 1.0),  # a cut, and all raises are used up
+    *(1.0, 1.0),  # a cut, a raise
+    *(1.0, 1.0, 1.0, 0.5, 0.4, 0.3),  # success
+    *(1.0, 1.0),  # a cut, a raise
+    *(1.0, 1.0, 1.0, 1.0, 1.0, 1.0),  # a rollback
+    *(0.25, 1.0, NAN, 0.2),  # a cut; diverged, back to the best
+    *(1.0, 1.0, NAN),  # a cut, a raise, diverged: back to the raise
+    *(1.0, 1.0, 1.0, 1.0, 1.0),  # a cut, and all raises are used up
 ]
-"""The metric, epoch by epoch, and what it leads to."""
+"""The metric, epoch by epoch, and what it leads to. With a NaN a weight is NaN, too."""
 
 EXPECTED = {"cut", "raise", "success", "rollback", "diverged", "exhausted"}
 
@@ -152,6 +152,9 @@ SETTINGS: dict[str, tuple[str, bool | str]] = {
 class Script(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs["val_loss"] = SCRIPT[epoch]
+        if SCRIPT[epoch] != SCRIPT[epoch]:
+            weight = self.model.trainable_variables[0]
+            weight.assign(np.full(weight.shape, NAN))
 
 
 class Watch(keras.callbacks.Callback):
@@ -196,7 +199,7 @@ def train_scripted(dtypes: str, rollback: Any) -> dict[str, Any]:
     before, after = Watch(), Watch()
     with tempfile.TemporaryDirectory() as folder:
         state_path = os.path.join(folder, "state.json") if rollback == "disk" else None
-        adapt = AdaptLROnPlateau(factor=0.5, patience=2, raise_after=1, rollback=rollback, state_path=state_path)
+        adapt = AdaptLROnPlateau(factor=0.01, patience=1, raise_after=1, rollback=rollback, state_path=state_path)
         callbacks = [Script(), before, adapt, after]
         model.fit(x, y, batch_size=16, epochs=len(SCRIPT), shuffle=False, verbose=0, callbacks=callbacks)
     keras.config.set_dtype_policy("float32")

@@ -266,7 +266,7 @@ def count(improvements: list[int]) -> list[dict[str, Any]]:
                 taken.clear()
                 held.clear()
                 restore_snapshot(model, beginning)
-                adapt = AdaptLROnPlateau(factor=0.5, patience=2, raise_after=2, **arguments)
+                adapt = AdaptLROnPlateau(factor=0.01, patience=2, raise_after=1, **arguments)
                 callbacks = [Scripted(bests), adapt]
                 model.fit(ones, ones[:, :1], epochs=EPOCHS, batch_size=8, verbose=0, callbacks=callbacks)
                 found.append(

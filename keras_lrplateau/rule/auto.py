@@ -735,7 +735,7 @@ def _set_back(config: Config, state: State, value: float, words: str) -> Step[St
         # The best weights are another attempt's.
         rate = _lower(config, state.rate, CUT)
         if rate == state.rate:
-            return _take_back(config, state, value, words)
+            return hold(state, value) if state.kept is None else _take_back(config, state, value, words)
         return _decide(state, _changed(state, rate, fruitless), "cut", value, words)
     return _to_best(config, state, value, "cut", words, CUT**fruitless, fruitless)
 

@@ -74,6 +74,7 @@ def test_pytorch_cuts_where_we_do_with_a_patience_more_by_one(threshold_mode: st
     assert cuts > SERIES / 2
 
 
+@pytest.mark.long  # optax computes step by step on the device.
 def test_optax_cuts_where_we_do() -> None:
     pytest.importorskip("optax")
     rng, cuts = random.Random(1), 0
