@@ -132,14 +132,15 @@ def train(task: Task) -> None:
     # No dropout: Keras saves no states of random generators, so with it no training goes on as it would have.
     layers = [keras.layers.Dense(16, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((8,)), *layers])
-    rate = keras.optimizers.schedules.CosineDecay(0.03, 2 * EPOCHS * BATCHES) if task.scheduled else 0.03
+    start = 0.03 if task.mode == "auto" else 0.01
+    rate = keras.optimizers.schedules.CosineDecay(start, 2 * EPOCHS * BATCHES) if task.scheduled else start
     model.compile(keras.optimizers.Adam(rate), loss="mse")
 
     if task.mode == "auto":
         adapt = AdaptLROnPlateau.auto(log_dir=task.log_dir)
     else:
         adapt = AdaptLROnPlateau(
-            patience=1, factor=0.5, raise_after=2, raise_factor=3, max_raises=6, log_dir=task.log_dir
+            patience=1, factor=0.01, raise_after=1, raise_factor=3, max_raises=6, log_dir=task.log_dir
         )
     if task.backup == "atomic":
         backup = _atomic_backup(folder / "backup")
@@ -621,6 +622,10 @@ class Torture:
         child = self.start(replace(task, folder=str(folder), log_dir=str(folder / "logs")))
         if (yield from finished(child)) != 0 or child.warnings:
             raise RuntimeError(f"an undisturbed training has failed: {child.warnings} {child.output[-3000:]}")
+        decisions = json.loads((folder / "final.json").read_text())["decisions"]
+        needed = {"cut", "rollback", "raise" if mode == "default" else "search"}
+        if not needed <= (kinds := {decision["kind"] for decision in decisions}):
+            raise RuntimeError(f"an undisturbed training has too little to go wrong: {mode} mode decides on {kinds}")
 
     def scenario(self, task: Task, kills: list[str], at: int | None = None) -> Steps:
         """Kill a training with each of `kills`, let it end, and compare; in one epoch, or spread over all."""
