@@ -665,7 +665,8 @@ class Session:
         if step.decision.touches_training:
             # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
             # wrong one.
-            is_finite = are_finite(self.model) if step.decision.save is not None else None
+            model = self.model  # See `Host`: on JAX this brings the rate up to date, too.
+            is_finite = are_finite(model) if step.decision.save is not None else None
             decided = len(self.decisions)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:
