@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
@@ -32,12 +31,6 @@ def as_number(value: Any) -> float | None:
         return float(np.asarray(keras.ops.convert_to_numpy(value)).item())
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def as_finite(value: Any) -> float | None:
-    """As `as_number`, and None for NaN and the infinities."""
-    number = as_number(value)
-    return number if number is not None and math.isfinite(number) else None
 
 
 def direction(model: Any, monitor: str) -> Literal["min", "max"] | None:
