@@ -474,7 +474,7 @@ class Bench:
             epochs=epochs,
             batch_size=self.job.batch,
             verbose=0,
-            callbacks=[*callbacks, best],
+            callbacks=[best, *callbacks],  # Before ours, as our README says: it may go back to other weights.,
         ).history
         seconds = time.perf_counter() - began
         steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
