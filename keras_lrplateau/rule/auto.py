@@ -24,7 +24,8 @@ The rules:
    few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
    goes back to where it was, and the next raise waits twice as long.
 3. Cut. A flat trend with no raise to try, or a rising one: a third of the rate. The weights stay: while batch
-   normalisation warms up, a validation metric may get worse for epochs although training gets on.
+   normalisation warms up, a validation metric may get worse for epochs although training gets on. Shortly before the
+   last part there is no cut: annealing brings the rate down anyway.
 4. Restart. A cut was fruitless, too: this attempt has got as far as it will. If the observations left are enough for
    another one, it begins again from the first weights, with a third of the first rate: weights that a high rate has
    led into a corner do not come out of it with a lower one. What was reached is kept. An attempt that is flat, too,
@@ -417,6 +418,15 @@ class Config(Rule[State]):
         if self.observations is not None:
             check_integer("observations", self.observations, minimum=1)
 
+    @property
+    def patience_to_judge(self) -> int:
+        """A plateau, the raise that it leads to, and the next plateau, which is cut; no more than there is.
+
+        A restart takes longer to get ahead. But what it has reached by then is not lost to one who stops it.
+        """
+        needed = WINDOW + RAISE_LENGTH + SHORTEST_WINDOW
+        return needed if self.observations is None else min(needed, self.observations)
+
     def start(self, rate: float) -> State:
         """The state before the first observation.
 
@@ -659,10 +669,8 @@ def _settle(
 
 def _raises_may_follow(config: Config, state: State) -> bool:
     """Whether a raise fits in between the search and the last part, and what trials may take is not spent."""
-    if config.observations is None:
-        return True
-    left = config.observations * (1 - TAIL) - state.observations
-    return left >= SHORTEST_WINDOW + RAISE_LENGTH and state.spent + RAISE_LENGTH <= _budget(config, state)
+    has_time = _until_annealing(config, state) >= SHORTEST_WINDOW + RAISE_LENGTH
+    return has_time and state.spent + RAISE_LENGTH <= _budget(config, state)
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------
@@ -700,6 +708,8 @@ def _plateau(config: Config, state: State, after: State, value: float, now: Tren
     if rate == state.rate:
         # At the lowest rate there is no cut. An attempt that is behind will not catch up there.
         return _take_back(config, state, value, words) if attempt.is_behind else _go_on(state, after, value, new_best)
+    if _until_annealing(config, state) < SHORTEST_WINDOW:
+        return _go_on(state, after, value, new_best)
     cut = replace(after, rate=rate, stretch=Stretch(), attempt=replace(attempt, fruitless=attempt.fruitless + 1))
     return _decide(state, cut, "cut", value, reason, save="best" if new_best else None)
 
@@ -846,8 +856,15 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
+def _until_annealing(config: Config, state: State) -> float:
+    """How many observations there are before the rate is annealed."""
+    if config.observations is None:
+        return math.inf
+    return round(config.observations * (1 - TAIL)) - state.observations
+
+
 def _is_annealing_due(config: Config, state: State) -> bool:
-    return config.observations is not None and state.observations >= round(config.observations * (1 - TAIL))
+    return _until_annealing(config, state) <= 0
 
 
 def _start_annealing(config: Config, state: State, value: float, new_best: bool) -> Step[State]:

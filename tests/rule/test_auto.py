@@ -503,6 +503,23 @@ def test_a_cut_after_a_divergence_does_not_raise_the_rate():
     assert decision.rate == pytest.approx(0.01 * auto.CUT)
 
 
+@pytest.mark.parametrize(("left", "cuts"), [(auto.SHORTEST_WINDOW, 1), (auto.SHORTEST_WINDOW - 1, 0)])
+def test_there_is_no_cut_shortly_before_the_rate_is_annealed(left, cuts):
+    config = replace(NO_RAISE, observations=100)
+    state = replace(held(config), observations=round(100 * (1 - auto.TAIL)) - left - 5)
+    _, line_, _ = go_on(config, state, [1.1] * (left + 5))
+    assert [text.partition(" ")[0] for text in line_ if " " in text] == ["cut"] * cuts + ["anneal"]
+
+
+def test_early_stopping_needs_the_patience_for_a_plateau_a_raise_and_a_cut():
+    state = held(replace(LONG, budget=0.0))
+    _, _, to_raise = until(LONG, state, "raise", flat(1.1))
+    state, _, _ = until(LONG, state, "rollback", flat(1.1))
+    _, _, to_cut = until(LONG, state, "cut", flat(1.1))
+    assert to_raise + auto.RAISE_LENGTH + to_cut <= LONG.patience_to_judge == 20
+    assert replace(LONG, observations=10).patience_to_judge == 10
+
+
 def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
     config = replace(NO_RAISE, min_lr=0.06)
     state, decision, _ = until(config, held(config), "cut", flat(1.1))
