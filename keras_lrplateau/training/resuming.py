@@ -13,7 +13,8 @@ from typing import Any
 
 from keras_lrplateau.resume.entries import Entries, Entry
 from keras_lrplateau.resume.state_file import Pending
-from keras_lrplateau.rule.decision import Snapshot
+from keras_lrplateau.rule.decision import Decision, Snapshot
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.memory import Found
 from keras_lrplateau.training.optimizers import iterations_of, leaf_optimizers
@@ -73,9 +74,9 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     session.state = session.start_state()
     before = session.before if session.before is not None and 0 < epoch <= session.before.next_epoch else None
     if before is not None:
-        session.go_on_from(before, epoch)
+        _go_on_from(session, before, epoch)
     if before is not None or found.begins_phase:
-        session.begin_phase(epoch)
+        _mark_phase(session, epoch)
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
@@ -84,9 +85,26 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
 
 def _tell(session: Session, found: Found) -> None:
     if found.failure is not None:
-        session.warn_of_log_dir(found.failure)
+        session.notices.log_dir(found.failure)
     for message in found.messages:
-        session.warn_once(message, message)
+        session.notices.once(message, message)
+
+
+def _go_on_from(session: Session, before: Session, epoch: int) -> None:
+    """Take over what a finished training has recorded and decided before an epoch, from 0."""
+    before.recorder.run.forget(epoch)
+    session.recorder.run.curves.update(before.recorder.run.curves)
+    session.recorder.run.records.extend(before.recorder.run.records)
+    session.decisions = [each for each in before.decisions if each.epoch is not None and each.epoch < epoch]
+    session.remembered = len(session.decisions)
+    session.steps += before.steps
+
+
+def _mark_phase(session: Session, epoch: int) -> None:
+    """Note that a training that had ended goes on with an epoch, from 0."""
+    rate, quantity = session.known_state.rate, session.rates.quantity
+    reason = f"a new phase of a training that had ended, with {quantity} {number(rate)}"
+    session.note(Decision("phase", reason, 0, None, None, rate, rate, epoch=epoch, step=session.steps))
 
 
 def settings_of(session: Session) -> dict[str, Any]:
@@ -183,7 +201,7 @@ def _adopt(session: Session, name: Snapshot, file: str | None) -> bool:
     try:
         session.snapshots.adopt(name, folder / file, session.model, session.optimizer)
     except (OSError, ValueError) as error:
-        session.warn_once("lost copy", f"AdaptLROnPlateau cannot use a copy of the weights: {error}")
+        session.notices.lost_copy(name, error)
         return False
     return True
 
@@ -195,13 +213,9 @@ def _make_up_for(session: Session, missing: set[Snapshot], last: Entry) -> None:
     if "best" in missing:
         session.snapshots.take("best", session.model, session.optimizer, session.steps)
         if not is_best_now:
-            session.warn_once(
-                "no best",
-                "AdaptLROnPlateau has no copy of the best weights any more, so for going back those with which "
-                "training resumes take their place.",
-            )
+            session.notices.lost_best()
     if state.in_excursion and missing & {"raise", getattr(state, "way_back", "raise")}:
         step = session.rule_now().finish(state)
         reason = "the copy of the weights from before the raise is gone, so the excursion ends: only the rate goes back"
         session.carry_out(last.epoch, step._replace(decision=replace(step.decision, reason=reason, restore=None)))
-        session.warn_once("no raise", f"AdaptLROnPlateau resumes: {reason}.")
+        session.notices.once("no raise", f"AdaptLROnPlateau resumes: {reason}.")
