@@ -255,7 +255,8 @@ class Rule(abc.ABC, Generic[StateT]):
         Args:
             state: The state before the observation; it is not changed.
             value: The monitored metric. Any float; NaN and infinities included.
-            loss: The training loss over the same time, when it is known.
+            loss: The training loss over the same time, when it is known. It shows divergence: a broken network can
+                have a perfectly finite accuracy.
             evidence: What else is known about the weights.
 
         Returns:

@@ -197,18 +197,6 @@ class Config(Rule["State"]):
     def step(
         self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None
     ) -> Step[State]:
-        """Take one observation.
-
-        Args:
-            state: The state before the observation; it is not changed.
-            value: The monitored metric. Any float; NaN and infinities included.
-            loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
-                network can have a perfectly finite accuracy.
-            evidence: What else is known about the weights.
-
-        Returns:
-            The state after it, and the decision.
-        """
         improved = _improves(self, state.best, value)
         if not self.recover or (evidence is None and _is_plain(state, value, loss)):
             is_finite = evidence is None or evidence.is_finite is not False
@@ -247,16 +235,6 @@ class Config(Rule["State"]):
         return hold(state, None)
 
     def override(self, state: State, rate: float) -> Step[State]:
-        """Go on from a rate that was set by other hands.
-
-        Args:
-            state: The state, with the rate that the rule had set.
-            rate: The rate found. Finite, >= 0.
-
-        Raises:
-            TypeError: `rate` is not a number.
-            ValueError: `rate` is negative or not finite.
-        """
         rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
         excursion = state.excursion
         if excursion is not None:
@@ -286,11 +264,9 @@ class Config(Rule["State"]):
 
     @classmethod
     def read_state(cls, data: Mapping[str, Any]) -> State:
-        """The state whose `to_dict` wrote this."""
         return State.from_dict(data)
 
     def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of so many observations in all; None if that is not known."""
         return replace(self, observations=observations)
 
     def without_search(self) -> Self:
