@@ -93,8 +93,8 @@ class Design:
         end: Training that had an excursion ends on the weights that are there, or on the best ones.
         trust: The best weights are preferred only where the values are worse than the best one by this many times its
             noise; None for always.
-        skips: No excursion is opened where the values are worse than the best one by this many times its noise: training
-            that overfits is not helped by a raise. None to open one at every stall.
+        skips: No excursion is opened where the values are worse than the best one by this many times its noise:
+            training that overfits is not helped by a raise. None to open one at every stall.
         unlearned: None is opened where the training loss is below this share of that before training: little is left to
             learn there.
     """
