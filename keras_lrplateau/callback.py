@@ -69,10 +69,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch continues
             from the state file.
         log_dir: The directory for TensorBoard event files. They go into a run of their own, `lr_plateau`, below it.
-            `keras.callbacks.TensorBoard` may use the same directory. None writes no event files.
-        state_path: The state file, from which a training continues after a crash. It is written at the end of each
-            epoch; copies of the training state go into a directory beside it. None means `state.json` beside the event
-            files, or no state file without `log_dir`. False means no state file.
+            `keras.callbacks.TensorBoard` may use the same directory. None writes no event files. It is a local path,
+            where `~` is the home directory. A URL such as "gs://bucket/run" is refused: write to a local folder and
+            copy it, or mount the bucket, because the files need locks, appends and renames.
+        state_path: The state file, from which a training continues after a crash; a local path as `log_dir` is. It is
+            written at the end of each epoch; copies of the training state go into a directory beside it. None means
+            `state.json` beside the event files, or no state file without `log_dir`. False means no state file.
         frequency: "epoch" decides at the end of each epoch. An integer N >= 1 decides after every N optimizer steps, on
             the mean of the training metric over those steps. A validation metric is observed at each validation, for
             any value of this argument.
