@@ -29,6 +29,7 @@ class Found:
     Attributes:
         run_dir: The directory for event files; None if none are written, and on all ranks but 0.
         own_folder: The directory for the copies of this rank; None for memory only.
+        state_path: The state file, whose mode the copies take; None if there is none.
         entries: How things stood after each epoch of an earlier process; empty for a new training.
         pending: An observation of the earlier process on which it did not decide.
         messages: Messages for the user.
@@ -38,6 +39,7 @@ class Found:
 
     run_dir: Path | None
     own_folder: Path | None
+    state_path: Path | None
     entries: Entries
     pending: Pending | None
     messages: Sequence[str]
@@ -103,18 +105,29 @@ class Memory:
         self._claim(files.claims)
         self.file = files.state
         entries = Entries() if files.state is None else files.state.entries
-        self.folder = own = None if files.state is None else state_file.snapshot_folder(files.state.path)
+        place = None if files.state is None else files.state.path
+        self.folder = own = None if place is None else state_file.snapshot_folder(place)
         if processes.count() > 1:
-            folder = None if own is None else os.fspath(own)
-            mine = {"refusal": refusal, "folder": folder, "entries": entries.texts}
+            name = None if place is None else os.fspath(place)
+            mine = {"refusal": refusal, "state_path": name, "entries": entries.texts}
             known = processes.gather(mine)[0]
             if known["refusal"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
-            if rank > 0 and known["folder"] is not None:
+            if rank > 0 and known["state_path"] is not None:
                 entries = Entries(known["entries"])
-                self.folder = Path(known["folder"])
+                place = Path(known["state_path"])
+                self.folder = state_file.snapshot_folder(place)
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
-        return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure, files.begins_phase)
+        return Found(
+            files.run_dir,
+            own,
+            place,
+            entries,
+            files.pending,
+            files.messages,
+            files.failure,
+            files.begins_phase,
+        )
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """Claim a new run directory, for a callback that was copied in the middle of a training."""

@@ -246,7 +246,7 @@ class Session:
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
-        self.snapshots = Snapshots(in_memory=self.options.rollback != "disk", folder=found.own_folder)
+        self.snapshots = Snapshots(self.options.rollback != "disk", found.own_folder, found.state_path)
         self.recorder = Recorder(name, [], self.options.sinks or [], self.notices.sink)
         if processes.rank() > 0:
             self.recorder = Recorder(name)

@@ -1,17 +1,19 @@
 """Keeps copies of everything that training changes, for rollbacks: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all. The file stays as long as this training may need it, or a
-training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all: an array for each variable, and a checksum, because a copy that
+a failing disk has changed would ruin a training without a word. The file stays as long as this training may need it, or
+a training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import keras
 import numpy as np
@@ -22,6 +24,11 @@ from keras_lrplateau.training import processes
 from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float
 
 SUFFIX = ".snapshot"
+
+_CHECKSUM_BYTES = 4
+
+_AT_ONCE = 1 << 24
+"""How many bytes of a file are in memory at once to find its checksum."""
 
 RATES = "_learning_rate", "_lr_plateau_multiplier"
 """The attributes of an optimizer that hold rates and multipliers."""
@@ -49,14 +56,16 @@ class Snapshots:
     Args:
         in_memory: Whether to keep copies in host memory; if not, they stay there only while they cannot be written.
         folder: The directory for files, made when it is needed; None for memory only.
+        like: The file whose mode new files take, if it exists.
 
     Attributes:
         failure: Why copies could not be written lately; None if they could. `write_missing` tries again.
     """
 
-    def __init__(self, in_memory: bool = True, folder: Path | None = None) -> None:
+    def __init__(self, in_memory: bool = True, folder: Path | None = None, like: Path | None = None) -> None:
         self._in_memory = in_memory
         self._folder = folder
+        self._like = like
         self._copies: dict[Snapshot, _Copy] = {}
         self.failure: OSError | None = None
 
@@ -103,7 +112,7 @@ class Snapshots:
         The file is read into memory if copies are kept there, or if it is in another folder.
 
         Raises:
-            OSError: The file cannot be read, or is not whole.
+            OSError: The file cannot be read, or is damaged.
             ValueError: The file does not fit the model.
         """
         variables = _variables(model, optimizer)
@@ -121,7 +130,7 @@ class Snapshots:
         """Go back to the copy of this name.
 
         Raises:
-            OSError: The file cannot be read, or is not whole.
+            OSError: The file cannot be read, or is damaged.
             ValueError: The model has other variables than at the time of the copy.
         """
         copy = self._copies[name]
@@ -186,13 +195,15 @@ class Snapshots:
         if self._folder is None:
             return False
 
-        def write(stream: Any) -> None:
+        def write(stream: IO[bytes]) -> None:
+            summed = _Summed(stream)
             # One array after another, so that memory never holds them all.
             for array in arrays:
-                np.save(stream, array, allow_pickle=False)
+                np.save(summed, array, allow_pickle=False)
+            stream.write(summed.checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
         try:
-            replace_file(self._path(file), write)
+            replace_file(self._path(file), write, self._like)
         except OSError as error:
             self.failure = error
             return False
@@ -311,11 +322,37 @@ def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
             yield np.load(file, allow_pickle=False)
 
 
+class _Summed:
+    """A stream that knows the CRC-32 of what was written to it.
+
+    Args:
+        stream: Where the bytes go.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.checksum = 0
+
+    def write(self, content: bytes) -> int:
+        self.checksum = zlib.crc32(content, self.checksum)
+        return self._stream.write(content)
+
+
+def _checksum_of(file: IO[bytes], length: int) -> int:
+    """Return the CRC-32 of the first `length` bytes of a file."""
+    file.seek(0)
+    checksum = 0
+    while length > 0 and (part := file.read(min(length, _AT_ONCE))):
+        checksum = zlib.crc32(part, checksum)
+        length -= len(part)
+    return checksum
+
+
 def _check(path: Path, variables: list[Any]) -> None:
-    """Check that a file has an array of the right shape for each variable, and the right length.
+    """Check that a file has an array of the right shape for each variable, the right length and the right checksum.
 
     Raises:
-        OSError: The file cannot be read, or is not whole.
+        OSError: The file cannot be read, or is damaged.
         ValueError: An array has another shape.
     """
     doubt = "it is damaged, or of a model with other variables"
@@ -333,5 +370,8 @@ def _check(path: Path, variables: list[Any]) -> None:
                 )
             file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)
         end, size = file.tell(), os.fstat(file.fileno()).st_size
-        if end != size:
-            raise OSError(f"{path} has {size} bytes instead of {end}: {doubt}")
+        if end + _CHECKSUM_BYTES != size:
+            raise OSError(f"{path} has {size} bytes instead of {end + _CHECKSUM_BYTES}: {doubt}")
+        checksum = _checksum_of(file, end)
+        if checksum != int.from_bytes(file.read(_CHECKSUM_BYTES), "little"):
+            raise OSError(f"{path} is damaged: it does not match its checksum")

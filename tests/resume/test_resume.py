@@ -683,7 +683,12 @@ def test_a_state_file_that_is_gone_is_said(tmp_path: Path) -> None:
     assert "goes on in epoch 8" in message
 
 
-@pytest.mark.parametrize("how", only(["removed"], ["removed", "damaged"]))
+def change_one_bit(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+@pytest.mark.parametrize("how", only(["removed", "one bit"], ["removed", "damaged", "one bit"]))
 def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: Path) -> None:
     """In epoch 3 the rate was raised from 0.001."""
     training = Training(tmp_path, first=False)
@@ -692,7 +697,7 @@ def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: 
     files = sorted(path.name.split("-")[0] for path in folder.iterdir())
     assert "raise" in files
     for path in folder.iterdir():
-        truncate(path) if how == "damaged" else path.unlink()
+        {"removed": Path.unlink, "damaged": truncate, "one bit": change_one_bit}[how](path)
     found = training.start()
     assert [decision.kind for decision in found.adapt.decisions[:3]] == ["cut", "raise", "rollback"]
     closed = found.adapt.decisions[2]
