@@ -82,6 +82,19 @@ def check_place(path: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
+def identity_of(file: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its name later; None if there is no file.
+
+    Args:
+        file: Its path, where links are followed, or its descriptor.
+    """
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def make_folder(folder: Path) -> None:
     """Make a directory and its parents, and wait until they are on disk.
 

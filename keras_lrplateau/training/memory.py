@@ -135,6 +135,14 @@ class Memory:
         self._claim(files.claims)
         return files.run_dir
 
+    def renew(self, folder: Path) -> None:
+        """Claim a folder again if it was removed, before anything is written there.
+
+        Raises:
+            OSError: It cannot be claimed, or another training has it by now.
+        """
+        claim.renew([each for each in self._claims if each.path.parent == folder])
+
     def release(self) -> None:
         """Release the claims. A second call does nothing."""
         locks.release(self._claims)

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -262,7 +263,8 @@ class Session:
         plain = {
             name: value for name, value in self.host.get_config().items() if isinstance(value, (bool, int, float, str))
         }
-        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain)
+        check = partial(self.memory.renew, run_dir)
+        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain, check)
         self.recorder.sinks.append(self._log)
 
     @property

@@ -1,12 +1,14 @@
 """The places that users give to the callback: path objects, the home directory, URLs, and odd names."""
 
 import os
+import shutil
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import fit, kinds, scripted, tiny_model
+from conftest import at_epoch_end, fit, kinds, read_records, read_scalars, scripted, tiny_model
 
 from keras_lrplateau import AdaptLROnPlateau
 
@@ -91,3 +93,66 @@ def test_a_state_path_that_cannot_be_a_file_is_refused_before_training(kind: str
     with pytest.raises(OSError, match=r"state is (a directory|not a regular file).*Choose another name, or move it"):
         fit(tiny_model(), scripted(1.0), adapt, epochs=1)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+# --- a log dir that is removed during training -----------------------------------------------------------------------
+
+STATE = pytest.mark.parametrize("state_path", [None, False], ids=["with a state file", "without"])
+
+
+def remove(log_dir: Path, when: int) -> Any:
+    return at_epoch_end(lambda epoch, logs: shutil.rmtree(log_dir) if epoch == when else None)
+
+
+@STATE
+def test_a_removed_log_dir_still_belongs_to_its_training(state_path: Any, tmp_path: Path) -> None:
+    """So another one gets a run of its own."""
+    others = []
+
+    def train_another(epoch: int, logs: Any) -> None:
+        if epoch == 3:
+            other = AdaptLROnPlateau(log_dir=tmp_path / "logs", state_path=state_path)
+            thread = threading.Thread(target=lambda: fit(tiny_model(), scripted(5.0, 4.0), other, epochs=2))
+            thread.start()
+            thread.join()
+            others.append(other)
+
+    adapt = AdaptLROnPlateau(log_dir=tmp_path / "logs", state_path=state_path)
+    before, after = remove(tmp_path / "logs", 1), at_epoch_end(train_another)
+    with pytest.warns(UserWarning, match="another training is writing to"):
+        fit(tiny_model(), scripted(1.0, 0.9, 0.8, 0.7, 0.6), before, adapt, after, epochs=5)
+    assert others
+    runs = sorted((tmp_path / "logs").iterdir())
+    assert [run.name for run in runs] == ["lr_plateau", "lr_plateau_2"]
+    values = [list(read_scalars(run)["lr_plateau/val_loss"].values()) for run in runs]
+    assert values == [pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6]), pytest.approx([5.0, 4.0])]
+
+
+@STATE
+def test_a_removed_log_dir_that_another_training_has_taken_is_left_to_it(state_path: Any, tmp_path: Path) -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+    other = AdaptLROnPlateau(log_dir=tmp_path / "logs", state_path=state_path)
+
+    def wait(epoch: int, logs: Any) -> None:
+        has_begun.set()
+        assert may_end.wait(60)
+
+    thread = threading.Thread(target=lambda: fit(tiny_model(), scripted(5.0), other, at_epoch_end(wait), epochs=1))
+
+    def make_room(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            shutil.rmtree(tmp_path / "logs")
+            thread.start()
+            assert has_begun.wait(60)
+        if epoch == 3:
+            may_end.set()
+            thread.join()
+
+    adapt = AdaptLROnPlateau(patience=1, max_raises=0, log_dir=tmp_path / "logs", state_path=state_path)
+    with pytest.warns(UserWarning, match="was removed, and another training writes there now"):
+        fit(tiny_model(), scripted(1.0, 0.9, *[1.0] * 3), at_epoch_end(make_room), adapt, epochs=5)
+    assert not thread.is_alive()
+    assert kinds(adapt) == ["cut"] * 3
+    (run,) = (tmp_path / "logs").iterdir()
+    assert list(read_scalars(run)["lr_plateau/val_loss"].values()) == pytest.approx([5.0])
+    assert [record.best.value for record in read_records(run)] == pytest.approx([5.0])
