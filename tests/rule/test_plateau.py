@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from keras_lrplateau.rule import decision, plateau, soundness
 from keras_lrplateau.rule.decision import Evidence
+from keras_lrplateau.rule.excursion import Excursion, Level
 from keras_lrplateau.rule.plateau import Config, State
 
 NAN, INF = math.nan, math.inf
@@ -878,8 +879,8 @@ def test_what_is_no_object_is_no_state(data):
         {"raises": 4},
         {"recovery": {"count": 4, "rate_before": 1.0, "far_worse": None, "is_at_start": False}},
         {"best": None},
-        {"excursion": plateau.Excursion(3.0, 1.0, 4, plateau.Level())},
-        {"excursion": plateau.Excursion(3.0, 1.0, 4, plateau.Level(), done=4), "raises": 1},
+        {"excursion": Excursion(3.0, 1.0, 4, Level())},
+        {"excursion": Excursion(3.0, 1.0, 4, Level(), done=4), "raises": 1},
     ],
 )
 def test_a_state_that_contradicts_itself_is_refused(change):

@@ -267,18 +267,11 @@ def test_an_ordinary_cut_leaves_the_weights_alone() -> None:
     assert without_rates(spies[0].ends[1]) == without_rates(spies[1].ends[1])
 
 
-def test_no_snapshot_outlives_the_training() -> None:
-    adapt = AdaptLROnPlateau()
-    held = []
-    fit(
-        tiny_model(),
-        scripted(1.0, 0.9),
-        adapt,
-        at_epoch_end(lambda *_: held.append(len(adapt._session.snapshots))),
-        epochs=2,
-    )
+def test_no_snapshot_outlives_the_training(copies: Any) -> None:
+    held: list[int] = []
+    fit(tiny_model(), scripted(1.0, 0.9), AdaptLROnPlateau(), at_epoch_end(lambda *_: held.append(copies())), epochs=2)
     assert max(held) in (1, 2)
-    assert len(adapt._session.snapshots) == 0
+    assert copies() == 0
 
 
 # --- the monitored metric --------------------------------------------------------------------------------------------
@@ -920,7 +913,7 @@ def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anythi
 
 
 def bests_recorded(values: list[float]) -> tuple[list[Any], list[int]]:
-    """What the last record tells of the best after each epoch, without decisions; and the epochs of all records."""
+    """What the last record says of the best after each epoch, without decisions; and the epochs of all records."""
     adapt, bests = driven_by_hand(patience=10**6), []
     for epoch, value in enumerate(values):
         adapt.on_epoch_begin(epoch)
@@ -972,7 +965,7 @@ def test_a_callback_behind_us_that_stops_the_training_ends_it_with_a_record(
     fit(model, scripted(*FRUITLESS), adapt, at_epoch_end(stop), epochs=WHOLE)
     assert in_short(adapt)[-1] == (stop_after, last, "holding")
     found = read_records(tmp_path / "lr_plateau")
-    # What was said before the training was stopped is said anew, and the last one counts.
+    # What was said before the training was stopped is said again, and the last one counts.
     assert list({record.epoch: record for record in found}.values()) == adapt.run.records
     assert steps_written(tmp_path / "lr_plateau")["val_loss"] == list(range(stop_after + 1))
 
@@ -1575,13 +1568,7 @@ def test_validation_that_comes_late_is_in_the_layout(tmp_path: Path) -> None:
     assert b"val_loss" in b"".join(path.read_bytes() for path in tmp_path.rglob("*tfevents*")).partition(b"step")[0]
 
 
-def test_no_third_snapshot_is_ever_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[int] = []
-    take = snapshots_module.take_snapshot
-    adapt = AdaptLROnPlateau(**(ONE_RAISE | {"recover": True}))
-    monkeypatch.setattr(
-        snapshots_module, "take_snapshot", lambda *of: held.append(len(adapt._session.snapshots)) or take(*of)
-    )
-    fit(tiny_model(), scripted(*FRUITLESS), adapt, epochs=WHOLE)
-    assert len(held) >= 4
-    assert max(held) <= 1
+def test_no_third_snapshot_is_ever_held(copies: Any) -> None:
+    fit(tiny_model(), scripted(*FRUITLESS), AdaptLROnPlateau(**(ONE_RAISE | {"recover": True})), epochs=WHOLE)
+    assert len(copies.taken) >= 4
+    assert max(copies.taken) <= 1
