@@ -117,6 +117,18 @@ class StateFile:
         self.entries.keep(count)
         self._kept = min(self._kept, count)
 
+    def begin_phase(self, settings: dict[str, Any]) -> Entries:
+        """Let a new phase take the file of a training that has ended; returns the entries of that training.
+
+        Its waits, yardsticks and copies belong to the phase that has ended.
+
+        Args:
+            settings: Those of the new phase.
+        """
+        ended, self.entries = self.entries, Entries()
+        self.settings, self.is_finished, self._kept = settings, False, 0
+        return ended
+
     def knows(self, epoch: int, iterations: int) -> bool:
         """Return whether training can go on with this epoch and this count of steps, with nothing missing."""
         if self.pending is not None and (self.pending.epoch, self.pending.iterations) == (epoch - 1, iterations):

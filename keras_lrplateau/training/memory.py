@@ -34,7 +34,7 @@ class Found:
         pending: An observation of the earlier process on which it did not decide.
         messages: Messages for the user.
         failure: Why the log dir could not be read; None if it could.
-        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
+        ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
     """
 
     run_dir: Path | None
@@ -44,7 +44,7 @@ class Found:
     pending: Pending | None
     messages: Sequence[str]
     failure: OSError | None
-    begins_phase: bool
+    ended: Entries | None
 
 
 @final
@@ -104,17 +104,19 @@ class Memory:
                 refusal = f"{type(error).__name__}: {error}"
         self._claim(files.claims)
         self.file = files.state
-        entries = Entries() if files.state is None else files.state.entries
+        entries, ended = Entries() if files.state is None else files.state.entries, files.ended
         place = None if files.state is None else files.state.path
         self.folder = own = None if place is None else state_file.snapshot_folder(place)
         if processes.count() > 1:
             name = None if place is None else os.fspath(place)
             mine = {"refusal": refusal, "state_path": name, "entries": entries.texts}
+            mine["ended"] = None if ended is None else ended.texts
             known = processes.gather(mine)[0]
             if known["refusal"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
             if rank > 0 and known["state_path"] is not None:
                 entries = Entries(known["entries"])
+                ended = None if known["ended"] is None else Entries(known["ended"])
                 place = Path(known["state_path"])
                 self.folder = state_file.snapshot_folder(place)
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
@@ -126,7 +128,7 @@ class Memory:
             files.pending,
             files.messages,
             files.failure,
-            files.begins_phase,
+            ended,
         )
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:

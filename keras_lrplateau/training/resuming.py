@@ -71,16 +71,18 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
         return
     if is_over:
         return
+    was = session.iterations, session.rates.written
+    restored = None if found.ended is None else _end_what_has_ended(session, epoch, found.ended)
     session.state = session.start_state()
     before = session.before if session.before is not None and 0 < epoch <= session.before.next_epoch else None
     if before is not None:
         _go_on_from(session, before, epoch)
-    if before is not None or found.begins_phase:
-        _mark_phase(session, epoch)
+    if before is not None or found.ended is not None:
+        _mark_phase(session, epoch, restored)
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
-    session.remember(epoch, is_over=False, raises=options.state_path is not None)
+    session.remember(epoch, was, is_over=False, raises=options.state_path is not None)
 
 
 def _tell(session: Session, found: Found) -> None:
@@ -88,6 +90,30 @@ def _tell(session: Session, found: Found) -> None:
         session.notices.log_dir(found.failure)
     for message in found.messages:
         session.notices.once(message, message)
+
+
+def _end_what_has_ended(session: Session, epoch: int, ended: Entries) -> Snapshot | None:
+    """Do to the model what the last epoch of a training did to it after the backup that this one begins with.
+
+    Args:
+        session: A new session, with the model and the rates as they were found.
+        epoch: The epoch, from 0, with which training goes on.
+        ended: The entries of a training that has ended.
+
+    Returns:
+        The copy to which the weights went back; None if they did not.
+    """
+    last = ended[-1]
+    if epoch != last.epoch + 1 or session.iterations != last.iterations_before:
+        return None
+    went_back = session.iterations != last.iterations
+    restored = _go_back_again(session, ended) if went_back else None
+    session.iterations = iterations_of(session.optimizer)
+    # In the process of that training, where nothing says that there is a backup, it is the user who has set the rate.
+    if session.rates.held == last.rates_before and (went_back or session.before is None):
+        session.rates.impose(last.rates)
+        session.rates.adopt()
+    return restored
 
 
 def _go_on_from(session: Session, before: Session, epoch: int) -> None:
@@ -100,11 +126,19 @@ def _go_on_from(session: Session, before: Session, epoch: int) -> None:
     session.steps += before.steps
 
 
-def _mark_phase(session: Session, epoch: int) -> None:
-    """Note that a training that had ended goes on with an epoch, from 0."""
+def _mark_phase(session: Session, epoch: int, restored: Snapshot | None) -> None:
+    """Note that a training that had ended goes on.
+
+    Args:
+        epoch: The epoch of the new phase, from 0.
+        restored: The copy to which the weights went back before it; None if they did not.
+    """
     rate, quantity = session.known_state.rate, session.rates.quantity
     reason = f"a new phase of a training that had ended, with {quantity} {number(rate)}"
-    session.note(Decision("phase", reason, 0, None, None, rate, rate, epoch=epoch, step=session.steps))
+    if restored is not None:
+        reason += "; the weights of the backup were from before it had gone back to earlier ones, which is done again"
+    mark = Decision("phase", reason, 0, None, None, rate, rate, restore=restored, epoch=epoch, step=session.steps)
+    session.note(mark)
 
 
 def settings_of(session: Session) -> dict[str, Any]:
@@ -147,17 +181,12 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     is_ours = rates.held in (last.rates, last.rates_before, first.rates_before)
     rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
     missing = _adopt_snapshots(session, last)
-    undoing = next((each for each in reversed(last.decisions) if each.restore is not None), None)
-    restored = undoing.restore if undoing else None
     # The same count may come again one epoch later, when training has gone on from what was restored.
     is_at_once = pending is None and epoch == last.epoch + last.is_over
-    if undoing is not None and restored is not None and is_at_once and session.iterations == last.iterations_before:
-        # The weights are from before the decision; or, where the count is the same afterwards, perhaps from after it,
-        # and then it does no harm.
-        was = entries.snapshots_at(-2) if len(entries) > 1 else {}
-        is_there = _adopt(session, restored, was.get(restored, last.snapshots.get(restored)))
-        if is_there or session.iterations != last.iterations:
-            session.restore(restored, undoing)
+    if is_at_once and session.iterations == last.iterations_before:
+        # The weights are from before the decisions; or, where the count is the same afterwards, perhaps from after
+        # them, and then it does no harm.
+        _go_back_again(session, entries)
         session.snapshots.keep(session.rule_now().needed_snapshots(session.known_state))
     if is_ours:
         rates.write(session.known_state.rate)
@@ -171,6 +200,23 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
         session.iterations = last.iterations
         session.decide_on_epoch(pending.epoch, dict(pending.logs), pending.first_loss)
     session.iterations = iterations_of(session.optimizer)
+
+
+def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
+    """Go back to the copy that the last entry went back to: the weights of a backup are from before that.
+
+    Returns:
+        The name of the copy; None if there was none.
+    """
+    last = entries[-1]
+    undoing = next((each for each in reversed(last.decisions) if each.restore is not None), None)
+    if undoing is None or undoing.restore is None:
+        return None
+    was = entries.snapshots_at(-2) if len(entries) > 1 else {}
+    is_there = _adopt(session, undoing.restore, was.get(undoing.restore, last.snapshots.get(undoing.restore)))
+    if is_there or session.iterations != last.iterations:
+        session.restore(undoing.restore, undoing)
+    return undoing.restore if is_there else None
 
 
 def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:

@@ -864,6 +864,43 @@ def test_a_training_that_has_ended_goes_on_in_a_new_phase_that_may_die_too(first
     check_same(attempts["crashes"], expected)
 
 
+@EITHER_ORDER
+@pytest.mark.parametrize("rollback", [True, "disk"])
+@long
+def test_a_phase_after_a_training_that_ended_by_going_back_begins_where_that_has_gone(
+    rollback: Any, first: bool, tmp_path: Path
+) -> None:
+    """Where the backup is first, its weights and its rate are from before the rollback of the last epoch."""
+    ended = Training(tmp_path / "ended", first=first, rule={**RULE, "rollback": rollback})
+    stop = keras.callbacks.LambdaCallback()
+    stop.on_epoch_begin = lambda epoch, logs=None: setattr(stop.model, "stop_training", epoch == 9)
+    end = ended.start(None, 0, stop)
+    assert timeline(end.adapt)[-1] == (9, "rollback", 0.001)
+    attempts = {}
+    deaths = [("begin", 10), ("batch", 10), ("validation", 10), *(("between", epoch) for epoch in ALL[10:])]
+    for name, crashes in (("whole", []), ("crashes", deaths)):
+        folder = shutil.copytree(ended.folder, tmp_path / name)
+        training = Training(folder, first=first, rule=ended.rule)
+        for place, epoch in crashes:
+            training.crash(place, epoch)
+        found: list[Any] = []
+        look = keras.callbacks.LambdaCallback()
+        look.on_train_batch_begin = lambda batch, logs=None, found=found, look=look: (
+            found.append(list(without_rates(everything(look.model)).values())) if batch == 0 else None
+        )
+        attempts[name] = training.start(None, 0, look)
+        if name == "whole":
+            assert found[0] == list(without_rates(everything(end.model)).values())
+        assert attempts[name].messages == []
+        assert training.runs == ["lr_plateau"]
+        assert scalars_of(folder)["lr_plateau/val_told"].keys() == set(ALL)
+    expected = attempts["whole"]
+    assert timeline(expected.adapt)[0] == (10, "phase", 0.001)
+    assert (expected.adapt.decisions[0].restore is not None) == first
+    assert expected.rates[10] == pytest.approx((0.001,))
+    check_same(attempts["crashes"], expected)
+
+
 @long
 def test_a_training_that_was_stopped_in_an_excursion_goes_on_from_before_it(tmp_path: Path) -> None:
     training = Training(tmp_path, first=False)
