@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from keras_lrplateau.resume.entries import Entries, Entry
+from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Snapshot
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.memory import Found
 from keras_lrplateau.training.optimizers import iterations_of, leaf_optimizers
+from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.session import Session
 from keras_lrplateau.training.snapshots import is_built
 
@@ -48,6 +52,8 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     options = session.options
+    if session.saved is not None:
+        epoch = _check_saved(session, session.saved, epoch)
     session.first_epoch = session.next_epoch = epoch
     # A model that was trained before begins at 0 like any other; a training that goes on does not.
     session.steps = session.iterations if epoch > 0 else 0
@@ -65,6 +71,9 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     )
     _tell(session, found)
     session.record(os.path.basename(options.log_dir or "") or "training", found)
+    if session.saved is not None:
+        _go_on_with(session, epoch, session.saved)
+        return
     if found.entries:
         _resume(session, epoch, found.entries, found.pending, is_over)
         session.next_epoch = epoch
@@ -88,7 +97,8 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
 def _tell(session: Session, found: Found) -> None:
     if found.failure is not None:
         session.notices.log_dir(found.failure)
-    for message in found.messages:
+    # Those are of the state file, which counts for nothing beside a dict that the user has loaded.
+    for message in found.messages if session.saved is None else ():
         session.notices.once(message, message)
 
 
@@ -144,20 +154,102 @@ def _mark_phase(session: Session, epoch: int, restored: Snapshot | None) -> None
 def settings_of(session: Session) -> dict[str, Any]:
     """What must be the same for a training to go on where an earlier process stopped."""
     options, model = session.options, session.model
-    rule = dataclasses.asdict(session.rule)
-    # The direction may be found later, and the length of a training may change.
-    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations")}
     return {
-        "monitor": options.monitor,
-        "mode": options.mode,
-        **rule,
-        "frequency": options.frequency,
+        **chosen_settings(options),
         "optimizer": [
             *([options.optimizer] if isinstance(options.optimizer, str) else []),
             *(leaf.__class__.__name__ for leaf in leaf_optimizers(session.optimizer)),
         ],
         "weights": model.count_params() if model.built else None,
     }
+
+
+def chosen_settings(options: Options) -> dict[str, Any]:
+    """The part of `settings_of` that the user has chosen, which needs no model."""
+    rule = dataclasses.asdict(options.rule)
+    # The direction may be found later, and the length of a training may change.
+    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations")}
+    return {"monitor": options.monitor, "mode": options.mode, **rule, "frequency": options.frequency}
+
+
+# --- a state that the user keeps -------------------------------------------------------------------------------------
+
+
+def state_of(session: Session) -> Saved:
+    """Return the state of a training at this moment.
+
+    Raises:
+        RuntimeError: There is none before the first epoch.
+    """
+    if session.state is None:
+        raise RuntimeError("AdaptLROnPlateau has no state before the first epoch of a training begins")
+    is_over = session.next_epoch > session.first_epoch
+    entry = session.entry(session.next_epoch - is_over, is_over=is_over)
+    folder = session.snapshots.folder
+    return Saved(
+        settings=settings_of(session),
+        first_epoch=session.first_epoch,
+        observed=session.observed,
+        decisions=session.decisions,
+        entry=replace(entry, decisions=()),
+        folder=None if folder is None else os.path.abspath(folder),
+    )
+
+
+def _check_saved(session: Session, saved: Saved, epoch: int) -> int:
+    """Check that training can go on from a state; returns the epoch to go on with, from 0.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    saved.check_settings(settings_of(session))
+    if epoch == 0 and not session.options.reset_on_train_begin:
+        return saved.next_epoch  # Each `fit` counts from 0, and is a part of one training.
+    if epoch < saved.next_epoch:
+        raise ValueError(
+            f"load_state_dict: the state is of the end of epoch {saved.next_epoch}, and training begins with epoch "
+            f"{epoch + 1}. Pass initial_epoch={saved.next_epoch} to fit, and the same epoch to the hooks in a loop of "
+            "your own"
+        )
+    return epoch
+
+
+def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
+    """Be as the session was whose state was saved. The weights are as the user has loaded them.
+
+    Args:
+        session: A new session.
+        epoch: The epoch, from 0, with which training goes on.
+        saved: The state.
+    """
+    last = saved.entry
+    session.first_epoch, session.observed, session.decisions = saved.first_epoch, [*saved.observed], [*saved.decisions]
+    session.remembered = len(session.decisions)
+    _adopt_entry(session, last)
+    session.rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
+    folder = None if saved.folder is None else Path(saved.folder)
+    # We remove copies that only an older state names, so to miss one is no news.
+    files = {name: file for name, file in last.snapshots.items() if folder is not None and (folder / file).exists()}
+    missing = _adopt_snapshots(session, folder, files)
+    if missing and is_built(session.model, session.optimizer):
+        for name in missing:
+            session.snapshots.take(name, session.model, session.optimizer, session.steps)
+        best = session.best
+        if missing != {"best"} or best is None or best.epoch != last.epoch:
+            session.notices.stand_ins(sorted(missing))
+    session.rates.write(session.known_state.rate)
+    if saved.next_epoch < epoch:
+        session.notices.gap(epoch, saved.next_epoch)
+    session.next_epoch = epoch
+    session.iterations = iterations_of(session.optimizer)
+    file = session.memory.file
+    if file is not None and not (file.entries and _moment(file.entries[-1]) == _moment(last)):
+        file.keep(0)  # It is of another past.
+        session.remember(epoch, is_over=False)
+
+
+def _moment(entry: Entry) -> tuple[Any, ...]:
+    return entry.epoch, entry.is_over, entry.iterations, entry.state
 
 
 # --- resuming --------------------------------------------------------------------------------------------------------
@@ -180,7 +272,7 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     # notice.
     is_ours = rates.held in (last.rates, last.rates_before, first.rates_before)
     rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
-    missing = _adopt_snapshots(session, last)
+    missing = _adopt_snapshots(session, session.memory.folder, last.snapshots)
     # The same count may come again one epoch later, when training has gone on from what was restored.
     is_at_once = pending is None and epoch == last.epoch + last.is_over
     if is_at_once and session.iterations == last.iterations_before:
@@ -213,7 +305,8 @@ def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
     if undoing is None or undoing.restore is None:
         return None
     was = entries.snapshots_at(-2) if len(entries) > 1 else {}
-    is_there = _adopt(session, undoing.restore, was.get(undoing.restore, last.snapshots.get(undoing.restore)))
+    file = was.get(undoing.restore, last.snapshots.get(undoing.restore))
+    is_there = _adopt(session, undoing.restore, session.memory.folder, file)
     if is_there or session.iterations != last.iterations:
         session.restore(undoing.restore, undoing)
     return undoing.restore if is_there else None
@@ -224,6 +317,10 @@ def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
     session.observed = entries.observed
     session.decisions = entries.decisions
     session.remembered = len(session.decisions)
+    _adopt_entry(session, last)
+
+
+def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     if last.window:
         session.cadence.resume(last.window)
@@ -233,15 +330,14 @@ def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
     session.state = session.rule.read_state(last.state)
 
 
-def _adopt_snapshots(session: Session, last: Entry) -> set[Snapshot]:
+def _adopt_snapshots(session: Session, folder: Path | None, files: Mapping[Snapshot, str]) -> set[Snapshot]:
     """Take over the copies on disk; returns which of those that are needed are missing, on any rank."""
     needed = session.rule_now().needed_snapshots(session.known_state)
-    missing = sorted(name for name in needed if not _adopt(session, name, last.snapshots.get(name)))
+    missing = sorted(name for name in needed if not _adopt(session, name, folder, files.get(name)))
     return {name for names in processes.gather(missing) for name in names}
 
 
-def _adopt(session: Session, name: Snapshot, file: str | None) -> bool:
-    folder = session.memory.folder
+def _adopt(session: Session, name: Snapshot, folder: Path | None, file: str | None) -> bool:
     if file is None or folder is None:
         return False
     try:

@@ -59,12 +59,13 @@ class Snapshots:
         like: The file whose mode new files take, if it exists.
 
     Attributes:
+        folder: As above.
         failure: Why copies could not be written lately; None if they could. `write_missing` tries again.
     """
 
     def __init__(self, in_memory: bool = True, folder: Path | None = None, like: Path | None = None) -> None:
         self._in_memory = in_memory
-        self._folder = folder
+        self.folder = folder
         self._like = like
         self._copies: dict[Snapshot, _Copy] = {}
         self.failure: OSError | None = None
@@ -72,7 +73,7 @@ class Snapshots:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the files with the original when it is copied or pickled."""
         copies = {name: _Copy(copy.arrays, copy.file, False) for name, copy in self._copies.items() if copy.arrays}
-        return {**self.__dict__, "_folder": None, "_copies": copies}
+        return {**self.__dict__, "folder": None, "_copies": copies}
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -117,7 +118,7 @@ class Snapshots:
         """
         variables = _variables(model, optimizer)
         _check(path, variables)
-        is_own = path.parent == self._folder
+        is_own = self.folder is not None and path.parent.absolute() == self.folder.absolute()
         arrays = list(_read(path, len(variables))) if self._in_memory or not is_own else None
         self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
 
@@ -148,7 +149,7 @@ class Snapshots:
 
     def write_missing(self) -> None:
         """Write copies in memory whose file is missing, because it could not be written or was removed."""
-        if self._folder is None:
+        if self.folder is None:
             return
         self.failure = None
         for copy in self._copies.values():
@@ -163,21 +164,21 @@ class Snapshots:
         Raises:
             OSError: A file cannot be removed.
         """
-        if self._folder is None or not self._folder.is_dir():
+        if self.folder is None or not self.folder.is_dir():
             return
         kept = {*files, *self.files.values()}
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             # Only our own files, and temporary ones that a killed process left.
             if path.name not in kept and path.name.removesuffix(".tmp").endswith(SUFFIX):
                 path.unlink()
         if not kept:
             with contextlib.suppress(OSError):  # It may hold foreign files.
-                self._folder.rmdir()
+                self.folder.rmdir()
 
     def _new_file(self, name: Snapshot, label: int) -> str:
         """Return a name that no file has yet: a resumed process may still need the existing files."""
         file, number = f"{name}-{label}{SUFFIX}", 1
-        while self._folder is not None and self._exists(file):
+        while self.folder is not None and self._exists(file):
             number += 1
             file = f"{name}-{label}.{number}{SUFFIX}"
         return file
@@ -187,12 +188,12 @@ class Snapshots:
         return os.path.exists(self._path(file))
 
     def _path(self, file: str) -> Path:
-        assert self._folder is not None
-        return self._folder / file
+        assert self.folder is not None
+        return self.folder / file
 
     def _write(self, file: str, arrays: Iterable[np.ndarray[Any, Any]]) -> bool:
         """Write a file; False if that failed, or if there is no folder."""
-        if self._folder is None:
+        if self.folder is None:
             return False
 
         def write(stream: IO[bytes]) -> None:
