@@ -93,8 +93,9 @@ def decode(data: Mapping[str, Any]) -> Saved:
         ValueError: It is no such dict, is of another version, or has a value that no training can have.
     """
     try:
-        return _decoded(dict(data))
-    except ValueError as error:
+        # What JSON cannot hold is no state; and what it can hold is as after a way through it.
+        return _decoded(json.loads(json.dumps(dict(data), allow_nan=False)))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"load_state_dict needs what state_dict returned: {error}") from None
 
 
