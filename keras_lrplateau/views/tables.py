@@ -23,15 +23,14 @@ def summary(run: Run) -> dict[str, Any]:
     """Where a training stands, as strict JSON can hold it.
 
     Returns:
-        "monitor": the name of the monitored metric. "mode": "min" if a smaller one is
-        better, "max" if a larger one is. "status": "finished", or what the rule is doing, see
-        `keras_lrplateau.rule.decision.Status`. "unit": what
-        the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and how many
-        optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and the
-        number of its epoch, from 1; None before there is one. "last": the last observation, or None; and "is_undone": whether the weights that it
-        was observed on were given up for earlier ones. "rate": the
-        learning rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the
-        last wall time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
+        "monitor": the name of the monitored metric. "mode": "min" if a smaller one is better, "max" if a
+        larger one is. "status": "finished", or what the rule is doing, see `keras_lrplateau.rule.decision.Status`.
+        "unit": what the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and
+        how many optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and
+        the number of its epoch, from 1; None before there is one. "last": the last observation, or None; and
+        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate": the learning
+        rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the last wall
+        time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
     best, rate = run.best, run.rate

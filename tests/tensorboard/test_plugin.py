@@ -32,7 +32,7 @@ from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.settings import rule_settings
-from keras_lrplateau.tensorboard import plugin, whatif
+from keras_lrplateau.tensorboard import listing, plugin, whatif
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
 from keras_lrplateau.views import picture
 from keras_lrplateau.views.figure import COLORS
@@ -186,7 +186,7 @@ class CountingProvider:
 def test_of_many_runs_only_those_that_have_changed_are_read_again(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "READING", seconds)
+    monkeypatch.setattr(listing, "READING", seconds)
     for number in range(30):
         write_run(tmp_path / f"run{number}" / "lr_plateau", decided(0))
 
