@@ -144,7 +144,7 @@ class Recorder:
         if not self.run.records or any(sink.needs_record for sink in self.sinks):
             return True
         last = self.run.records[-1]
-        if record.status != last.status:
+        if (record.status, record.is_over) != (last.status, last.is_over):
             return True
         if record.epoch == last.epoch:
             # Within an epoch each decision makes a record, and so does the end.

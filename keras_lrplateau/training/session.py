@@ -219,7 +219,7 @@ class Session:
         self.snapshots.keep(())
         if self.next_epoch > self.first_epoch:
             if self.recorder.run.records or self._decided:
-                self._report(self.next_epoch - 1, is_last=True)
+                self._report(self.next_epoch - 1, is_last=True, is_over=True)
             if self.memory.file is not None and self.memory.file.entries:
                 self.memory.end(self.entry(self.next_epoch - 1))
                 self.remembered = len(self.decisions)
@@ -477,7 +477,7 @@ class Session:
             # Not in `end_fit`: by then Keras has put its average of weights into the model, EarlyStopping its best.
             self._take_back_open_trial(epoch)
         self.iterations = iterations_of(self.optimizer)  # After going back there are fewer.
-        self._report(epoch, is_last)
+        self._report(epoch, is_last, is_over=is_last and self.options.reset_on_train_begin)
         self.remember(epoch, before, has_observation=value is not None)
 
     def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
@@ -706,7 +706,7 @@ class Session:
 
     # --- tell --------------------------------------------------------------------------------------------------------
 
-    def _report(self, epoch: int, is_last: bool) -> None:
+    def _report(self, epoch: int, is_last: bool, is_over: bool = False) -> None:
         """What was decided in an epoch, if that is news, and where things stand."""
         state = self.known_state
         record = Record(
@@ -720,6 +720,7 @@ class Session:
             self.best,
             time.time(),
             state.loss_before,
+            is_over=is_over,
         )
         self.recorder.record(record, is_last)
         self._flush()
