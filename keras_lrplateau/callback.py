@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -79,7 +79,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         optimizer: The optimizer to adapt, if it is not the one that the model is compiled with. Give the optimizer
             itself, or the name of the model's attribute that holds it.
         sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`. They receive the numbers of each
-            epoch and every decision.
+            epoch and every decision. An error in one of them is a warning, and training goes on.
+        on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, when the rate and the
+            weights have been changed. It is short for a sink that only listens to decisions.
 
     Each argument is also an attribute.
 
@@ -118,6 +120,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         frequency: int | Literal["epoch"] = "epoch",
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
     ) -> None:
         self._set_up(make_options("default", locals()))
 
@@ -135,6 +138,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         state_path: str | os.PathLike[str] | Literal[False] | None = None,
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
         verbose: int = 0,
     ) -> AdaptLROnPlateau:
         """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
@@ -160,7 +164,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
                 no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
-            log_dir, state_path, optimizer, sinks: As for `AdaptLROnPlateau`.
+            log_dir, state_path, optimizer, sinks, on_decision: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
         Returns:
