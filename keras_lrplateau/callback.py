@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -13,12 +13,17 @@ from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision, RuleState
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import Options, make_options
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.session import Session
+
+if TYPE_CHECKING:
+    from keras_lrplateau.history.frame import DataFrame
+    from keras_lrplateau.views.figure import Figure
 
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
@@ -205,6 +210,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             return self._options.arguments[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __repr__(self) -> str:
+        monitor = self._options.monitor
+        if self.state is None or self._session is None:
+            return f"<AdaptLROnPlateau of {monitor}: before training>"
+        quantity = self._session.rates.quantity
+        stands = f"<AdaptLROnPlateau of {monitor}: {quantity} {number(self.state.rate)}, {self.state.status}"
+        if not self.decisions:
+            return f"{stands}, no decision yet>"
+        last = self.decisions[-1]
+        return f"{stands}, last decision in epoch {last.epoch + 1}: {last.describe(quantity)}>"
+
     # --- results -----------------------------------------------------------------------------------------------------
 
     @property
@@ -238,7 +254,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """The training as data, with its curves and records; None before training."""
         return None if self._session is None else self._session.recorder.run
 
-    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Figure:
         """Draw the curves, the learning rate and the decisions of this training so far.
 
         A notebook shows the result; `figure.write_html("figure.html")` saves it. The training may still be running.
@@ -260,6 +276,29 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if self.run is None or not self.run.records:
             raise RuntimeError("there is nothing to draw before the first epoch of a training is over")
         return to_plotly(draw([self.run], axis, dark=dark))
+
+    def decisions_frame(self) -> DataFrame:
+        """Every decision as a row of a pandas DataFrame; no rows before training.
+
+        Returns:
+            A frame with the columns "epoch", from 0 as in `History.epoch`, "kind", "rate_before", "rate", "value",
+            "best", "reason", "restore", "observation", "since_epoch" and "step": attributes of
+            `keras_lrplateau.Decision`.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        Example:
+
+        ```python
+        history = model.fit(x, y, epochs=100, callbacks=[adapt])
+        losses = pandas.DataFrame(history.history, index=pandas.Index(history.epoch, name="epoch"))
+        print(losses.join(adapt.decisions_frame().set_index("epoch")[["kind", "reason"]]))
+        ```
+        """
+        from keras_lrplateau.history.frame import frame_of
+
+        return frame_of(self.decisions)
 
     # --- Keras' hooks ------------------------------------------------------------------------------------------------
 

@@ -23,8 +23,7 @@ class Console(Sink):
         is_news = decision.kind != "anneal" or self._last_kind != "anneal"
         self._last_kind = decision.kind
         if is_news:
-            epoch = 0 if decision.epoch is None else decision.epoch + 1
-            io_utils.print_msg(f"\nEpoch {epoch}: AdaptLROnPlateau {decision.describe(quantity)}")
+            io_utils.print_msg(f"\nEpoch {decision.epoch + 1}: AdaptLROnPlateau {decision.describe(quantity)}")
 
 
 @final

@@ -1482,6 +1482,30 @@ def test_each_sink_that_fails_is_one_warning_and_training_goes_on() -> None:
         assert words in of_function
 
 
+# --- what it says of itself ------------------------------------------------------------------------------------------
+
+
+def test_its_repr_says_what_it_watches_how_it_stands_and_what_it_decided_last() -> None:
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
+    assert repr(adapt) == "<AdaptLROnPlateau of val_loss: before training>"
+    fit(tiny_model(), scripted(1.0), adapt, epochs=1)
+    assert repr(adapt) == "<AdaptLROnPlateau of val_loss: learning rate 0.1, holding, no decision yet>"
+    fit(tiny_model(), scripted(1.0, 1.0), adapt, epochs=2)
+    assert repr(adapt) == (
+        "<AdaptLROnPlateau of val_loss: learning rate 0.05, holding, last decision in epoch 2: cut: learning rate "
+        "0.1 -> 0.05 (no improvement on 1 in 1 observation)>"
+    )
+
+
+def test_its_decisions_are_a_frame() -> None:
+    pytest.importorskip("pandas")
+    adapt = AdaptLROnPlateau(**EXCURSION)
+    assert len(adapt.decisions_frame()) == 0
+    fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    assert adapt.decisions_frame()["kind"].tolist() == kinds(adapt)
+    assert adapt.decisions_frame()["epoch"].tolist() == [decision.epoch for decision in adapt.decisions]
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
