@@ -40,7 +40,7 @@ from keras_lrplateau.training.optimizers import (
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
-from keras_lrplateau.training.sinks import Console, KerasLogs
+from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 EPOCHS_WITHOUT_VALIDATION = 3
@@ -252,7 +252,9 @@ class Session:
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
         self.snapshots = Snapshots(self.options.rollback != "disk", found.own_folder, found.state_path)
-        self.recorder = Recorder(name, [], self.options.sinks or [], self.notices.sink)
+        function = self.options.on_decision
+        listeners = [*(self.options.sinks or []), *([] if function is None else [OnDecision(function)])]
+        self.recorder = Recorder(name, [], listeners, self.notices.sink)
         if processes.rank() > 0:
             self.recorder = Recorder(name)
         elif self.options.verbose:
