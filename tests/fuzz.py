@@ -637,7 +637,7 @@ def folder() -> Path:
 
 
 def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
-    """Return the entries that a training of so many epochs leaves in a state file."""
+    """Return the entries that a training of this many epochs leaves in a state file."""
     loss_before, values = stream(rng)
     follower = begin(rng, good_config(rng, rule), loss_before)
     found, best = [], None

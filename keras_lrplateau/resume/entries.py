@@ -266,7 +266,7 @@ class Entries(Sequence[Entry]):
         return first
 
     def ends(self, epoch: int, iterations: int) -> bool:
-        """Whether this epoch ended with so many steps, before or after what was decided then."""
+        """Whether this epoch ended with this many steps, before or after what was decided then."""
         first, behind = bisect.bisect_left(self._epochs, epoch), bisect.bisect_right(self._epochs, epoch)
         return any(
             self._is_over[index] and iterations in (self._iterations_before[index], self._iterations[index])

@@ -43,7 +43,7 @@ rollback    a trial failed or was left open: back to where it began
 diverged    training broke: back to earlier weights, far lower rate
 restart     training was damaged from the start: back to the first weights, far lower rate
 exhausted   nothing is left to try, but cuts
-override    the rate was changed by other hands; the rule goes on from what it found
+override    the rate was changed by something else; the rule goes on from what it found
 phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
@@ -228,7 +228,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @property
     def patience_to_judge(self) -> int | None:
-        """So many observations in a row without a new best come before the last one that judges a raise.
+        """This many observations in a row without a new best come before the last one that judges a raise.
 
         Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
         """
@@ -273,7 +273,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @abc.abstractmethod
     def override(self, state: StateT, rate: float) -> Step[StateT]:
-        """Go on from a rate that was set by other hands.
+        """Go on from a rate that was set by something else.
 
         Args:
             state: The state, with the rate that the rule had set.
@@ -299,7 +299,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @abc.abstractmethod
     def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of so many observations in all; None if that is not known."""
+        """This rule for a training of this many observations in all; None if that is not known."""
 
     @abc.abstractmethod
     def without_search(self) -> Self:
@@ -372,7 +372,7 @@ def decide(
 
 
 def on_plateau(step: Step[StateT], length: int) -> Step[StateT]:
-    """The same step, whose decision tells of the plateau of so many observations that caused it."""
+    """The same step, whose decision names the plateau of this many observations that caused it."""
     if not step.decision.is_action:
         return step
     return step._replace(decision=replace(step.decision, since=step.decision.observation - length + 1))

@@ -26,19 +26,19 @@ hundredth a failure costs nothing: see examples/benchmarks/raise_defaults.py.
 """
 
 LENGTH = 6
-"""An excursion lasts so many times `patience` observations, or as many as are left."""
+"""An excursion lasts this many times `patience` observations, or as many as are left."""
 
 LEAST = 2
-"""None is opened that could not last so many times `patience` observations, and leave `patience` more after it.
+"""None is opened that could not last this many times `patience` observations, and leave `patience` more after it.
 
 What follows it matters: the moving averages of batch normalisation, say, go on to settle at the low rate.
 """
 
 SHORTEST_EXCURSION = 4
-"""And so many at least: its later half must show a noise."""
+"""And this many at least: its later half must show a noise."""
 
 NOISE = 2.0
-"""It must be ahead by so many standard errors of the difference."""
+"""It must be ahead by this many standard errors of the difference."""
 
 LARGE = 1e100
 """A metric beyond this is taken for this, so that squares do not overflow."""

@@ -58,10 +58,10 @@ ROSE_FAR = 2.0
 """And above this one it may have done so even where the loss is lower now."""
 
 ONSET = 3
-"""Training begins with so many observations; a loss that rises later has other reasons."""
+"""Training begins with this many observations; a loss that rises later has other reasons."""
 
 GRACE = 3
-"""So many observations after the peak the loss may take to come down."""
+"""This many observations after the peak the loss may take to come down."""
 
 LEVEL = 0.9
 """A loss above this share of that before training is no better than no training."""
@@ -73,7 +73,7 @@ LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
 
 NEAR = 3.0
-"""A look agrees with a candidate if its loss is at most so many times that of its epoch, and that before training.
+"""A look agrees with a candidate if its loss is at most this many times that of its epoch, and that before training.
 
 It may always be as high as before training: few batches are as easy as the mean of an epoch.
 """

@@ -14,7 +14,7 @@ from keras_lrplateau.training import metrics
 from keras_lrplateau.training.options import Options
 
 FRAMES = 4
-"""So many callers up, at most, is the list of callbacks that has called a hook."""
+"""This many callers up, at most, is the list of callbacks that has called a hook."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Surroundings:
     has_validation: bool | None = None
 
     def observations_left(self, monitor: str) -> list[int]:
-        """For each EarlyStopping that watches a metric: so many epochs more without a new best, and it stops.
+        """For each EarlyStopping that watches a metric: this many epochs more without a new best, and it stops.
 
         As it is at the end of an epoch that is no new best, which those behind this callback have not counted yet.
         """

@@ -391,8 +391,8 @@ class Session:
             is_new: Whether the first loss is that of the untrained weights. Then it goes into the state. Of a model
                 that was trained before, it would be too small and too random a yardstick.
         """
-        value, loss, evidence, rates = agree(value, loss, evidence, self.rates.held)
         if processes.count() > 1:
+            value, loss, evidence, rates = agree(value, loss, evidence, self.rates.held)
             self.rates.impose(rates)
         if is_new and evidence.first_loss is not None:
             if math.isfinite(evidence.first_loss):

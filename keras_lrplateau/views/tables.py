@@ -13,7 +13,7 @@ from keras_lrplateau.views.figure import MARKS
 from keras_lrplateau.views.words import number
 
 AROUND = 5
-"""To zoom to a decision shows so many epochs before its plateau, and at least as many after it.
+"""To zoom to a decision shows this many epochs before its plateau, and at least as many after it.
 
 Or observations, where there are several in an epoch.
 """

@@ -24,7 +24,7 @@ def counted(value: float, noun: str) -> str:
 
 
 def utc(seconds: float) -> datetime | None:
-    """The moment so many seconds after 1970; None if no clock shows it."""
+    """The moment this many seconds after 1970; None if no clock shows it."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):

@@ -56,7 +56,7 @@ def entry(epoch: int, is_over: bool = True, steps: int | None = None) -> Entry:
 
 
 def train(path: Path, epochs: int, settings: Any = SETTINGS, **attributes: Any) -> Path:
-    """Leave the files of a training after so many epochs."""
+    """Leave the files of a training after this many epochs."""
     file = StateFile(path, settings)
     for each in (entry(0, is_over=False, steps=0), *map(entry, range(epochs))):
         file.add(each)

@@ -913,7 +913,7 @@ def test_there_is_a_record_when_the_status_changes_and_nobody_has_decided_anythi
 
 
 def bests_recorded(values: list[float]) -> tuple[list[Any], list[int]]:
-    """What the last record tells of the best after each epoch, without decisions; and the epochs of all records."""
+    """What the last record says of the best after each epoch, without decisions; and the epochs of all records."""
     adapt, bests = driven_by_hand(patience=10**6), []
     for epoch, value in enumerate(values):
         adapt.on_epoch_begin(epoch)
@@ -965,7 +965,7 @@ def test_a_callback_behind_us_that_stops_the_training_ends_it_with_a_record(
     fit(model, scripted(*FRUITLESS), adapt, at_epoch_end(stop), epochs=WHOLE)
     assert in_short(adapt)[-1] == (stop_after, last, "holding")
     found = read_records(tmp_path / "lr_plateau")
-    # What was said before the training was stopped is said anew, and the last one counts.
+    # What was said before the training was stopped is said again, and the last one counts.
     assert list({record.epoch: record for record in found}.values()) == adapt.run.records
     assert steps_written(tmp_path / "lr_plateau")["val_loss"] == list(range(stop_after + 1))
 
