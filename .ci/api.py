@@ -25,7 +25,7 @@ import keras_lrplateau
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = keras_lrplateau.__name__
-MODULES = [PACKAGE, *(f"{PACKAGE}.rule.{name}" for name in ("plateau", "soundness", "auto", "decision"))]
+MODULES = [PACKAGE, *(f"{PACKAGE}.rule.{name}" for name in ("plateau", "excursion", "soundness", "auto", "decision"))]
 """The public names, and what their docstrings refer to."""
 
 
