@@ -1,14 +1,14 @@
 """README.md and the guides say what is true: their code runs, prints what they say, and their links lead somewhere.
 
 In a page, the Python blocks run in order, with the names of `given` defined. A block of text behind the line "prints" is
-the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block behind a
-comment `<!-- not run: REASON -->` is left alone.
+the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block behind
+a comment `<!-- not run: REASON -->` is left alone.
 """
 
-import ast
 import contextlib
 import inspect
 import io
+import itertools
 import os
 import re
 import shlex
@@ -66,7 +66,7 @@ def blocks(page: Path) -> list[Block]:
 def scripts(page: Path) -> Iterator[tuple[str, str | None]]:
     """The Python blocks that are run, each with what it prints, if the page says so."""
     found = [*blocks(page), Block("", "", "")]
-    for block, after in zip(found, found[1:], strict=False):
+    for block, after in itertools.pairwise(found):
         if block.language == "python" and block.is_run:
             yield block.text, after.text if after.before == "prints" else None
 
@@ -177,20 +177,12 @@ def test_what_is_to_be_typed_into_a_shell_exists(page: Path) -> None:
 def test_the_arguments_are_those_of_the_callback(call: Any, page: str) -> None:
     parameters = dict(inspect.signature(call).parameters)
     name = call.__qualname__
-    listed = [block.text for block in blocks(GUIDES / f"{page}.md") if block.text.startswith(f"{name}(\n")]
-    assert len(listed) == 1
-    shown = eval(listed[0].replace(name, "dict"))
+    (listed,) = (block.text for block in blocks(GUIDES / f"{page}.md") if block.text.startswith(f"{name}(\n"))
+    shown = eval(listed.replace(name, "dict"))
     assert shown == {name: parameter.default for name, parameter in parameters.items()}
     assert list(shown) == list(parameters)
-
-
-def test_keyword_only_arguments_are_marked() -> None:
-    for call, page in ((AdaptLROnPlateau, "arguments"), (AdaptLROnPlateau.auto, "auto")):
-        (listed,) = (each.text for each in blocks(GUIDES / f"{page}.md") if each.text.startswith(f"{call.__qualname__}(\n"))
-        behind = ast.parse(f"f({listed.partition('# by keyword only')[2]}").body[0].value  # type: ignore[attr-defined]
-        kinds = {name: parameter.kind for name, parameter in inspect.signature(call).parameters.items()}
-        marked = [keyword.arg for keyword in behind.keywords]
-        assert marked == [name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY]
+    keyword_only = eval("dict(" + listed.partition("# by keyword only")[2])
+    assert list(keyword_only) == [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY]
 
 
 def test_the_shortest_training_with_a_raise_is_as_long_as_is_said() -> None:
