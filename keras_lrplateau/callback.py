@@ -387,6 +387,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return self._session
 
     def set_model(self, model: Any) -> None:
+        """Take the model, and make the schedule of its optimizer scalable, if there is one."""
         if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
             raise TypeError(
                 "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "
@@ -400,6 +401,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             scale_schedules(model, optimizer, rule.min_lr, rule.max_lr)
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Begin a training, or go on with one if `reset_on_train_begin` is False."""
         if self._session is None or self._options.reset_on_train_begin or self._saved is not None:
             before = self._session
             if before is not None:
@@ -410,6 +412,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._session.begin_fit(look_around(self))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begin an epoch, from 0. Before the first one, resume from the state file."""
         # Not in on_train_begin: a callback that comes later in the list may load a checkpoint there.
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
@@ -419,20 +422,24 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self.on_train_batch_end = self._first_batch
 
     def on_test_begin(self, logs: Any = None) -> None:
+        """Note that a validation begins."""
         if self._session is not None:
             self._session.begin_validation()
 
     def on_test_end(self, logs: Any = None) -> None:
+        """Note the results of a validation in the state file."""
         if self._session is not None:
             self._session.end_validation(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Decide on the metric in `logs`, and put the learning rates that were used into them."""
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
         self._ignore_batches()
         self._training.end_epoch(epoch, {} if logs is None else logs)
 
     def on_train_end(self, logs: Any = None) -> None:
+        """End the training: take back a raise or restart that has not proved itself, and close the files."""
         epochs = (self.params or {}).get("epochs")
         if not self._training.is_begun and self._options.reset_on_train_begin and epochs:
             # No epoch was left: an earlier process died after the last one, perhaps with work undone.

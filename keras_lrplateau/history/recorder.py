@@ -49,7 +49,7 @@ class Sink:
         Args:
             epoch: From 0.
             numbers: All numbers in Keras' logs, and the learning rates in use: "learning_rate", or with several
-                optimizers "learning_rate_<optimizer>" for each.
+                optimizers `"learning_rate_<optimizer>"` for each.
             time: Wall time in seconds since 1970.
         """
 
