@@ -35,7 +35,7 @@ from keras_lrplateau.settings import rule_settings
 from keras_lrplateau.tensorboard import listing, plugin, whatif
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
 from keras_lrplateau.views import picture
-from keras_lrplateau.views.figure import COLORS
+from keras_lrplateau.views.colors import COLORS
 
 ROOT = Path(keras_lrplateau.__file__).parents[1]
 
