@@ -43,6 +43,7 @@ class Record:
         best: The best finite observation so far; None before the first.
         time: Wall time in seconds since 1970.
         loss_before: The training loss before the first update; None when it is not known.
+        is_over: Whether the training has ended. A later record says that it went on.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class Record:
     best: Observation | None
     time: float
     loss_before: float | None = None
+    is_over: bool = False
 
 
 @dataclass(slots=True)
@@ -132,6 +134,11 @@ class Run:
     def status(self) -> Status:
         """What the rule is doing."""
         return self.records[-1].status
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the training has ended, as far as its records tell: a killed process writes no last one."""
+        return self.records[-1].is_over and self.records[-1].epoch == self.last_epoch
 
     @property
     def last_epoch(self) -> int:
