@@ -1,8 +1,8 @@
 """README.md and the guides say what is true: their code runs, prints what they say, and their links lead somewhere.
 
-In a page, the Python blocks run in order, with the names of `given` defined. A block of text behind the line "prints" is
-the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block behind
-a comment `<!-- not run: REASON -->` is left alone.
+In a page, the Python blocks run in order, with the names of `given` defined. A block of text behind the line "prints"
+is the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block
+behind a comment `<!-- not run: REASON -->` is left alone.
 """
 
 import contextlib
