@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed: pip install wandb")
-
 from conftest import fit, kinds, make_decision, scripted, tiny_model
 
 from keras_lrplateau import AdaptLROnPlateau, WandbSink
+
+wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed: pip install wandb")
 
 ROOT = Path(__file__).parents[2]
 
