@@ -49,7 +49,7 @@ class Sink:
         Args:
             epoch: From 0.
             numbers: All numbers in Keras' logs, and the learning rates in use: "learning_rate", or with several
-                optimizers "learning_rate_<optimizer>" for each.
+                optimizers `"learning_rate_<optimizer>"` for each.
             time: Wall time in seconds since 1970.
         """
 
@@ -160,7 +160,7 @@ class Recorder:
         if not self.run.records or any(sink.needs_record for sink in self.sinks):
             return True
         last = self.run.records[-1]
-        if record.status != last.status:
+        if (record.status, record.is_over) != (last.status, last.is_over):
             return True
         if record.epoch == last.epoch:
             # Within an epoch each decision makes a record, and so does the end.

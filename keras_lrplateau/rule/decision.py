@@ -34,23 +34,23 @@ Kind = Literal[
 ]
 """What a decision is; all but "hold" and "best" change something or end something.
 
-hold        nothing to do yet
-best        a new best
-cut         the rate goes down at a plateau
-raise       the rate goes up after a stall; an excursion begins
-success     a new best ended a trial: what it changed stays
-rollback    a trial failed or was left open: back to where it began
-diverged    training broke: back to earlier weights, far lower rate
-restart     training was damaged from the start: back to the first weights, far lower rate
-exhausted   nothing is left to try, but cuts
-override    the rate was changed by something else; the rule goes on from what it found
-phase       a training that had ended goes on, with a search or a wait of its own
+    hold        nothing to do yet
+    best        a new best
+    cut         the rate goes down at a plateau
+    raise       the rate goes up after a stall; an excursion begins
+    success     a new best ended a trial: what it changed stays
+    rollback    a trial failed or was left open: back to where it began
+    diverged    training broke: back to earlier weights, far lower rate
+    restart     training was damaged from the start: back to the first weights, far lower rate
+    exhausted   nothing is left to try, but cuts
+    override    the rate was changed by something else; the rule goes on from what it found
+    phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 
-search      another rate is tried from the first weights
-settle      the search is over
-anneal      the rate goes down a step towards zero, over the last observations
+    search      another rate is tried from the first weights
+    settle      the search is over
+    anneal      the rate goes down a step towards zero, over the last observations
 """
 
 

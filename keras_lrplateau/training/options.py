@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from keras_lrplateau.files.places import local_path
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.rule.auto import Config as AutoConfig
 from keras_lrplateau.rule.decision import Decision, Rule
@@ -132,7 +133,7 @@ def _path(name: str, value: Any, wanted: str) -> str:
         raise TypeError(f"{name} must be {wanted}. Received: {name}={value!r}")
     if not path or "\0" in path:
         raise ValueError(f"{name} must be {wanted}, not empty and without NUL. Received: {name}={value!r}")
-    return path
+    return local_path(name, value)
 
 
 def _plain(value: Any) -> Any:

@@ -23,29 +23,41 @@ def summary(run: Run) -> dict[str, Any]:
     """Where a training stands, as strict JSON can hold it.
 
     Returns:
-        "monitor": the name of the monitored metric. "status": see `keras_lrplateau.rule.decision.Status`. "unit": what
-        the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and how many
-        optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and the
-        number of its epoch, from 1; None before there is one. "last": the last observation, or None. "rate": the
-        learning rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the
-        last wall time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
+        "monitor": the name of the monitored metric. "mode": "min" if a smaller one is better, "max" if a
+        larger one is. "status": "finished", or what the rule is doing, see `keras_lrplateau.rule.decision.Status`.
+        "unit": what the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and
+        how many optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and
+        the number of its epoch, from 1; None before there is one. "last": the last observation, or None; and
+        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate": the learning
+        rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the last wall
+        time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
     best, rate = run.best, run.rate
     timeline = Timeline(run)
     return {
         "monitor": run.monitor,
-        "status": run.status,
+        "mode": run.mode,
+        "status": "finished" if run.is_over else run.status,
         "unit": run.unit,
         "epochs": int(timeline.over) if run.unit == "epoch" else None,
         "steps": timeline.steps,
         "best": None if best is None else number(best.value),
         "best_at": None if best is None else best.epoch + 1,
         "last": number(curve.values[-1]) if curve.values else None,
+        "is_undone": _is_undone(run, timeline),
         "quantity": run.quantity,
         "rate": None if rate is None else number(rate),
         "time": run.last_time,
     }
+
+
+def _is_undone(run: Run, timeline: Timeline) -> bool:
+    """Whether the training went back to earlier weights after its last observation."""
+    epochs = run.curves.get(run.monitor, Curve()).epochs
+    last = epochs[-1] if epochs else run.last_epoch
+    returns = [each for each in run.records[-1].decisions if each.restore is not None and each.epoch is not None]
+    return any(timeline.moment(each) >= last + 1 for each in returns)
 
 
 def counts(run: Run) -> dict[str, int]:

@@ -32,7 +32,7 @@ from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.settings import rule_settings
-from keras_lrplateau.tensorboard import plugin, whatif
+from keras_lrplateau.tensorboard import listing, plugin, whatif
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
 from keras_lrplateau.views import picture
 from keras_lrplateau.views.figure import COLORS
@@ -73,7 +73,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     writer = EventWriter(logdir / "newer" / "lr_plateau", 0)
     good = codec.encode
-    codec.encode = lambda record: good(record).replace('"version": 3', '"version": 99')  # type: ignore[assignment]
+    codec.encode = lambda record: good(record).replace('"version": 4', '"version": 99')  # type: ignore[assignment]
     try:
         writer.record(decided(0))
     finally:
@@ -135,7 +135,7 @@ def test_the_runs_are_listed_by_the_users_log_dir(tab: Client) -> None:
 
 def test_a_run_of_a_newer_release_says_so_and_spares_the_others(tab: Client) -> None:
     runs = runs_of(get(tab, "runs"))
-    assert "version 99; this release of keras-lrplateau reads version 3" in runs["newer/lr_plateau"]["error"]
+    assert "version 99; this release of keras-lrplateau reads version 4" in runs["newer/lr_plateau"]["error"]
     assert runs["newer/lr_plateau"]["summary"] is None
     assert [name for name, run in runs.items() if run["error"]] == ["newer/lr_plateau"]
 
@@ -186,7 +186,7 @@ class CountingProvider:
 def test_of_many_runs_only_those_that_have_changed_are_read_again(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "READING", seconds)
+    monkeypatch.setattr(listing, "READING", seconds)
     for number in range(30):
         write_run(tmp_path / f"run{number}" / "lr_plateau", decided(0))
 
@@ -396,7 +396,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Client:
     write_run(logdir / "bad" / "lr_plateau", decided(0))
     newer = EventWriter(logdir / "newer" / "lr_plateau", 0)
     good = codec.encode
-    codec.encode = lambda record: good(record).replace('"version": 3', '"version": 99')  # type: ignore[assignment]
+    codec.encode = lambda record: good(record).replace('"version": 4', '"version": 99')  # type: ignore[assignment]
     try:
         newer.record(decided(0))
     finally:

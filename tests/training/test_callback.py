@@ -985,6 +985,25 @@ def contents(run_dir: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(run_dir.iterdir()) if path.is_file()]
 
 
+def test_a_training_is_over_at_the_end_of_its_fit_and_one_in_parts_when_it_is_finished(tmp_path: Path) -> None:
+    def is_over() -> list[bool]:
+        return [record.is_over for record in read_records(tmp_path / "lr_plateau")]
+
+    whole = AdaptLROnPlateau(log_dir=tmp_path / "whole", verbose=0)
+    fit(tiny_model(), scripted(1.0, 2.0, 3.0), whole, epochs=3)
+    assert [record.is_over for record in read_records(tmp_path / "whole" / "lr_plateau")] == [False, True]
+
+    model = tiny_model()
+    parts = AdaptLROnPlateau(log_dir=tmp_path, verbose=0, reset_on_train_begin=False)
+    for value in (1.0, 2.0):
+        fit(model, scripted(value), parts)
+    assert is_over()
+    assert not any(is_over())
+    parts.finish()
+    assert is_over()[-1]
+    assert not any(is_over()[:-1])
+
+
 @pytest.mark.parametrize("epochs", [4, 5])
 def test_to_finish_twice_writes_nothing_twice(epochs: int, tmp_path: Path) -> None:
     adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False, log_dir=tmp_path)
