@@ -1,12 +1,12 @@
-"""Take the pictures that README and the guides show, of what examples/digits.py and examples/whatif.py have written.
+"""Take the pictures that README and the guides show, of what examples/digits.py has written.
 
     pip install playwright jax
     export KERAS_BACKEND=jax
-    python examples/digits.py && python examples/whatif.py && python examples/screenshot.py --browser /usr/bin/chromium
+    python examples/digits.py && python examples/screenshot.py --browser /usr/bin/chromium
 
 starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes examples/tab.png,
 examples/tab-dark.png and examples/tab-whatif.png, with the what-if panel open; and of the page that `keras-lrplateau
-replay` makes, examples/whatif.png.
+replay` makes of examples/whatif.csv, examples/whatif.png.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, sync_playwright
 HERE = Path(__file__).resolve().parent
 LOGS = HERE.parent / "logs"
 RUN = LOGS / "digits"
-CURVE = LOGS / "whatif" / "training.csv"
+CURVE = HERE / "whatif.csv"
 SETTINGS = ["--patience", "5", "--factor", "0.5", "--rate", "0.1"]
 """Of the replay."""
 
@@ -35,8 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--browser", help="path of Chromium or Chrome (default: the one that Playwright has installed)")
     arguments = parser.parse_args()
-    if not RUN.is_dir() or not CURVE.is_file():
-        parser.error(f"there is no {RUN} or no {CURVE}; run examples/digits.py and examples/whatif.py first")
+    if not RUN.is_dir():
+        parser.error(f"there is no {RUN}; run examples/digits.py first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -75,7 +75,7 @@ def take(browser: Browser, url: str, path: Path, *, dark: bool, panel: dict[str,
 
 
 def take_page(browser: Browser, path: Path) -> None:
-    """Take the picture of the figure that `keras-lrplateau replay` makes of what examples/whatif.py has recorded."""
+    """Take the picture of the figure that `keras-lrplateau replay` makes of examples/whatif.csv."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "whatif.html")
         command = [

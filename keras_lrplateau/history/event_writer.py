@@ -14,7 +14,9 @@ import math
 import os
 import re
 import socket
+import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
@@ -71,9 +73,9 @@ class EventWriter:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        earlier = names_of_event_files(self._run_dir)
-        self.resumes = bool(earlier)
-        self.path = self._run_dir / _new_name(earlier)
+        self.resumes = bool(names_of_event_files(self._run_dir))
+        _announce(self._run_dir)
+        self.path = self._run_dir / _new_name(names_of_event_files(self._run_dir))
         # Unbuffered, because a buffer would repeat a failed write on close. "x" never opens an existing file.
         self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open for as long as the training
         # At a START, the Python loader drops its step and later ones from earlier files.
@@ -200,6 +202,23 @@ def names_of_event_files(directory: Path) -> list[str]:
     """
     # TensorBoard also looks for this part of the name.
     return [path.name for path in directory.iterdir() if "tfevents" in path.name] if directory.is_dir() else []
+
+
+def _announce(run_dir: Path) -> None:
+    """Name this directory to a program that follows TensorBoard's own writer.
+
+    `wandb.init(sync_tensorboard=True)` puts a class in place of TensorBoard's `EventFileWriter`, and follows each
+    directory that it is made with. We write without `EventFileWriter`. So one is made and closed where, and only where,
+    another class has taken its place. It leaves an event file without events, whose name cannot be that of one of ours.
+    """
+    module = sys.modules.get("tensorboard.summary.writer.event_file_writer")
+    writer = getattr(module, "EventFileWriter", None)
+    if module is None or writer is None or writer.__module__ == module.__name__:
+        return
+    try:
+        writer(str(run_dir), filename_suffix=".announced").close()
+    except Exception as error:
+        warnings.warn(f"{writer.__module__} cannot follow the event files in {run_dir}: {error}", stacklevel=2)
 
 
 def _new_name(earlier: Sequence[str]) -> str:
