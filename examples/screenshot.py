@@ -1,4 +1,4 @@
-"""Take the pictures that README shows, of what examples/digits.py and examples/whatif.py have written.
+"""Take the pictures that README and the guides show, of what examples/digits.py and examples/whatif.py have written.
 
     pip install playwright jax
     export KERAS_BACKEND=jax

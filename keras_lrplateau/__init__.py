@@ -15,7 +15,7 @@ from keras_lrplateau.rule.plateau import Config, State
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau
     from keras_lrplateau.history.recorder import Sink
-    from keras_lrplateau.history.run import Run
+    from keras_lrplateau.history.run import Record, Run
     from keras_lrplateau.recordings.objects import from_frame, from_history
     from keras_lrplateau.recordings.reading import read
     from keras_lrplateau.recordings.recording import Recording
@@ -29,6 +29,7 @@ __all__ = [
     "AdaptLROnPlateau",
     "Config",
     "Decision",
+    "Record",
     "Recording",
     "Replay",
     "Run",
@@ -48,6 +49,7 @@ __all__ = [
 
 _LOADED_WHEN_NAMED = {
     "AdaptLROnPlateau": "callback",
+    "Record": "history.run",
     "Recording": "recordings.recording",
     "Replay": "recordings.replay",
     "Run": "history.run",

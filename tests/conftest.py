@@ -282,7 +282,7 @@ def make_run(
     return Run(name, drawn, records)
 
 
-def only(few: Iterable[str], names: Iterable[str]) -> list[Any]:
+def only(few: Iterable[Any], names: Iterable[Any]) -> list[Any]:
     """Make parameters of all `names`; only the `few` run in the quick lane, the others in the long one."""
     kept = set(few)
     return [pytest.param(name, marks=() if name in kept else pytest.mark.long) for name in names]

@@ -37,6 +37,7 @@ import numpy as np
 
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.run import Observation, Record
+from keras_lrplateau.resume import saved
 from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError, load
 from keras_lrplateau.rule import auto, plateau
@@ -734,6 +735,49 @@ def state_files(rng: random.Random) -> bool:
     return False
 
 
+@functools.cache
+def state_dicts() -> list[dict[str, Any]]:
+    """States as users keep them in checkpoints of their own."""
+    rng, found = random.Random(0), []
+    for size in (1, 2, 3, 5, 8) * 5:
+        rule = rng.choice((plateau.Config, auto.Config))
+        made = entries(rng, rule, size)
+        state = saved.Saved(
+            settings={"monitor": "val_loss", ("factor", "budget")[rule is auto.Config]: 0.1},
+            first_epoch=0,
+            observed=range(size),
+            decisions=[decision for entry in made for decision in entry.decisions],
+            entry=replace(made[-1], decisions=()),
+            folder=rng.choice((None, "copies")),
+        )
+        found.append(saved.encode(state))
+    return found
+
+
+def user_checkpoints(rng: random.Random) -> bool:
+    state, another = rng.sample(state_dicts(), 2)
+    name = rng.choice((None, "entry", "entry", "settings"))
+    data = (
+        damaged(rng, state, [another]) if name is None else {**state, name: damaged(rng, state[name], [another[name]])}
+    )
+    if name == "entry" and isinstance(data[name], dict) and isinstance(data[name].get("state"), dict):
+        data[name]["state"] = damaged(rng, data[name]["state"], [another[name]["state"]])
+    if not isinstance(data, dict):
+        return True
+    try:
+        found = saved.decode(data)
+    except ValueError:
+        return True
+    # What is taken is kept as it is, and can be gone on from.
+    assert repr(saved.decode(saved.encode(found))) == repr(found), "repr, since nan != nan"
+    rule = RULES[found.entry.state["rule"]]
+    follower = Follower(good_config(rng, rule), rule.read_state(found.entry.state))
+    for value, loss in stream(rng, most=10)[1]:
+        follower.step(value, loss)
+    follower.finish()
+    return False
+
+
 # --- streams through the callback ------------------------------------------------------------------------------------
 
 NO_NUMBERS = ("0.5", "", "nan", None, b"1", [], {}, [1.0, 2.0], object(), np.array([1.0, 2.0]), np.array([]), 1j, len)
@@ -983,6 +1027,7 @@ KINDS = (
     Kind("stored states of auto", lambda rng: stored_states(rng, auto.Config), 0.1),
     Kind("event payloads", payloads, 0.1),
     Kind("state files", state_files, 0.05),
+    Kind("checkpoints of users", user_checkpoints, 0.05),
     *(Kind(name, case, share) for name, case, share in fuzz_recordings.KINDS),
     Kind("streams through the callback", callback_streams, 0.01, most=500),
     Kind("streams resumed by a state file", resumed_streams, 0.01, most=300),

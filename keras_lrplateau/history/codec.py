@@ -77,7 +77,7 @@ def decode(payload: str | bytes, time: float) -> Record:
 
 _NUMBERS = ("value", "best", "rate_before", "rate")
 _INTEGERS = ("observation", "since", "epoch", "since_epoch", "step")
-_MAY_BE_NONE = ("value", "best", "keep", "save", "restore", "since", "epoch", "since_epoch", "step")
+_MAY_BE_NONE = ("value", "best", "keep", "save", "restore", "since", "since_epoch", "step")
 _WORDS = {"kind": get_args(Kind), "keep": ("candidate",), "save": get_args(Snapshot), "restore": get_args(Snapshot)}
 
 

@@ -153,7 +153,7 @@ class Run:
 
     @property
     def rates(self) -> dict[str, Curve]:
-        """The curves of learning rates: "learning_rate", or "learning_rate_<name>" for each of several optimizers."""
+        """The curves of learning rates: "learning_rate", or `"learning_rate_<name>"` for each of several optimizers."""
         return {name: curve for name, curve in self.curves.items() if name.startswith("learning_rate")}
 
     @property

@@ -24,16 +24,17 @@ The words, used everywhere in this sense:
 
 The rules:
 
-1. Diverged: back to the newest sound snapshot (the untrained weights are one), with the rate cut hard. Inside an
-   excursion: back to the snapshot taken at the raise. No later raise goes as high as a rate that diverged.
+1. Diverged: back to the best snapshot, with the rate cut hard; or to the untrained weights, where no best is known to
+   be sound, or its training loss was above theirs. Inside an excursion: back to the snapshot taken at the raise. No
+   later raise goes as high as a rate that diverged.
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with its
-      snapshot; if the restart stalls without beating it, it comes back;
-   b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
-      none after it began with a rise of the loss, and none that the observations left cannot judge;
-   c. otherwise: cut, down to `min_lr`.
+   - a network that is dead, also after a cut: restart, once. What was reached is put aside with a snapshot in the
+     place of the best; if the restart stalls without beating the best, it comes back;
+   - stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
+     none after it began with a rise of the loss, and none that the observations left cannot judge;
+   - otherwise: cut, down to `min_lr`.
 4. In an excursion there is no plateau and no best: see `keras_lrplateau.rule.excursion`.
 5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
 6. When training ends (`finish`), a trial that has not been judged is taken back.
@@ -95,7 +96,7 @@ from 0.3, 0.1, 0.03 and 0.01 on the tuning tasks of examples/benchmarks/raise_de
 SAME_LEVEL = 2.0
 """Two far worse losses within this factor are alike."""
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 # --- the rule --------------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class Config(Rule["State"]):
         needed: set[Snapshot] = set()
         if not self.rollback:
             return frozenset()
-        if self.recover and (state.kept is None or state.may_restart or state.aside is not None):
+        if self.recover and (state.goes_to_start or state.may_restart):
             needed.add("start")
         if state.aside is not None or (state.kept is not None and (self.recover or self.rollback_on_cut)):
             needed.add("best")
@@ -276,17 +277,19 @@ class Config(Rule["State"]):
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """A best observation with its rate, and the training loss of its epoch.
+    """A best observation with its rate, and what the training loss says of it.
 
     Attributes:
         value: The observation.
         rate: The rate in force.
         loss: The training loss over the same time; None when it is not known.
+        beats_start: Whether its training loss, or that of a best before it, is no higher than before training.
     """
 
     value: float
     rate: float
     loss: float | None = None
+    beats_start: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +381,11 @@ class State:
         """Whether the network may still turn out to be dead."""
         is_open = not self.watch.has_learned and self.loss_before is not None
         return is_open and self.recovery is None and self.raises == 0
+
+    @property
+    def goes_to_start(self) -> bool:
+        """Whether a divergence goes back to the untrained weights: there is no best, or it is worse than they are."""
+        return self.kept is None or self.aside is not None or not self.kept.beats_start
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values that JSON can hold."""
@@ -524,7 +532,8 @@ def _new_best(
 ) -> Step[State]:
     beaten = state.aside is None or (state.aside.best is not None and _improves(config, state.aside.best, value))
     after = replace(state, best=value, rate_at_best=state.rate, cuts=0, exhausted=False)
-    found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None)
+    beats_start = not (state.goes_to_start and soundness.exceeds(loss, state.loss_before, 1.0))
+    found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None, beats_start)
     # Where the loss is above that before training, only a look at the weights tells what they are worth.
     is_clear = evidence.is_validated and not soundness.exceeds(loss, state.loss_before, 1.0)
     is_sound = finding.may_be_kept and (is_clear or not config.recover)
@@ -549,7 +558,8 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
     best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     is_stalled = not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall)
-    if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
+    can_restart = config.recover and config.rollback and state.may_restart and state.aside is None
+    if can_restart and state.kept is not None and finding.may_be_kept:
         # In place of the raise, which is not made after such a beginning.
         is_stuck = is_stalled and config.max_raises > 0
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck)
@@ -638,7 +648,12 @@ def _judge(config: Config, state: State, value: float, loss: float | None, excur
     save: Snapshot | None = None
     if _improves(config, state.best, value):
         # The rate on the way back is no rate to raise from again.
-        after = replace(after, best=value, rate_at_best=excursion.rate_before, candidate=Best(value, state.rate))
+        after = replace(
+            after,
+            best=value,
+            rate_at_best=excursion.rate_before,
+            candidate=Best(value, state.rate, None, not state.goes_to_start),
+        )
         save = "candidate" if "candidate" in config.needed_snapshots(after) else None
     return decide(state, after, "success", value, f"the raise got ahead: {words}", save=save)
 
@@ -665,7 +680,7 @@ def _recover(
         after = replace(state, rate_too_high=too_high)
         return _end_excursion(config, after, state.excursion, value, "diverged", reason)
 
-    from_start = state.kept is None or state.aside is not None
+    from_start = state.goes_to_start
     restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
     is_far = (
         loss is not None
@@ -677,7 +692,9 @@ def _recover(
     recovery = Recovery(before.count + 1, before.rate_before, loss if is_far else None, from_start)
     after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, watch=Watch(has_learned=not from_start))
     after = replace(after, recovery=recovery)
-    if state.kept is not None and not from_start:
+    if from_start:
+        after = replace(after, kept=None)
+    elif state.kept is not None:
         after = replace(after, best=state.kept.value, rate_at_best=state.kept.rate)
 
     if evidence.first_loss is None and _are_alike(before.far_worse, recovery.far_worse):
@@ -705,7 +722,10 @@ def _are_alike(one: float | None, other: float | None) -> bool:
 
 
 def _restart(config: Config, state: State, value: float, reason: str) -> Step[State]:
-    """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
+    """The first rate did lasting damage: as if training began now, but for what was reached, which is put aside.
+
+    That is the weights of now, and not those at the best: while the metric stands still, the loss may have come down.
+    """
     known = state.start_rate if state.rate_too_high is None else min(state.start_rate, state.rate_too_high)
     rate = _hard_cut(config, known)
     after = State(
@@ -716,9 +736,9 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
         rate_too_high=known,
         recovery=Recovery(1, state.rate),
         loss_before=state.loss_before,
-        aside=replace(state, candidate=None),
+        aside=replace(state, kept=Best(value, state.rate), candidate=None),
     )
-    return decide(state, after, "restart", value, reason, restore="start")
+    return decide(state, after, "restart", value, reason, save="best", restore="start")
 
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
@@ -737,7 +757,7 @@ def _hard_cut(config: Config, rate: float) -> float:
 # --- stored states ---------------------------------------------------------------------------------------------------
 
 _RATE = checks.at_least_0
-_BEST = checks.record(Best, value=checks.real, rate=_RATE, loss=checks.optional(checks.real))
+_BEST = checks.record(Best, value=checks.real, rate=_RATE, loss=checks.optional(checks.real), beats_start=checks.flag)
 _READ = checks.record(
     State,
     rate=_RATE,

@@ -73,8 +73,6 @@ def agree(
         evidence: What else is known.
         rates: Those that the optimizer holds.
     """
-    if processes.count() == 1:
-        return value, loss, evidence, rates
     mine = [value, loss, evidence.first_loss, evidence.skipped]
     said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": rates})
     value, loss, first_loss, skipped = (_mean(column) for column in zip(*(one["numbers"] for one in said), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import final
@@ -42,9 +43,13 @@ class Notices:
 
     def sink(self, sink: Sink, error: Exception) -> None:
         """A sink has raised an error."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         self.once(
             f"sink {id(sink)}",
-            f"AdaptLROnPlateau: the sink {sink!r} has failed: {type(error).__name__}: {error}. Training goes on.",
+            f"AdaptLROnPlateau: the sink {sink!r} has failed: {last} ({place.filename}, line {place.lineno}, in "
+            f"{place.name}). Training goes on, and the sink is told of what comes next; further errors in it are not "
+            "reported.",
         )
 
     # --- copies of the weights ---------------------------------------------------------------------------------------
@@ -62,6 +67,23 @@ class Notices:
     def lost_copy(self, name: str, error: OSError | ValueError) -> None:
         """A copy on disk cannot be used."""
         self.once("lost copy", f"AdaptLROnPlateau cannot go back to its copy of the weights ({name}): {error}")
+
+    def stand_ins(self, names: Sequence[str]) -> None:
+        """A training goes on from a dict, and these copies are nowhere."""
+        self.once(
+            "stand-ins",
+            "AdaptLROnPlateau goes on from a state_dict, which holds no weights, and the copies of them for going back "
+            f"({', '.join(names)}) are not on disk. The weights with which training goes on stand for them. With "
+            "log_dir or state_path, copies are kept on disk, and a state_dict finds those of the last two epochs.",
+        )
+
+    def gap(self, epoch: int, known: int) -> None:
+        """A training goes on later than the state that it begins with."""
+        self.once(
+            "gap",
+            f"AdaptLROnPlateau: training goes on in epoch {epoch + 1}, but its state_dict is of the end of epoch "
+            f"{known}. What was observed since is not known; decisions go on from there.",
+        )
 
     def lost_best(self) -> None:
         """A training resumes without the copy of its best weights."""

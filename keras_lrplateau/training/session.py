@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -19,6 +20,7 @@ from keras_lrplateau.history.event_log import EventLog
 from keras_lrplateau.history.recorder import Recorder
 from keras_lrplateau.history.run import Observation, Record, best_of
 from keras_lrplateau.resume.entries import Entry
+from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
 from keras_lrplateau.rule.words import number
@@ -38,7 +40,7 @@ from keras_lrplateau.training.optimizers import (
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
-from keras_lrplateau.training.sinks import Console, KerasLogs
+from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 EPOCHS_WITHOUT_VALIDATION = 3
@@ -69,9 +71,10 @@ class Session:
         host: The callback.
         options: Its arguments.
         before: The session of the `fit` before.
+        saved: The state to begin with; None to begin a new training, or go on with the state file.
 
     Attributes:
-        host, options: As above.
+        host, options, saved: As above.
         before: The one before, if it has ended: this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
@@ -95,8 +98,9 @@ class Session:
         notices: The warnings that were given.
     """
 
-    def __init__(self, host: Host, options: Options, before: Session | None = None) -> None:
+    def __init__(self, host: Host, options: Options, before: Session | None = None, saved: Saved | None = None) -> None:
         self.host = host
+        self.saved = saved
         self.options = options
         self.is_finished = False
         self.before: Session | None = before if before is not None and before.is_finished else None
@@ -217,7 +221,8 @@ class Session:
             if self.recorder.run.records or self._decided:
                 self._report(self.next_epoch - 1, is_last=True, is_over=True)
             if self.memory.file is not None and self.memory.file.entries:
-                self.memory.end(self._entry(self.next_epoch - 1))
+                self.memory.end(self.entry(self.next_epoch - 1))
+                self.remembered = len(self.decisions)
                 self._write_state()
         self.is_finished = True
         self.before = None
@@ -246,8 +251,10 @@ class Session:
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
-        self.snapshots = Snapshots(in_memory=self.options.rollback != "disk", folder=found.own_folder)
-        self.recorder = Recorder(name, [], self.options.sinks or [], self.notices.sink)
+        self.snapshots = Snapshots(self.options.rollback != "disk", found.own_folder, found.state_path)
+        function = self.options.on_decision
+        listeners = [*(self.options.sinks or []), *([] if function is None else [OnDecision(function)])]
+        self.recorder = Recorder(name, [], listeners, self.notices.sink)
         if processes.rank() > 0:
             self.recorder = Recorder(name)
         elif self.options.verbose:
@@ -262,7 +269,8 @@ class Session:
         plain = {
             name: value for name, value in self.host.get_config().items() if isinstance(value, (bool, int, float, str))
         }
-        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain)
+        check = partial(self.memory.renew, run_dir)
+        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain, check)
         self.recorder.sinks.append(self._log)
 
     @property
@@ -391,8 +399,8 @@ class Session:
             is_new: Whether the first loss is that of the untrained weights. Then it goes into the state. Of a model
                 that was trained before, it would be too small and too random a yardstick.
         """
-        value, loss, evidence, rates = agree(value, loss, evidence, self.rates.held)
         if processes.count() > 1:
+            value, loss, evidence, rates = agree(value, loss, evidence, self.rates.held)
             self.rates.impose(rates)
         if is_new and evidence.first_loss is not None:
             if math.isfinite(evidence.first_loss):
@@ -653,10 +661,11 @@ class Session:
             return
         if is_over:
             self.snapshots.write_missing()
-        self.memory.add(self._entry(epoch, before, has_observation=has_observation, is_over=is_over))
+        self.memory.add(self.entry(epoch, before, has_observation=has_observation, is_over=is_over))
+        self.remembered = len(self.decisions)
         self._write_state(raises)
 
-    def _entry(
+    def entry(
         self,
         epoch: int,
         before: tuple[int, tuple[float, ...]] | None = None,
@@ -664,16 +673,15 @@ class Session:
         has_observation: bool = False,
         is_over: bool = True,
     ) -> Entry:
+        """How things stand; see `remember` for the arguments."""
         iterations_before, rates_before = before or (self.iterations, self.rates.written)
-        new = self.decisions[self.remembered :]
-        self.remembered = len(self.decisions)
         return Entry(
             epoch=epoch,
             is_over=is_over,
             iterations_before=iterations_before,
             iterations=self.iterations,
             has_observation=has_observation,
-            decisions=tuple(new),
+            decisions=tuple(self.decisions[self.remembered :]),
             rates_before=rates_before,
             rates=self.rates.written,
             bases=self.rates.bases,

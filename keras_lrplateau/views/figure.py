@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.run import Run
@@ -24,6 +24,9 @@ from keras_lrplateau.rule.decision import Kind
 from keras_lrplateau.views.colors import color_of
 from keras_lrplateau.views.picture import Line, Marks, Picture, Scale, Shade, Told, is_loss, picture_of
 from keras_lrplateau.views.words import counted
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Figure
 
 LOSS_DOMAIN, RATE_DOMAIN = (0.36, 1.0), (0.0, 0.29)
 
@@ -141,7 +144,7 @@ def draw(
     return {"data": data, "layout": _layout(picture, theme)}
 
 
-def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Figure:
     """A training, or a replay beside the training as it was, as a plotly figure, which a notebook shows.
 
     Args:
@@ -165,7 +168,7 @@ def drawn(replay: Replay, axis: Axis = "epoch", *, dark: bool = False) -> dict[s
     return draw(both, axis, dark=dark, departs=replay.departs)
 
 
-def to_plotly(figure: dict[str, Any]) -> Any:
+def to_plotly(figure: dict[str, Any]) -> Figure:
     """What `draw` returned as a `plotly.graph_objects.Figure`, which a notebook shows.
 
     Raises:

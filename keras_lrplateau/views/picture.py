@@ -233,7 +233,7 @@ class _View:
         if self.timeline.lacks(axis):
             missing = "optimizer steps" if axis == "step" else "wall times"
             raise ValueError(f"no {missing} are known of {run.name!r}; use the axis 'epoch'")
-        decisions = [decision for decision in told(run.decisions) if decision.epoch is not None]
+        decisions = told(run.decisions)
         self.all_told = len(decisions)
         self.told = [self._told(decision) for decision in decisions[-most_marks:]]
         # Before the end of the first epoch nothing is known but the decisions. Under a schedule, or with several
@@ -243,7 +243,7 @@ class _View:
 
     def _told(self, decision: Decision) -> Told:
         moment = self.timeline.moment(decision)
-        return Told(decision, moment, words_of(self.run, decision, moment < _epoch(decision) + 1))
+        return Told(decision, moment, words_of(self.run, decision, moment < decision.epoch + 1))
 
     def x(self, moments: Iterable[float]) -> list[float]:
         return self.timeline.positions(self.axis, moments)
@@ -420,18 +420,12 @@ def _marks(view: _View, top: float, has_losses: bool, is_on_metric: bool) -> lis
     return found
 
 
-def _epoch(decision: Decision) -> int:
-    """Of a decision that has one."""
-    assert decision.epoch is not None
-    return decision.epoch
-
-
 def _height(run: Run, decision: Decision, top: float) -> float | None:
     """Where a decision is on the axis of the metric: at what was observed, or at the upper edge if that is above."""
     curve = run.curves.get(run.monitor, Curve())
     value = decision.value
     if value is None and curve.values:
-        value = curve.values[_at_or_before(curve, _epoch(decision))]
+        value = curve.values[_at_or_before(curve, decision.epoch)]
     if not is_loss(run.monitor):
         return _finite(value)
     if value is None or not math.isfinite(value) or value > top:
@@ -453,9 +447,9 @@ def _rate_at(view: _View, rates: Curve | None, decision: Decision) -> float | No
         if rates is None or not rates.values:
             return None
         if view.run.is_scaled or view.timeline.is_within(decision):
-            rate = view.rate_in_force(rates, _epoch(decision), rate)
+            rate = view.rate_in_force(rates, decision.epoch, rate)
         else:
-            rate = rates.values[_at_or_before(rates, _epoch(decision))]
+            rate = rates.values[_at_or_before(rates, decision.epoch)]
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
@@ -479,8 +473,6 @@ def _plateaus(view: _View) -> list[Shade]:
     ends: list[float] = []
     begin = 0.0
     for decision in view.run.decisions:
-        if decision.epoch is None:
-            continue
         moment = view.timeline.moment(decision)
         if decision.since_epoch is not None:
             ends += [max(decision.since_epoch, begin), moment]
@@ -496,8 +488,6 @@ def _excursions(view: _View) -> list[Shade]:
     ends: list[float] = []
     outcomes: list[Outcome] = []
     for excursion in excursions(view.run):
-        if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
-            continue
         closed = excursion.closed
         end = view.timeline.over if closed is None else view.timeline.moment(closed)
         ends += [view.timeline.moment(excursion.opened), end]
@@ -533,7 +523,7 @@ def _in_sight(run: Run, curves: Iterable[Curve]) -> list[float]:
     """The finite losses of these curves, but for those that are far off."""
     # What came before a return to the first weights is no measure: it may have been broken from its first epoch on.
     returns = [decision.epoch for decision in run.decisions if decision.restore == "start"]
-    begun = max((epoch + 1 for epoch in returns if epoch is not None), default=0)
+    begun = max((epoch + 1 for epoch in returns), default=0)
     found: list[float] = []
     for curve in curves:
         points = [

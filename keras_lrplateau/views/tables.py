@@ -79,12 +79,12 @@ def rows(run: Run, axis: Axis = "epoch", most: int | None = None) -> list[dict[s
         "value" and "best": texts, empty where there is nothing to tell. "reason". "range": the stretch of the figure's
         axis to zoom to, in the axis' unit, which for "time" is milliseconds since 1970.
     """
-    decisions = [(decision, decision.epoch) for decision in told(run.decisions) if decision.epoch is not None]
+    decisions = told(run.decisions)
     decisions = decisions if most is None else decisions[-most:]
     return [
         {
             "kind": decision.kind,
-            "epoch": epoch + 1,
+            "epoch": decision.epoch + 1,
             "rate_before": number(decision.rate_before),
             "rate": number(decision.rate),
             "value": number(decision.value),
@@ -92,17 +92,17 @@ def rows(run: Run, axis: Axis = "epoch", most: int | None = None) -> list[dict[s
             "reason": decision.reason,
             "range": stretch,
         }
-        for (decision, epoch), stretch in zip(decisions, _stretches(run, axis, decisions), strict=True)
+        for decision, stretch in zip(decisions, _stretches(run, axis, decisions), strict=True)
     ]
 
 
-def _stretches(run: Run, axis: Axis, decisions: Sequence[tuple[Decision, int]]) -> Iterator[list[float]]:
-    """What to show of an axis to zoom to each decision, which is given with its epoch."""
+def _stretches(run: Run, axis: Axis, decisions: Sequence[Decision]) -> Iterator[list[float]]:
+    """What to show of an axis to zoom to each decision."""
     timeline = Timeline(run)
     ends: list[float] = []
-    for decision, epoch in decisions:
+    for decision in decisions:
         over = timeline.moment(decision)
-        since: float = epoch if decision.since_epoch is None else decision.since_epoch
+        since: float = decision.epoch if decision.since_epoch is None else decision.since_epoch
         # Epochs for an observation. Within epochs there are several in one, and a plateau is a part of that.
         pace = min(over / max(decision.observation, 1), 1)
         if pace < 1:

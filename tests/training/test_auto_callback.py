@@ -271,6 +271,7 @@ ARGUMENTS = {
     "state_path": "state.json",
     "optimizer": "d_optimizer",
     "sinks": None,
+    "on_decision": None,
 }
 
 
