@@ -22,7 +22,8 @@ from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import picture
-from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
+from keras_lrplateau.views.colors import COLORS
+from keras_lrplateau.views.figure import MARKS, draw, drawn, figure, plotly_js, to_plotly
 from keras_lrplateau.views.picture import MOST_POINTS, thinned
 from keras_lrplateau.views.tables import counts, rows, summary
 
