@@ -64,9 +64,9 @@ export function columnsOf(runs) {
 
 function setting(name, runs) {
   const text = (run) => settingOf(run, name);
-  const isNumber = runs.every(({ settings }) => ["number", "undefined"].includes(typeof settings[name]));
-  const value = isNumber ? (run) => run.settings[name] ?? Infinity : text;
-  return { key: `setting ${name}`, title: name, text, value, isNumber };
+  const number = (run) => (text(run) === "" ? Infinity : Number(text(run)));
+  const isNumber = runs.every((run) => !Number.isNaN(number(run)));
+  return { key: `setting ${name}`, title: name, text, value: isNumber ? number : text, isNumber };
 }
 
 /** How many decisions there were; empty until the server has read the whole run. */

@@ -162,14 +162,17 @@ export function statusOf({ error, summary }) {
   return error ? "unreadable" : summary.status;
 }
 
+/** What counts as a setting, but is known from the training itself, by name. */
+const OBSERVED = { monitor: "monitor", "first rate": "first_rate" };
+
 /** The value of a setting of a run as a text; empty if it is not known. */
 export function settingOf({ settings, summary }, name) {
-  return String(settings[name] ?? (name === "monitor" ? (summary?.monitor ?? "") : ""));
+  return String(settings[name] ?? summary?.[OBSERVED[name]] ?? "");
 }
 
 /** The settings in which runs differ. A text that is another one in each run, such as its log dir, is only its name. */
 export function differing(runs) {
-  const names = [...new Set(["monitor", ...runs.flatMap(({ settings }) => Object.keys(settings))])];
+  const names = [...new Set([...Object.keys(OBSERVED), ...runs.flatMap(({ settings }) => Object.keys(settings))])];
   return names.filter((name) => {
     const values = new Set(runs.map((run) => settingOf(run, name)));
     const isText = runs.some(({ settings }) => typeof settings[name] === "string");
