@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.history.run import Run
+from keras_lrplateau.resume.saved import Saved, decode, encode
 from keras_lrplateau.rule.decision import Decision, RuleState
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import Options, make_options
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.session import Session
+
+if TYPE_CHECKING:
+    from keras_lrplateau.history.frame import DataFrame
+    from keras_lrplateau.views.figure import Figure
 
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
@@ -69,17 +75,24 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch continues
             from the state file.
         log_dir: The directory for TensorBoard event files. They go into a run of their own, `lr_plateau`, below it.
-            `keras.callbacks.TensorBoard` may use the same directory. None writes no event files.
-        state_path: The state file, from which a training continues after a crash. It is written at the end of each
-            epoch; copies of the training state go into a directory beside it. None means `state.json` beside the event
-            files, or no state file without `log_dir`. False means no state file.
+            `keras.callbacks.TensorBoard` may use the same directory. None writes no event files. It is a local path,
+            where `~` is the home directory. A URL such as "gs://bucket/run" is refused: write to a local folder and
+            copy it, or mount the bucket, because the files need locks, appends and renames.
+        state_path: The state file, from which a training continues after a crash; a local path as `log_dir` is. It is
+            written at the end of each epoch; copies of the training state go into a directory beside it. None means
+            `state.json` beside the event files, or no state file without `log_dir`. False means no state file.
         frequency: "epoch" decides at the end of each epoch. An integer N >= 1 decides after every N optimizer steps, on
             the mean of the training metric over those steps. A validation metric is observed at each validation, for
             any value of this argument.
         optimizer: The optimizer to adapt, if it is not the one that the model is compiled with. Give the optimizer
             itself, or the name of the model's attribute that holds it.
         sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`. They receive the numbers of each
-            epoch and every decision.
+            epoch and every decision. An error in one of them is a warning, and training goes on.
+        on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, when the rate and the
+            weights have been changed. It is short for a sink that only listens to decisions.
+        hparams: What else was chosen for this training, such as `{"layers": 3, "augmentation": "mixup"}`: numbers,
+            texts and flags by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the
+            starting rate, the optimizer and the batch size, which take precedence over values of the same names here.
 
     Each argument is also an attribute.
 
@@ -118,6 +131,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         frequency: int | Literal["epoch"] = "epoch",
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
     ) -> None:
         self._set_up(make_options("default", locals()))
 
@@ -135,6 +150,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         state_path: str | os.PathLike[str] | Literal[False] | None = None,
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
         verbose: int = 0,
     ) -> AdaptLROnPlateau:
         """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
@@ -160,7 +177,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
                 no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
-            log_dir, state_path, optimizer, sinks: As for `AdaptLROnPlateau`.
+            log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
         Returns:
@@ -179,6 +196,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         super().__init__()
         self._options = options
         self._session: Session | None = None
+        self._saved: Saved | None = None
         if options.decides_in_epoch:
             # Only on such an instance: a batch hook on the class would end Keras' asynchronous dispatch for all.
             # async_safe keeps that dispatch here; these hooks may run in any thread.
@@ -200,6 +218,90 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if not name.startswith("_") and name in self._options.arguments:
             return self._options.arguments[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        monitor = self._options.monitor
+        if self.state is None or self._session is None:
+            return f"<AdaptLROnPlateau of {monitor}: before training>"
+        quantity = self._session.rates.quantity
+        stands = f"<AdaptLROnPlateau of {monitor}: {quantity} {number(self.state.rate)}, {self.state.status}"
+        if not self.decisions:
+            return f"{stands}, no decision yet>"
+        last = self.decisions[-1]
+        return f"{stands}, last decision in epoch {last.epoch + 1}: {last.describe(quantity)}>"
+
+    # --- checkpoints of one's own ------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of a training, for a checkpoint that you write yourself.
+
+        Call it after `on_epoch_end`, when you save the weights: together they are enough to go on as if training had
+        not stopped. (With `log_dir` or `state_path`, and a backup such as `keras.callbacks.BackupAndRestore`, none of
+        this is needed.) In a callback that saves, list it behind this one.
+
+        Example: a loop of your own, which goes on where its last checkpoint is.
+
+        ```python
+        adapt = AdaptLROnPlateau(log_dir="logs")
+        adapt.set_model(model)
+        first = 0
+        if os.path.exists("checkpoint.json"):
+            model.load_weights("checkpoint.weights.h5")
+            with open("checkpoint.json") as file:
+                adapt.load_state_dict(json.load(file))
+                first = adapt.next_epoch
+        adapt.on_train_begin()
+        for epoch in range(first, 100):
+            adapt.on_epoch_begin(epoch)
+            logs = train_one_epoch(model)  # {"loss": ..., "val_loss": ...}
+            adapt.on_epoch_end(epoch, logs)
+            model.save_weights("checkpoint.weights.h5")
+            with open("checkpoint.json", "w") as file:
+                json.dump(adapt.state_dict(), file)
+        adapt.on_train_end()
+        ```
+
+        Returns:
+            A dict of plain values, which is the same after a way through JSON. It holds no weights: the copies to go
+            back to are on disk with `log_dir` or `state_path`, and the dict names them. Without them, the weights that
+            are loaded stand for those copies, and a warning says so.
+
+        Raises:
+            RuntimeError: There is no state before the first epoch.
+        """
+        if self._saved is not None:
+            return encode(self._saved)
+        if self._session is None:
+            raise RuntimeError("AdaptLROnPlateau has no state before the first epoch of a training begins")
+        return encode(resuming.state_of(self._session))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next training go on from a state that `state_dict` returned.
+
+        Load the weights, too, and call this before `fit` or `on_train_begin`. The learning rate is set again, whatever
+        the optimizer holds by then. The state counts for more than a state file.
+
+        Args:
+            state: What `state_dict` returned, perhaps after a way through JSON. The callback must have the same
+                settings, and training must begin with the next epoch: `fit(initial_epoch=...)`.
+
+        Raises:
+            TypeError: `state` is no mapping.
+            ValueError: It is no state, is of another version, or of a training with other settings. What depends on the
+                model (its size, its optimizer) and the epoch are checked when training begins.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict needs what state_dict returned. Received: {state!r}")
+        saved = decode(state)
+        saved.check_settings(resuming.chosen_settings(self._options))
+        self._saved = saved
+
+    @property
+    def next_epoch(self) -> int:
+        """The first epoch that is not over, from 0: that with which a loaded state goes on."""
+        if self._saved is not None:
+            return self._saved.next_epoch
+        return 0 if self._session is None else self._session.next_epoch
 
     # --- results -----------------------------------------------------------------------------------------------------
 
@@ -234,7 +336,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """The training as data, with its curves and records; None before training."""
         return None if self._session is None else self._session.recorder.run
 
-    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Figure:
         """Draw the curves, the learning rate and the decisions of this training so far.
 
         A notebook shows the result; `figure.write_html("figure.html")` saves it. The training may still be running.
@@ -257,15 +359,40 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise RuntimeError("there is nothing to draw before the first epoch of a training is over")
         return to_plotly(draw([self.run], axis, dark=dark))
 
+    def decisions_frame(self) -> DataFrame:
+        """Every decision as a row of a pandas DataFrame; no rows before training.
+
+        Returns:
+            A frame with the columns "epoch", from 0 as in `History.epoch`, "kind", "rate_before", "rate", "value",
+            "best", "reason", "restore", "observation", "since_epoch" and "step": attributes of
+            `keras_lrplateau.Decision`.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        Example:
+
+        ```python
+        history = model.fit(x, y, epochs=100, callbacks=[adapt])
+        losses = pandas.DataFrame(history.history, index=pandas.Index(history.epoch, name="epoch"))
+        print(losses.join(adapt.decisions_frame().set_index("epoch")[["kind", "reason"]]))
+        ```
+        """
+        from keras_lrplateau.history.frame import frame_of
+
+        return frame_of(self.decisions)
+
     # --- Keras' hooks ------------------------------------------------------------------------------------------------
 
     @property
     def _training(self) -> Session:
-        if self._session is None:
-            raise RuntimeError("AdaptLROnPlateau: call on_train_begin before the other hooks")
+        if self._session is None or self._saved is not None:
+            after = "" if self._saved is None else "after load_state_dict and "
+            raise RuntimeError(f"AdaptLROnPlateau: call on_train_begin {after}before the other hooks")
         return self._session
 
     def set_model(self, model: Any) -> None:
+        """Take the model, and make the schedule of its optimizer scalable, if there is one."""
         if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
             raise TypeError(
                 "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "
@@ -279,15 +406,18 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             scale_schedules(model, optimizer, rule.min_lr, rule.max_lr)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self._session is None or self._options.reset_on_train_begin:
+        """Begin a training, or go on with one if `reset_on_train_begin` is False."""
+        if self._session is None or self._options.reset_on_train_begin or self._saved is not None:
             before = self._session
             if before is not None:
                 before.close()
-            self._session = Session(self, self._options, before)
+            self._session = Session(self, self._options, before, self._saved)
+            self._saved = None
         self._ignore_batches()
         self._session.begin_fit(look_around(self))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begin an epoch, from 0. Before the first one, resume from the state file."""
         # Not in on_train_begin: a callback that comes later in the list may load a checkpoint there.
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
@@ -297,20 +427,24 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self.on_train_batch_end = self._first_batch
 
     def on_test_begin(self, logs: Any = None) -> None:
+        """Note that a validation begins."""
         if self._session is not None:
             self._session.begin_validation()
 
     def on_test_end(self, logs: Any = None) -> None:
+        """Note the results of a validation in the state file."""
         if self._session is not None:
             self._session.end_validation(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Decide on the metric in `logs`, and put the learning rates that were used into them."""
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
         self._ignore_batches()
         self._training.end_epoch(epoch, {} if logs is None else logs)
 
     def on_train_end(self, logs: Any = None) -> None:
+        """End the training: take back a raise or restart that has not proved itself, and close the files."""
         epochs = (self.params or {}).get("epochs")
         if not self._training.is_begun and self._options.reset_on_train_begin and epochs:
             # No epoch was left: an earlier process died after the last one, perhaps with work undone.

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -281,10 +282,32 @@ def make_run(
     return Run(name, drawn, records)
 
 
-def only(few: Iterable[str], names: Iterable[str]) -> list[Any]:
+def only(few: Iterable[Any], names: Iterable[Any]) -> list[Any]:
     """Make parameters of all `names`; only the `few` run in the quick lane, the others in the long one."""
     kept = set(few)
     return [pytest.param(name, marks=() if name in kept else pytest.mark.long) for name in names]
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many copies of a training state are in memory at this moment; and `copies.taken`, before each was taken."""
+    from keras_lrplateau.training import snapshots
+
+    take, first_arrays = snapshots.take_snapshot, []
+
+    def count() -> int:
+        return sum(reference() is not None for reference in first_arrays)
+
+    count.taken = []
+
+    def spy(*arguments: Any) -> Any:
+        count.taken.append(count())
+        arrays = take(*arguments)
+        first_arrays.append(weakref.ref(arrays[0]))
+        return arrays
+
+    monkeypatch.setattr(snapshots, "take_snapshot", spy)
+    return count
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ import numpy as np
 
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.run import Observation, Record
+from keras_lrplateau.resume import saved
 from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError, load
 from keras_lrplateau.rule import auto, plateau
@@ -566,6 +567,7 @@ def record(rng: random.Random) -> Record:
         best=best,
         time=1.5e9,
         loss_before=rng.choice((None, rng.choice(FINITE))),
+        is_over=rng.random() < 0.5,
     )
 
 
@@ -637,7 +639,7 @@ def folder() -> Path:
 
 
 def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
-    """Return the entries that a training of so many epochs leaves in a state file."""
+    """Return the entries that a training of this many epochs leaves in a state file."""
     loss_before, values = stream(rng)
     follower = begin(rng, good_config(rng, rule), loss_before)
     found, best = [], None
@@ -730,6 +732,49 @@ def state_files(rng: random.Random) -> bool:
         for value, loss in stream(rng, most=10)[1]:
             follower.step(value, loss)
         follower.finish()
+    return False
+
+
+@functools.cache
+def state_dicts() -> list[dict[str, Any]]:
+    """States as users keep them in checkpoints of their own."""
+    rng, found = random.Random(0), []
+    for size in (1, 2, 3, 5, 8) * 5:
+        rule = rng.choice((plateau.Config, auto.Config))
+        made = entries(rng, rule, size)
+        state = saved.Saved(
+            settings={"monitor": "val_loss", ("factor", "budget")[rule is auto.Config]: 0.1},
+            first_epoch=0,
+            observed=range(size),
+            decisions=[decision for entry in made for decision in entry.decisions],
+            entry=replace(made[-1], decisions=()),
+            folder=rng.choice((None, "copies")),
+        )
+        found.append(saved.encode(state))
+    return found
+
+
+def user_checkpoints(rng: random.Random) -> bool:
+    state, another = rng.sample(state_dicts(), 2)
+    name = rng.choice((None, "entry", "entry", "settings"))
+    data = (
+        damaged(rng, state, [another]) if name is None else {**state, name: damaged(rng, state[name], [another[name]])}
+    )
+    if name == "entry" and isinstance(data[name], dict) and isinstance(data[name].get("state"), dict):
+        data[name]["state"] = damaged(rng, data[name]["state"], [another[name]["state"]])
+    if not isinstance(data, dict):
+        return True
+    try:
+        found = saved.decode(data)
+    except ValueError:
+        return True
+    # What is taken is kept as it is, and can be gone on from.
+    assert repr(saved.decode(saved.encode(found))) == repr(found), "repr, since nan != nan"
+    rule = RULES[found.entry.state["rule"]]
+    follower = Follower(good_config(rng, rule), rule.read_state(found.entry.state))
+    for value, loss in stream(rng, most=10)[1]:
+        follower.step(value, loss)
+    follower.finish()
     return False
 
 
@@ -982,6 +1027,7 @@ KINDS = (
     Kind("stored states of auto", lambda rng: stored_states(rng, auto.Config), 0.1),
     Kind("event payloads", payloads, 0.1),
     Kind("state files", state_files, 0.05),
+    Kind("checkpoints of users", user_checkpoints, 0.05),
     *(Kind(name, case, share) for name, case, share in fuzz_recordings.KINDS),
     Kind("streams through the callback", callback_streams, 0.01, most=500),
     Kind("streams resumed by a state file", resumed_streams, 0.01, most=300),

@@ -14,6 +14,7 @@ CASES = {
     "streams through auto": 250,
     "stored states of auto": 250,
     "state files": 250,
+    "checkpoints of users": 250,
     **{name: 250 for name, _, _ in fuzz.fuzz_recordings.KINDS},
     "streams through the callback": 40,
     "streams resumed by a state file": 15,

@@ -91,10 +91,10 @@ class Design:
         asks_loss: Whether, besides, the training loss of its later half must not be above that of the last plateau.
         back: Where a failure goes back to: the weights before the excursion, or the best ones.
         end: Training that had an excursion ends on the weights that are there, or on the best ones.
-        trust: The best weights are preferred only where the values are worse than the best one by so many times its
+        trust: The best weights are preferred only where the values are worse than the best one by this many times its
             noise; None for always.
-        skips: No excursion is opened where the values are worse than the best one by so many times its noise: training
-            that overfits is not helped by a raise. None to open one at every stall.
+        skips: No excursion is opened where the values are worse than the best one by this many times its noise:
+            training that overfits is not helped by a raise. None to open one at every stall.
         unlearned: None is opened where the training loss is below this share of that before training: little is left to
             learn there.
     """

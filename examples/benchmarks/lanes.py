@@ -242,7 +242,7 @@ class Method:
     schedule: Callable[[int, int], float] = constant
 
     def for_length(self, epochs: int) -> Method:
-        """The method for a training of so many epochs."""
+        """The method for a training of this many epochs."""
         return replace(self, rule=self.rule.for_length(epochs)) if isinstance(self.rule, Rule) else self
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from os.path import expanduser
 from typing import Any, NoReturn, get_args
 
 from keras_lrplateau import __version__
@@ -101,22 +102,28 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     show = _add(commands, "show", SHOW_EXAMPLES, "print the decisions of each run")
-    show.add_argument("paths", metavar="LOGDIR_OR_RUN", nargs="+", help="where to look for runs, also below")
+    show.add_argument(
+        "paths", metavar="LOGDIR_OR_RUN", nargs="+", type=expanduser, help="where to look for runs, also below"
+    )
     show.add_argument("--json", action="store_true", help="print JSON")
 
     compare = _add(commands, "compare", COMPARE_EXAMPLES, "print a line for each run")
-    compare.add_argument("paths", metavar="LOGDIR_OR_RUN", nargs="+", help="where to look for runs, also below")
+    compare.add_argument(
+        "paths", metavar="LOGDIR_OR_RUN", nargs="+", type=expanduser, help="where to look for runs, also below"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
     _add_page(compare, None, "also write a page with one figure of all runs")
 
     report = _add(commands, "report", REPORT_EXAMPLES, "write a page with the figure and the decisions of each run")
-    report.add_argument("path", metavar="LOGDIR_OR_RUN", help="where to look for runs, also below")
+    report.add_argument("path", metavar="LOGDIR_OR_RUN", type=expanduser, help="where to look for runs, also below")
     _add_page(report, "report.html", "the page (default: %(default)s)")
     report.add_argument("--png", action="store_true", help="also write each figure as a PNG beside the page")
 
     replay = _add(commands, "replay", REPLAY_EXAMPLES, "print the decisions that other settings would have made")
     replay.usage = "%(prog)s FILE [FILE ...] [--monitor NAME] [--patience VALUE[,VALUE...]] [further options]"
-    replay.add_argument("paths", metavar="FILE", nargs="+", help="a recorded training curve, or a log directory")
+    replay.add_argument(
+        "paths", metavar="FILE", nargs="+", type=expanduser, help="a recorded training curve, or a log directory"
+    )
     replay.add_argument("--monitor", default="val_loss", help="the metric to watch (default: %(default)s)")
     replay.add_argument(
         "--mode", choices=("auto", "min", "max"), default="auto", help="auto: by the name of the metric (default)"

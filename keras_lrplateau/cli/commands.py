@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from keras_lrplateau.cli.arguments import OPTIONS, parse
 from keras_lrplateau.cli.printing import complain, print_json, print_table, progress, say
 from keras_lrplateau.files.atomic import replace_file
+from keras_lrplateau.files.places import is_url, local_path
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.event_files import event_files
@@ -99,7 +100,13 @@ def compare(arguments: argparse.Namespace) -> int:
         for run in runs:
             about = tables.summary(run)
             counts = ", ".join(f"{count} {kind}" for kind, count in tables.counts(run).items())
-            cells = [about["monitor"], about["best"], about["best_at"], about["last"], about["rate"]]
+            cells = [
+                about["monitor"],
+                about["best"],
+                about["best_at"],
+                about["last"] and words.last(about),
+                about["rate"],
+            ]
             cells += [about["epochs"], about["status"], counts]
             rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
         print_table("", heads, rows)
@@ -200,7 +207,10 @@ def _write_page(output: Path, what: str, **arguments: Any) -> None:
 
 def _output(name: str) -> Path:
     """Check the path of the file to write, before the work begins."""
-    path = Path(name)
+    try:
+        path = Path(local_path("--output", name))
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no directory {path.parent}; make it, or choose another with -o")
     if path.exists() and not path.is_file():
@@ -448,8 +458,8 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
 
 def _not_a_directory(root: Path, path: str) -> str:
     """Return what is wrong with a path that is no directory, and what to do."""
-    if "://" in path:
-        return f"no directory {path}; copy it to this machine first"
+    if is_url(path) and not root.exists():
+        return f"{path} is a URL; copy it to this machine, and give the directory there"
     if not root.is_file():
         return f"no directory {path}; give the one that AdaptLROnPlateau wrote to"
     if "tfevents" not in root.name:

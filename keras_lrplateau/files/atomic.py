@@ -20,12 +20,13 @@ LONGEST_TAIL = 50
 """How many characters of a name the temporary name keeps. A name may have 255 bytes, a character up to four."""
 
 
-def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def replace_file(path: Path, write: Callable[[IO[bytes]], object], like: Path | None = None) -> None:
     """Write a file whole or not at all. When this returns, the file is on disk.
 
     Args:
         path: The file to write. A missing directory is made.
         write: Receives a stream, and writes the content to it.
+        like: A file whose mode a new file takes, if it exists. Without it, the user's mask decides.
 
     Raises:
         IsADirectoryError: The path is a directory.
@@ -33,10 +34,12 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     target = Path(os.path.realpath(path))
     mode = check_place(target)
+    if mode is None and like is not None:
+        mode = check_place(like)
     make_folder(target.parent)
     part = target.with_name(f".{secrets.token_hex(8)}.{target.name[-LONGEST_TAIL:]}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    # Until it has the mode of the old file, other users must not be able to read it.
+    # Until it has the mode that it is to have, other users must not be able to read it.
     handle = os.open(part, flags, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -77,6 +80,19 @@ def check_place(path: Path) -> int | None:
     if not stat.S_ISREG(mode):
         raise OSError(f"{path} is not a regular file. Choose another name, or move it")
     return stat.S_IMODE(mode)
+
+
+def identity_of(file: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its name later; None if there is no file.
+
+    Args:
+        file: Its path, where links are followed, or its descriptor.
+    """
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def make_folder(folder: Path) -> None:

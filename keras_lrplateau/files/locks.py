@@ -18,7 +18,7 @@ from typing import final
 
 import filelock
 
-from keras_lrplateau.files.atomic import make_folder
+from keras_lrplateau.files.atomic import identity_of, make_folder
 
 _claims: dict[str, Claim] = {}
 """The claims of this process, by real path."""
@@ -46,7 +46,8 @@ class Claim:
         self.since = 0
         self._thread = threading.current_thread()
         self._lock: filelock.BaseFileLock | None = None
-        self._place: tuple[int, int] | None = None
+        self._identity: tuple[int, int] | None = None
+        self._is_lost = False
 
     @property
     def is_of_this_thread(self) -> bool:
@@ -56,7 +57,7 @@ class Claim:
     @property
     def is_there(self) -> bool:
         """Whether the lock file is still the file that was locked."""
-        return self._place == _place_of(self.path)
+        return self._identity == identity_of(self.path)
 
     def acquire(self) -> bool:
         """Lock the file; False if another process has it. A missing file or directory is made.
@@ -76,11 +77,13 @@ class Claim:
                 raise
         except NotImplementedError:
             pass
-        self._lock, self._place = lock, _place_of(self.path)
+        self._lock, self._identity = lock, identity_of(self.path)
         return True
 
     def renew(self) -> bool:
-        """Claim the place again if its file was removed, as by `rm -r`; False if another training has it by now.
+        """Claim the place again if its file was removed, as by `rm -r`; False if another training has taken it since.
+
+        Once taken, it stays so: when the other one has ended, its files are there.
 
         Raises:
             OSError: The file cannot be made again.
@@ -89,9 +92,9 @@ class Claim:
         if self.is_there and _claims.get(key) is self:
             return True
         self.release()
-        if (held := _claims.get(key)) is not None and held.is_there:
-            return False
-        if not self.acquire():
+        held = _claims.get(key)
+        self._is_lost = self._is_lost or (held is not None and held.is_there) or not self.acquire()
+        if self._is_lost:
             return False
         _claims[key] = self
         return True
@@ -102,7 +105,7 @@ class Claim:
             del _claims[_key(self.path)]
         if self._lock is not None:
             self._lock.release()
-        self._lock = self._place = None
+        self._lock = self._identity = None
 
 
 def claim(path: Path, owner: object = None, *, takes_over: bool = True) -> Claim | None:
@@ -183,11 +186,3 @@ def _file_lock(path: Path) -> filelock.BaseFileLock:
 
 def _key(path: Path) -> str:
     return os.path.realpath(path)
-
-
-def _place_of(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
@@ -26,7 +26,8 @@ class EventLog(Sink):
         run: The training, which the recorder keeps. It is written again as a whole if the files are removed.
         run_dir: The run directory.
         monitor: The name of the monitored metric.
-        arguments: The arguments of the callback, for the HParams tab.
+        arguments: The arguments of the callback and what else was chosen, for the HParams tab.
+        check: Called before each write; raises an OSError if this training may not write there.
 
     Attributes:
         run_dir: As above.
@@ -34,13 +35,19 @@ class EventLog(Sink):
     """
 
     def __init__(
-        self, run: Run, run_dir: Path, monitor: str, arguments: Mapping[str, bool | int | float | str]
+        self,
+        run: Run,
+        run_dir: Path,
+        monitor: str,
+        arguments: Mapping[str, bool | int | float | str],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.run_dir = run_dir
         self.failure: OSError | None = None
         self._run = run
         self._monitor = monitor
         self._arguments = dict(arguments)
+        self._check = check
         self._unwritten: list[Unwritten] = []
         self._unwritten_steps: list[tuple[int, float, Mapping[str, float]]] = []
         self._writer: EventWriter | None = None
@@ -69,6 +76,11 @@ class EventLog(Sink):
     def flush(self) -> None:
         """Write what is not written yet. The next call tries again what fails."""
         self.failure = None
+        try:
+            self._check()
+        except OSError as error:
+            self.failure = error
+            return
         try:
             if self._writer is not None and not self._writer.path.exists():
                 # The file was removed, so everything must be written again.

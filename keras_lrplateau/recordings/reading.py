@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_lrplateau.files.places import is_url
 from keras_lrplateau.recordings import csv_file, events, json_file, keras_log, mlflow, text_records
 from keras_lrplateau.recordings.decoding import decode, without_timestamps
 from keras_lrplateau.recordings.recording import CurveError, Recording
@@ -54,9 +55,10 @@ def read(path: str | os.PathLike[str]) -> list[Recording]:
     """Read all trainings in a file or directory.
 
     Args:
-        path: A file: CSV, with any separator and, where that is not the comma, decimal commas; JSON; what Keras prints;
-            an event file of TensorBoard; also gzipped. Or a directory: all runs of MLflow or TensorBoard in it and
-            below; if there are none, the recorded curves that are directly in it.
+        path: A local path, where `~` is the home directory. A file: CSV, with any separator and, where that is not the
+            comma, decimal commas; JSON; what Keras prints; an event file of TensorBoard; also gzipped. Or a directory:
+            all runs of MLflow or TensorBoard in it and below; if there are none, the recorded curves that are directly
+            in it.
 
     Returns:
         The trainings, at least one, in the order of the file or of the names.
@@ -64,7 +66,9 @@ def read(path: str | os.PathLike[str]) -> list[Recording]:
     Raises:
         CurveError: There is no such file, it holds no curve, or it is too broken to be read for certain.
     """
-    place = Path(path)
+    place = Path(os.path.expanduser(path))
+    if is_url(path) and not place.exists():
+        raise CurveError(f"{path}: this is a URL; download it, and give the file or directory on this machine")
     return _read_directory(place) if place.is_dir() else _read_file(place)
 
 

@@ -13,6 +13,7 @@ from keras_lrplateau.files.atomic import check_place
 from keras_lrplateau.files.locks import Claim
 from keras_lrplateau.history.run import RUN_NAME
 from keras_lrplateau.resume import state_file
+from keras_lrplateau.resume.entries import Entries
 from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, next_run_dir
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
 
@@ -28,7 +29,7 @@ class Files:
         messages: Messages for the user.
         claims: The claims to release when the training is over.
         failure: Why the log dir could not be read; None if it could.
-        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
+        ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
     """
 
     run_dir: Path | None = None
@@ -37,7 +38,7 @@ class Files:
     messages: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     failure: OSError | None = None
-    begins_phase: bool = False
+    ended: Entries | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,7 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
             raise
         return  # The log dir cannot be read, and `failure` tells the user so.
     if epoch > 0 and found.is_finished and not training.is_over:
-        # Its waits, yardsticks and copies belong to the phase that has ended.
-        found.settings = settings
-        found.keep(0)
-        found.is_finished = False
-        files.state, files.begins_phase = found, True
+        files.state, files.ended = found, found.begin_phase(settings)
         return
     if epoch == 0 or not found.is_of(settings):
         if not found.is_young:

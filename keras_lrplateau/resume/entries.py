@@ -149,7 +149,7 @@ class Entries(Sequence[Entry]):
 
     def append(self, entry: Entry) -> None:
         """Add an entry."""
-        plain = _as_plain(entry)
+        plain = as_plain(entry)
         before: dict[str, Any] = {}
         if len(self) % WHOLE:
             before = self._plain(len(self) - 1) if self._last is None else self._last
@@ -266,7 +266,7 @@ class Entries(Sequence[Entry]):
         return first
 
     def ends(self, epoch: int, iterations: int) -> bool:
-        """Whether this epoch ended with so many steps, before or after what was decided then."""
+        """Whether this epoch ended with this many steps, before or after what was decided then."""
         first, behind = bisect.bisect_left(self._epochs, epoch), bisect.bisect_right(self._epochs, epoch)
         return any(
             self._is_over[index] and iterations in (self._iterations_before[index], self._iterations[index])
@@ -294,7 +294,8 @@ _OF_ONE_ENTRY = ("epoch", "is_over", "iterations_before", "iterations", "has_obs
 """The fields in every text. A text leaves out the others, and fields of the rule's state, if they have not changed."""
 
 
-def _as_plain(entry: Entry) -> dict[str, Any]:
+def as_plain(entry: Entry) -> dict[str, Any]:
+    """Return an entry as plain values for strict JSON, from which `decode_entry` makes it again."""
     plain = {each.name: getattr(entry, each.name) for each in fields(entry)}
     for name in ("rates_before", "rates", "bases", "window"):
         plain[name] = [encode_number(each) for each in plain[name]]

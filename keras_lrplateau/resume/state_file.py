@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from keras_lrplateau.files.atomic import check_place, remove_leftovers, replace_file
+from keras_lrplateau.files.atomic import check_place, identity_of, remove_leftovers, replace_file
 from keras_lrplateau.history.codec import (
     as_object,
     check_fields,
@@ -98,7 +98,7 @@ class StateFile:
         self.is_finished = False
 
         # What is on disk.
-        self._place: tuple[int, int] | None = None  # Device and inode of the file; None if not known.
+        self._identity: tuple[int, int] | None = None  # None if not known.
         self._size = 0
         self._written = 0  # How many entries the file holds after its last line,
         self._kept = 0  # and how many of them still count.
@@ -116,6 +116,18 @@ class StateFile:
         """Forget all entries but the first `count`, because training goes back or resumes there."""
         self.entries.keep(count)
         self._kept = min(self._kept, count)
+
+    def begin_phase(self, settings: dict[str, Any]) -> Entries:
+        """Let a new phase take the file of a training that has ended; returns the entries of that training.
+
+        Its waits, yardsticks and copies belong to the phase that has ended.
+
+        Args:
+            settings: Those of the new phase.
+        """
+        ended, self.entries = self.entries, Entries()
+        self.settings, self.is_finished, self._kept = settings, False, 0
+        return ended
 
     def knows(self, epoch: int, iterations: int) -> bool:
         """Return whether training can go on with this epoch and this count of steps, with nothing missing."""
@@ -188,7 +200,7 @@ class StateFile:
         is_worth_it = void > VOID_IS_FINE + len(self.entries) / 2
         if is_worth_it or self.settings != self._written_settings or not self._append(b"".join(self._news())):
             # If this fails, too, the next call writes the whole file.
-            self._place = None
+            self._identity = None
             self._write_whole()
             void = 0
         self._void = void
@@ -217,7 +229,7 @@ class StateFile:
 
     def _append(self, content: bytes) -> bool:
         """Append to the file; False if it is not the file that was written last."""
-        if self._place is None or _place_of(self.path) != self._place:
+        if self._identity is None or identity_of(self.path) != self._identity:
             return False
         # O_NONBLOCK, in case it has become a FIFO.
         flags = os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -225,15 +237,15 @@ class StateFile:
             handle = os.open(self.path, flags)
         except FileNotFoundError:
             return False
-        place, self._place = self._place, None  # Set again on success.
+        identity, self._identity = self._identity, None  # Set again on success.
         try:
-            status = os.fstat(handle)
-            if (status.st_dev, status.st_ino) != place or status.st_size < self._size:
+            size = os.fstat(handle).st_size
+            if identity_of(handle) != identity or size < self._size:
                 return False
             if not content:
-                self._place = place
+                self._identity = identity
                 return True
-            if status.st_size > self._size:  # A process died while it was writing.
+            if size > self._size:  # A process died while it was writing.
                 os.ftruncate(handle, self._size)
             os.lseek(handle, self._size, os.SEEK_SET)
             rest = memoryview(content)
@@ -243,7 +255,7 @@ class StateFile:
             os.fsync(handle)
         finally:
             os.close(handle)
-        self._place, self._size = place, self._size + len(content)
+        self._identity, self._size = identity, self._size + len(content)
         return True
 
     def _write_whole(self) -> None:
@@ -258,7 +270,7 @@ class StateFile:
 
         remove_leftovers(self.path)
         replace_file(self.path, lambda stream: stream.writelines(lines()))
-        self._place, self._size = _place_of(self.path), self.path.stat().st_size
+        self._identity, self._size = identity_of(self.path), self.path.stat().st_size
 
     # --- reading ---
 
@@ -336,9 +348,9 @@ def load(path: Path) -> StateFile:
     try:
         check_place(path)
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
+            identity = identity_of(file.fileno())
             found._take(file.read())
-        found._place = status.st_dev, status.st_ino
+        found._identity = identity
         if found.entries:
             found.check_use()
         return found
@@ -377,14 +389,6 @@ def set_aside(path: Path) -> Path:
 def snapshot_folder(path: Path) -> Path:
     """Return the directory for the copies that belong to a state file."""
     return path.with_name(path.name + ".snapshots")
-
-
-def _place_of(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _plain_pending(pending: Pending) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def optional(reader: Reader[T]) -> Reader[T | None]:
 
 
 def listed(reader: Reader[T], least: int = 0, *, most: int) -> Reader[tuple[T, ...]]:
-    """A reader of a list of such, of so many items."""
+    """A reader of a list of such, of this many items."""
 
     def read(name: str, value: Any) -> tuple[T, ...]:
         if not isinstance(value, list) or not least <= len(value) <= most:

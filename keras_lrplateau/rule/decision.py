@@ -34,23 +34,23 @@ Kind = Literal[
 ]
 """What a decision is; all but "hold" and "best" change something or end something.
 
-hold        nothing to do yet
-best        a new best
-cut         the rate goes down at a plateau
-raise       the rate goes up after a stall; an excursion begins
-success     a new best ended a trial: what it changed stays
-rollback    a trial failed or was left open: back to where it began
-diverged    training broke: back to earlier weights, far lower rate
-restart     training was damaged from the start: back to the first weights, far lower rate
-exhausted   nothing is left to try, but cuts
-override    the rate was changed by other hands; the rule goes on from what it found
-phase       a training that had ended goes on, with a search or a wait of its own
+    hold        nothing to do yet
+    best        a new best
+    cut         the rate goes down at a plateau
+    raise       the rate goes up after a stall; an excursion begins
+    success     a new best ended a trial: what it changed stays
+    rollback    a trial failed or was left open: back to where it began
+    diverged    training broke: back to earlier weights, far lower rate
+    restart     training was damaged from the start: back to the first weights, far lower rate
+    exhausted   nothing is left to try, but cuts
+    override    the rate was changed by something else; the rule goes on from what it found
+    phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 
-search      another rate is tried from the first weights
-settle      the search is over
-anneal      the rate goes down a step towards zero, over the last observations
+    search      another rate is tried from the first weights
+    settle      the search is over
+    anneal      the rate goes down a step towards zero, over the last observations
 """
 
 
@@ -143,8 +143,9 @@ class Decision:
         save: The snapshot to take now.
         restore: The snapshot to go back to; after the save, if there are both.
         since: The number of the first observation of the plateau that caused it; None if none did.
-        epoch: The 0-based epoch at whose end it was taken. The rule knows no epochs; the callback fills it in.
-        since_epoch: The 0-based epoch of the observation `since`; likewise.
+        epoch: The 0-based epoch at whose end it was taken. The rule counts each observation as an epoch; the callback
+            fills in the real one.
+        since_epoch: The 0-based epoch of the observation `since`. The callback fills it in.
         step: The number of optimizer steps taken so far, those that were rolled back included; likewise.
     """
 
@@ -159,7 +160,7 @@ class Decision:
     save: Snapshot | None = None
     restore: Snapshot | None = None
     since: int | None = None
-    epoch: int | None = None
+    epoch: int = 0
     since_epoch: int | None = None
     step: int | None = None
 
@@ -228,7 +229,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @property
     def patience_to_judge(self) -> int | None:
-        """So many observations in a row without a new best come before the last one that judges a raise.
+        """This many observations in a row without a new best come before the last one that judges a raise.
 
         Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
         """
@@ -255,7 +256,8 @@ class Rule(abc.ABC, Generic[StateT]):
         Args:
             state: The state before the observation; it is not changed.
             value: The monitored metric. Any float; NaN and infinities included.
-            loss: The training loss over the same time, when it is known.
+            loss: The training loss over the same time, when it is known. It shows divergence: a broken network can
+                have a perfectly finite accuracy.
             evidence: What else is known about the weights.
 
         Returns:
@@ -272,7 +274,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @abc.abstractmethod
     def override(self, state: StateT, rate: float) -> Step[StateT]:
-        """Go on from a rate that was set by other hands.
+        """Go on from a rate that was set by something else.
 
         Args:
             state: The state, with the rate that the rule had set.
@@ -298,7 +300,7 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @abc.abstractmethod
     def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of so many observations in all; None if that is not known."""
+        """This rule for a training of this many observations in all; None if that is not known."""
 
     @abc.abstractmethod
     def without_search(self) -> Self:
@@ -351,7 +353,8 @@ def step(
 
 def hold(state: StateT, value: float | None) -> Step[StateT]:
     """Nothing to do."""
-    return Step(state, Decision("hold", "", state.observations, value, state.best, state.rate, state.rate))
+    rate, count = state.rate, state.observations
+    return Step(state, Decision("hold", "", count, value, state.best, rate, rate, epoch=max(count - 1, 0)))
 
 
 def decide(
@@ -364,14 +367,24 @@ def decide(
     restore: Snapshot | None = None,
 ) -> Step[StateT]:
     """The state after a decision, and the record of it."""
+    count = after.observations
     decision = Decision(
-        kind, reason, after.observations, value, after.best, before.rate, after.rate, save=save, restore=restore
+        kind,
+        reason,
+        count,
+        value,
+        after.best,
+        before.rate,
+        after.rate,
+        save=save,
+        restore=restore,
+        epoch=max(count - 1, 0),
     )
     return Step(after, decision)
 
 
 def on_plateau(step: Step[StateT], length: int) -> Step[StateT]:
-    """The same step, whose decision tells of the plateau of so many observations that caused it."""
+    """The same step, whose decision names the plateau of this many observations that caused it."""
     if not step.decision.is_action:
         return step
     return step._replace(decision=replace(step.decision, since=step.decision.observation - length + 1))

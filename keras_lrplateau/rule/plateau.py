@@ -24,17 +24,18 @@ The words, used everywhere in this sense:
 
 The rules:
 
-1. Diverged: back to the newest sound snapshot (the untrained weights are one), with the rate cut hard. Inside an
-   excursion: back to the snapshot taken at the raise. No later raise goes as high as a rate that diverged.
+1. Diverged: back to the best snapshot, with the rate cut hard; or to the untrained weights, where no best is known to
+   be sound, or its training loss was above theirs. Inside an excursion: back to the snapshot taken at the raise. No
+   later raise goes as high as a rate that diverged.
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with its
-      snapshot; if the restart stalls without beating it, it comes back;
-   b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
-      none after it began with a rise of the loss, and none that the observations left cannot judge;
-   c. otherwise: cut, down to `min_lr`.
-4. In an excursion there is no plateau and no best. See `Excursion` for what it does.
+   - a network that is dead, also after a cut: restart, once. What was reached is put aside with a snapshot in the
+     place of the best; if the restart stalls without beating the best, it comes back;
+   - stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
+     none after it began with a rise of the loss, and none that the observations left cannot judge;
+   - otherwise: cut, down to `min_lr`.
+4. In an excursion there is no plateau and no best: see `keras_lrplateau.rule.excursion`.
 5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
 6. When training ends (`finish`), a trial that has not been judged is taken back.
 
@@ -56,9 +57,7 @@ observation by observation, but for these deviations:
 
 Sources: the cut is Keras' (keras/src/callbacks/reduce_lr_on_plateau.py). The relative threshold is that of PyTorch's
 ReduceLROnPlateau, taken on |best|, since theirs points the wrong way for negative metrics (pytorch#47513). Why an
-excursion is not judged by its first observations: short-horizon bias (Wu et al. 2018, "Understanding short-horizon bias
-in stochastic meta-optimization"). That a raised rate comes back along a cosine: Loshchilov and Hutter 2017, "SGDR".
-Why an ordinary cut does not go back to the best weights unless asked: the best of many noisy observations is partly the
+ordinary cut does not go back to the best weights unless asked: the best of many noisy observations is partly the
 luckiest.
 """
 
@@ -73,6 +72,16 @@ from typing import Any, ClassVar, Literal, Self
 from keras_lrplateau.rule import checks, soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
 from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.excursion import (
+    DEPTH,
+    LEAST,
+    LENGTH,
+    READ_EXCURSION,
+    READ_LEVEL,
+    SHORTEST_EXCURSION,
+    Excursion,
+    Level,
+)
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Finding, Watch
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
@@ -87,124 +96,7 @@ from 0.3, 0.1, 0.03 and 0.01 on the tuning tasks of examples/benchmarks/raise_de
 SAME_LEVEL = 2.0
 """Two far worse losses within this factor are alike."""
 
-STATE_VERSION = 3
-
-
-# --- the excursion: how high, what shape, how it is judged -----------------------------------------------------------
-
-DEPTH = 0.01
-"""A stall is called at this share of the rate at the best, or below it.
-
-After three cuts in half training still moves, and an excursion that fails costs what it would have brought. At a
-hundredth a failure costs nothing: see examples/benchmarks/raise_defaults.py.
-"""
-
-LENGTH = 6
-"""An excursion lasts so many times `patience` observations, or as many as are left."""
-
-LEAST = 2
-"""None is opened that could not last so many times `patience` observations, and leave `patience` more after it.
-
-What follows it matters: the moving averages of batch normalisation, say, go on to settle at the low rate.
-"""
-
-SHORTEST_EXCURSION = 4
-"""And so many at least: its later half must show a noise."""
-
-NOISE = 2.0
-"""It must be ahead by so many standard errors of the difference."""
-
-LARGE = 1e100
-"""A metric beyond this is taken for this, so that squares do not overflow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The mean of some observations, and how sure it is (Welford 1962).
-
-    Attributes:
-        count: How many.
-        mean: Their mean.
-        spread: The sum of their squared distances from it.
-    """
-
-    count: int = 0
-    mean: float = 0.0
-    spread: float = 0.0
-
-    def with_value(self, value: float) -> Level:
-        """The level with one more observation."""
-        value = max(-LARGE, min(LARGE, value))
-        count = self.count + 1
-        mean = self.mean + (value - self.mean) / count
-        return Level(count, mean, self.spread + (value - self.mean) * (value - mean))
-
-    def with_loss(self, loss: float | None) -> Level:
-        """The level with a loss, if that is known and finite."""
-        return self if loss is None or not math.isfinite(loss) else self.with_value(loss)
-
-    @property
-    def error(self) -> float:
-        """The standard error of the mean; 0 where fewer than two observations show no noise."""
-        return math.sqrt(self.spread / (self.count - 1) / self.count) if self.count > 1 else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Excursion:
-    """A raise that is still to be judged.
-
-    The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
-    Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
-    the raise. If it is better by `NOISE` standard errors, if one of its observations is a new best, and if the training
-    loss is no higher, all stays as it is, at the rate before the raise. Else everything goes back to the snapshot taken
-    at the raise.
-
-    Attributes:
-        top: The rate that the raise went to.
-        rate_before: The rate that it comes back to.
-        length: How many observations it lasts.
-        before: The observations of the plateau before it.
-        done: The observations in it.
-        later: Those of its later half.
-        has_new_best: Whether one of them is better than the best from before.
-        loss_before: The training losses of the plateau before it, as far as they are known.
-        loss_later: Those of its later half.
-    """
-
-    top: float
-    rate_before: float
-    length: int
-    before: Level
-    done: int = 0
-    later: Level = field(default_factory=Level)
-    has_new_best: bool = False
-    loss_before: Level = field(default_factory=Level)
-    loss_later: Level = field(default_factory=Level)
-
-    def observed(self, value: float, loss: float | None, is_new_best: bool) -> Excursion:
-        """The excursion with another observation."""
-        done = self.done + 1
-        is_later = done > self.length // 2
-        later = self.later.with_value(value) if is_later and math.isfinite(value) else self.later
-        loss_later = self.loss_later.with_loss(loss) if is_later else self.loss_later
-        has_new_best = self.has_new_best or is_new_best
-        return replace(self, done=done, later=later, loss_later=loss_later, has_new_best=has_new_best)
-
-    @property
-    def rate(self) -> float:
-        """The rate of the next observation."""
-        share = (1 + math.cos(math.pi * self.done / self.length)) / 2
-        return min(self.rate_before + share * (self.top - self.rate_before), self.top)
-
-    def is_ahead(self, sign: float) -> bool:
-        """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
-        if not self.later.count or not self.has_new_best:
-            return False
-        # A metric such as the accuracy may be lucky while the loss gets worse.
-        if self.loss_later.count and self.loss_before.count and self.loss_later.mean > self.loss_before.mean:
-            return False
-        noise = NOISE * math.hypot(self.later.error, self.before.error)
-        return sign * self.later.mean < sign * self.before.mean - noise
+STATE_VERSION = 4
 
 
 # --- the rule --------------------------------------------------------------------------------------------------------
@@ -306,18 +198,6 @@ class Config(Rule["State"]):
     def step(
         self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None
     ) -> Step[State]:
-        """Take one observation.
-
-        Args:
-            state: The state before the observation; it is not changed.
-            value: The monitored metric. Any float; NaN and infinities included.
-            loss: The training loss over the same time, when it is known. It is only watched for divergence: a broken
-                network can have a perfectly finite accuracy.
-            evidence: What else is known about the weights.
-
-        Returns:
-            The state after it, and the decision.
-        """
         improved = _improves(self, state.best, value)
         if not self.recover or (evidence is None and _is_plain(state, value, loss)):
             is_finite = evidence is None or evidence.is_finite is not False
@@ -356,16 +236,6 @@ class Config(Rule["State"]):
         return hold(state, None)
 
     def override(self, state: State, rate: float) -> Step[State]:
-        """Go on from a rate that was set by other hands.
-
-        Args:
-            state: The state, with the rate that the rule had set.
-            rate: The rate found. Finite, >= 0.
-
-        Raises:
-            TypeError: `rate` is not a number.
-            ValueError: `rate` is negative or not finite.
-        """
         rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
         excursion = state.excursion
         if excursion is not None:
@@ -383,7 +253,7 @@ class Config(Rule["State"]):
         needed: set[Snapshot] = set()
         if not self.rollback:
             return frozenset()
-        if self.recover and (state.kept is None or state.may_restart or state.aside is not None):
+        if self.recover and (state.goes_to_start or state.may_restart):
             needed.add("start")
         if state.aside is not None or (state.kept is not None and (self.recover or self.rollback_on_cut)):
             needed.add("best")
@@ -395,11 +265,9 @@ class Config(Rule["State"]):
 
     @classmethod
     def read_state(cls, data: Mapping[str, Any]) -> State:
-        """The state whose `to_dict` wrote this."""
         return State.from_dict(data)
 
     def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of so many observations in all; None if that is not known."""
         return replace(self, observations=observations)
 
     def without_search(self) -> Self:
@@ -409,17 +277,19 @@ class Config(Rule["State"]):
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """A best observation with its rate, and the training loss of its epoch.
+    """A best observation with its rate, and what the training loss says of it.
 
     Attributes:
         value: The observation.
         rate: The rate in force.
         loss: The training loss over the same time; None when it is not known.
+        beats_start: Whether its training loss, or that of a best before it, is no higher than before training.
     """
 
     value: float
     rate: float
     loss: float | None = None
+    beats_start: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,6 +381,11 @@ class State:
         """Whether the network may still turn out to be dead."""
         is_open = not self.watch.has_learned and self.loss_before is not None
         return is_open and self.recovery is None and self.raises == 0
+
+    @property
+    def goes_to_start(self) -> bool:
+        """Whether a divergence goes back to the untrained weights: there is no best, or it is worse than they are."""
+        return self.kept is None or self.aside is not None or not self.kept.beats_start
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values that JSON can hold."""
@@ -657,7 +532,8 @@ def _new_best(
 ) -> Step[State]:
     beaten = state.aside is None or (state.aside.best is not None and _improves(config, state.aside.best, value))
     after = replace(state, best=value, rate_at_best=state.rate, cuts=0, exhausted=False)
-    found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None)
+    beats_start = not (state.goes_to_start and soundness.exceeds(loss, state.loss_before, 1.0))
+    found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None, beats_start)
     # Where the loss is above that before training, only a look at the weights tells what they are worth.
     is_clear = evidence.is_validated and not soundness.exceeds(loss, state.loss_before, 1.0)
     is_sound = finding.may_be_kept and (is_clear or not config.recover)
@@ -682,7 +558,8 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
     best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
     is_stalled = not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall)
-    if config.recover and config.rollback and state.may_restart and state.kept is not None and state.aside is None:
+    can_restart = config.recover and config.rollback and state.may_restart and state.aside is None
+    if can_restart and state.kept is not None and finding.may_be_kept:
         # In place of the raise, which is not made after such a beginning.
         is_stuck = is_stalled and config.max_raises > 0
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck)
@@ -771,7 +648,12 @@ def _judge(config: Config, state: State, value: float, loss: float | None, excur
     save: Snapshot | None = None
     if _improves(config, state.best, value):
         # The rate on the way back is no rate to raise from again.
-        after = replace(after, best=value, rate_at_best=excursion.rate_before, candidate=Best(value, state.rate))
+        after = replace(
+            after,
+            best=value,
+            rate_at_best=excursion.rate_before,
+            candidate=Best(value, state.rate, None, not state.goes_to_start),
+        )
         save = "candidate" if "candidate" in config.needed_snapshots(after) else None
     return decide(state, after, "success", value, f"the raise got ahead: {words}", save=save)
 
@@ -798,7 +680,7 @@ def _recover(
         after = replace(state, rate_too_high=too_high)
         return _end_excursion(config, after, state.excursion, value, "diverged", reason)
 
-    from_start = state.kept is None or state.aside is not None
+    from_start = state.goes_to_start
     restore: Snapshot | None = ("start" if from_start else "best") if config.rollback else None
     is_far = (
         loss is not None
@@ -810,7 +692,9 @@ def _recover(
     recovery = Recovery(before.count + 1, before.rate_before, loss if is_far else None, from_start)
     after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, watch=Watch(has_learned=not from_start))
     after = replace(after, recovery=recovery)
-    if state.kept is not None and not from_start:
+    if from_start:
+        after = replace(after, kept=None)
+    elif state.kept is not None:
         after = replace(after, best=state.kept.value, rate_at_best=state.kept.rate)
 
     if evidence.first_loss is None and _are_alike(before.far_worse, recovery.far_worse):
@@ -838,7 +722,10 @@ def _are_alike(one: float | None, other: float | None) -> bool:
 
 
 def _restart(config: Config, state: State, value: float, reason: str) -> Step[State]:
-    """The first rate did lasting damage: as if training began now, but for the best so far, which is put aside."""
+    """The first rate did lasting damage: as if training began now, but for what was reached, which is put aside.
+
+    That is the weights of now, and not those at the best: while the metric stands still, the loss may have come down.
+    """
     known = state.start_rate if state.rate_too_high is None else min(state.start_rate, state.rate_too_high)
     rate = _hard_cut(config, known)
     after = State(
@@ -849,9 +736,9 @@ def _restart(config: Config, state: State, value: float, reason: str) -> Step[St
         rate_too_high=known,
         recovery=Recovery(1, state.rate),
         loss_before=state.loss_before,
-        aside=replace(state, candidate=None),
+        aside=replace(state, kept=Best(value, state.rate), candidate=None),
     )
-    return decide(state, after, "restart", value, reason, restore="start")
+    return decide(state, after, "restart", value, reason, save="best", restore="start")
 
 
 def _take_back(config: Config, state: State, aside: State, value: float | None, reason: str) -> Step[State]:
@@ -870,8 +757,7 @@ def _hard_cut(config: Config, rate: float) -> float:
 # --- stored states ---------------------------------------------------------------------------------------------------
 
 _RATE = checks.at_least_0
-_LEVEL = checks.record(Level, count=checks.count, mean=checks.real, spread=checks.at_least_0)
-_BEST = checks.record(Best, value=checks.real, rate=_RATE, loss=checks.optional(checks.real))
+_BEST = checks.record(Best, value=checks.real, rate=_RATE, loss=checks.optional(checks.real), beats_start=checks.flag)
 _READ = checks.record(
     State,
     rate=_RATE,
@@ -883,22 +769,9 @@ _READ = checks.record(
     cooldown=checks.count,
     cuts=checks.count,
     raises=checks.count,
-    level=checks.optional(_LEVEL),
-    loss_level=checks.optional(_LEVEL),
-    excursion=checks.optional(
-        checks.record(
-            Excursion,
-            top=_RATE,
-            rate_before=_RATE,
-            length=checks.positive_count,
-            before=_LEVEL,
-            done=checks.count,
-            later=_LEVEL,
-            has_new_best=checks.flag,
-            loss_before=_LEVEL,
-            loss_later=_LEVEL,
-        )
-    ),
+    level=checks.optional(READ_LEVEL),
+    loss_level=checks.optional(READ_LEVEL),
+    excursion=checks.optional(READ_EXCURSION),
     kept=checks.optional(_BEST),
     candidate=checks.optional(_BEST),
     watch=soundness.READ,

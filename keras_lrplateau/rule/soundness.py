@@ -17,9 +17,10 @@ The rules:
 2. A metric or a training loss that is not finite: broken, unless the weights are known to be finite and the other one
    is fine. Then suspect: a metric may be undefined on some samples, and loss scaling skips a step that overflows.
 3. A training loss of `FAR_WORSE` times that before training, or more: suspect. It is broken if the next observation
-   says the same, and the first batch in between, too. A metric better than ever excuses it for now, but not for a
-   snapshot: an exploded network may have a lucky accuracy. So does a loss that comes down, once the network has
-   learned: an ordinary cut heals it. One that comes down from a rise in the first epochs is often dead in the end.
+   says the same, and the first batch in between, too. Two things excuse it for now, but not for a snapshot: a metric
+   better than ever, since an exploded network may have a lucky accuracy; and a loss that comes down, once the network
+   has learned, since an ordinary cut heals it. A loss that comes down from a rise in the first epochs excuses nothing:
+   such a network is often dead in the end.
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
@@ -57,10 +58,10 @@ ROSE_FAR = 2.0
 """And above this one it may have done so even where the loss is lower now."""
 
 ONSET = 3
-"""Training begins with so many observations; a loss that rises later has other reasons."""
+"""Training begins with this many observations; a loss that rises later has other reasons."""
 
 GRACE = 3
-"""So many observations after the peak the loss may take to come down."""
+"""This many observations after the peak the loss may take to come down."""
 
 LEVEL = 0.9
 """A loss above this share of that before training is no better than no training."""
@@ -72,7 +73,7 @@ LONG = 15
 """A loss that is flat for fewer observations is not dead yet, however short the patience."""
 
 NEAR = 3.0
-"""A look agrees with a candidate if its loss is at most so many times that of its epoch, and that before training.
+"""A look agrees with a candidate if its loss is at most this many times that of its epoch, and that before training.
 
 It may always be as high as before training: few batches are as easy as the mean of an epoch.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def number(value: float | None, digits: int = 6) -> str:
-    """A number, rounded to so many significant digits; empty if there is none."""
+    """A number, rounded to this many significant digits; empty if there is none."""
     return "" if value is None else f"{value:.{digits}g}"
 
 

@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import keras
+
+from keras_lrplateau.training.metrics import metrics_named
+
 MOST_SECONDS = 600
 """How long to wait for the logs of a batch, which come from another thread."""
 
@@ -147,3 +151,26 @@ class StepCadence:
         value, loss = (window.total / window.batches if window.batches else None for window in self._windows)
         self._windows = [replace(window, total=0.0, batches=0) for window in self._windows]
         return value, loss
+
+
+def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) -> StepCadence:
+    """Return the cadence of a training.
+
+    Args:
+        model: The compiled model.
+        monitor: The name of the metric.
+        frequency: Optimizer steps in an observation. >= 1.
+        accumulation: Batches in an optimizer step. >= 1.
+
+    Raises:
+        ValueError: The metric is no mean over samples.
+    """
+    cadence = StepCadence(monitor, frequency * accumulation)
+    metric = next(metrics_named(model, monitor), None)
+    cadence.is_running_mean = metric is not None
+    if metric is not None and type(metric).result is not keras.metrics.Mean.result:
+        raise ValueError(
+            f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
+            f"{frequency!r} with monitor={monitor!r}, a {type(metric).__name__}; watch the loss, or decide by epochs"
+        )
+    return cadence

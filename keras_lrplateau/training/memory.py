@@ -29,20 +29,22 @@ class Found:
     Attributes:
         run_dir: The directory for event files; None if none are written, and on all ranks but 0.
         own_folder: The directory for the copies of this rank; None for memory only.
+        state_path: The state file, whose mode the copies take; None if there is none.
         entries: How things stood after each epoch of an earlier process; empty for a new training.
         pending: An observation of the earlier process on which it did not decide.
         messages: Messages for the user.
         failure: Why the log dir could not be read; None if it could.
-        begins_phase: Whether the training of these files had ended, and this one is a new phase of it.
+        ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
     """
 
     run_dir: Path | None
     own_folder: Path | None
+    state_path: Path | None
     entries: Entries
     pending: Pending | None
     messages: Sequence[str]
     failure: OSError | None
-    begins_phase: bool
+    ended: Entries | None
 
 
 @final
@@ -102,25 +104,46 @@ class Memory:
                 refusal = f"{type(error).__name__}: {error}"
         self._claim(files.claims)
         self.file = files.state
-        entries = Entries() if files.state is None else files.state.entries
-        self.folder = own = None if files.state is None else state_file.snapshot_folder(files.state.path)
+        entries, ended = Entries() if files.state is None else files.state.entries, files.ended
+        place = None if files.state is None else files.state.path
+        self.folder = own = None if place is None else state_file.snapshot_folder(place)
         if processes.count() > 1:
-            folder = None if own is None else os.fspath(own)
-            mine = {"refusal": refusal, "folder": folder, "entries": entries.texts}
+            name = None if place is None else os.fspath(place)
+            mine = {"refusal": refusal, "state_path": name, "entries": entries.texts}
+            mine["ended"] = None if ended is None else ended.texts
             known = processes.gather(mine)[0]
             if known["refusal"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
-            if rank > 0 and known["folder"] is not None:
+            if rank > 0 and known["state_path"] is not None:
                 entries = Entries(known["entries"])
-                self.folder = Path(known["folder"])
+                ended = None if known["ended"] is None else Entries(known["ended"])
+                place = Path(known["state_path"])
+                self.folder = state_file.snapshot_folder(place)
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
-        return Found(files.run_dir, own, entries, files.pending, files.messages, files.failure, files.begins_phase)
+        return Found(
+            files.run_dir,
+            own,
+            place,
+            entries,
+            files.pending,
+            files.messages,
+            files.failure,
+            ended,
+        )
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """Claim a new run directory, for a callback that was copied in the middle of a training."""
         files = open_files(log_dir, False, {}, 0, 0, takes_over=False, owner=owner)
         self._claim(files.claims)
         return files.run_dir
+
+    def renew(self, folder: Path) -> None:
+        """Claim a folder again if it was removed, before anything is written there.
+
+        Raises:
+            OSError: It cannot be claimed, or another training has it by now.
+        """
+        claim.renew([each for each in self._claims if each.path.parent == folder])
 
     def release(self) -> None:
         """Release the claims. A second call does nothing."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from keras_lrplateau.resume.entries import Entries, Entry
+from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
-from keras_lrplateau.rule.decision import Snapshot
+from keras_lrplateau.rule.decision import Decision, Snapshot
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import processes
 from keras_lrplateau.training.memory import Found
 from keras_lrplateau.training.optimizers import iterations_of, leaf_optimizers
+from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.session import Session
 from keras_lrplateau.training.snapshots import is_built
 
@@ -47,6 +52,8 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     options = session.options
+    if session.saved is not None:
+        epoch = _check_saved(session, session.saved, epoch)
     session.first_epoch = session.next_epoch = epoch
     # A model that was trained before begins at 0 like any other; a training that goes on does not.
     session.steps = session.iterations if epoch > 0 else 0
@@ -64,48 +71,185 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     )
     _tell(session, found)
     session.record(os.path.basename(options.log_dir or "") or "training", found)
+    if session.saved is not None:
+        _go_on_with(session, epoch, session.saved)
+        return
     if found.entries:
         _resume(session, epoch, found.entries, found.pending, is_over)
         session.next_epoch = epoch
         return
     if is_over:
         return
+    was = session.iterations, session.rates.written
+    restored = None if found.ended is None else _end_what_has_ended(session, epoch, found.ended)
     session.state = session.start_state()
     before = session.before if session.before is not None and 0 < epoch <= session.before.next_epoch else None
     if before is not None:
-        session.go_on_from(before, epoch)
-    if before is not None or found.begins_phase:
-        session.begin_phase(epoch)
+        _go_on_from(session, before, epoch)
+    if before is not None or found.ended is not None:
+        _mark_phase(session, epoch, restored)
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
-    session.remember(epoch, is_over=False, raises=options.state_path is not None)
+    session.remember(epoch, was, is_over=False, raises=options.state_path is not None)
 
 
 def _tell(session: Session, found: Found) -> None:
     if found.failure is not None:
-        session.warn_of_log_dir(found.failure)
-    for message in found.messages:
-        session.warn_once(message, message)
+        session.notices.log_dir(found.failure)
+    # Those are of the state file, which counts for nothing beside a dict that the user has loaded.
+    for message in found.messages if session.saved is None else ():
+        session.notices.once(message, message)
+
+
+def _end_what_has_ended(session: Session, epoch: int, ended: Entries) -> Snapshot | None:
+    """Do to the model what the last epoch of a training did to it after the backup that this one begins with.
+
+    Args:
+        session: A new session, with the model and the rates as they were found.
+        epoch: The epoch, from 0, with which training goes on.
+        ended: The entries of a training that has ended.
+
+    Returns:
+        The copy to which the weights went back; None if they did not.
+    """
+    last = ended[-1]
+    if epoch != last.epoch + 1 or session.iterations != last.iterations_before:
+        return None
+    went_back = session.iterations != last.iterations
+    restored = _go_back_again(session, ended) if went_back else None
+    session.iterations = iterations_of(session.optimizer)
+    # In the process of that training, where nothing says that there is a backup, it is the user who has set the rate.
+    if session.rates.held == last.rates_before and (went_back or session.before is None):
+        session.rates.impose(last.rates)
+        session.rates.adopt()
+    return restored
+
+
+def _go_on_from(session: Session, before: Session, epoch: int) -> None:
+    """Take over what a finished training has recorded and decided before an epoch, from 0."""
+    before.recorder.run.forget(epoch)
+    session.recorder.run.curves.update(before.recorder.run.curves)
+    session.recorder.run.records.extend(before.recorder.run.records)
+    session.decisions = [each for each in before.decisions if each.epoch < epoch]
+    session.remembered = len(session.decisions)
+    session.steps += before.steps
+
+
+def _mark_phase(session: Session, epoch: int, restored: Snapshot | None) -> None:
+    """Note that a training that had ended goes on.
+
+    Args:
+        epoch: The epoch of the new phase, from 0.
+        restored: The copy to which the weights went back before it; None if they did not.
+    """
+    rate, quantity = session.known_state.rate, session.rates.quantity
+    reason = f"a new phase of a training that had ended, with {quantity} {number(rate)}"
+    if restored is not None:
+        reason += "; the weights of the backup were from before it had gone back to earlier ones, which is done again"
+    mark = Decision("phase", reason, 0, None, None, rate, rate, restore=restored, epoch=epoch, step=session.steps)
+    session.note(mark)
 
 
 def settings_of(session: Session) -> dict[str, Any]:
     """What must be the same for a training to go on where an earlier process stopped."""
     options, model = session.options, session.model
-    rule = dataclasses.asdict(session.rule)
-    # The direction may be found later, and the length of a training may change.
-    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations")}
     return {
-        "monitor": options.monitor,
-        "mode": options.mode,
-        **rule,
-        "frequency": options.frequency,
+        **chosen_settings(options),
         "optimizer": [
             *([options.optimizer] if isinstance(options.optimizer, str) else []),
             *(leaf.__class__.__name__ for leaf in leaf_optimizers(session.optimizer)),
         ],
         "weights": model.count_params() if model.built else None,
     }
+
+
+def chosen_settings(options: Options) -> dict[str, Any]:
+    """The part of `settings_of` that the user has chosen, which needs no model."""
+    rule = dataclasses.asdict(options.rule)
+    # The direction may be found later, and the length of a training may change.
+    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations")}
+    return {"monitor": options.monitor, "mode": options.mode, **rule, "frequency": options.frequency}
+
+
+# --- a state that the user keeps -------------------------------------------------------------------------------------
+
+
+def state_of(session: Session) -> Saved:
+    """Return the state of a training at this moment.
+
+    Raises:
+        RuntimeError: There is none before the first epoch.
+    """
+    if session.state is None:
+        raise RuntimeError("AdaptLROnPlateau has no state before the first epoch of a training begins")
+    is_over = session.next_epoch > session.first_epoch
+    entry = session.entry(session.next_epoch - is_over, is_over=is_over)
+    folder = session.snapshots.folder
+    return Saved(
+        settings=settings_of(session),
+        first_epoch=session.first_epoch,
+        observed=session.observed,
+        decisions=session.decisions,
+        entry=replace(entry, decisions=()),
+        folder=None if folder is None else os.path.abspath(folder),
+    )
+
+
+def _check_saved(session: Session, saved: Saved, epoch: int) -> int:
+    """Check that training can go on from a state; returns the epoch to go on with, from 0.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    saved.check_settings(settings_of(session))
+    if epoch == 0 and not session.options.reset_on_train_begin:
+        return saved.next_epoch  # Each `fit` counts from 0, and is a part of one training.
+    if epoch < saved.next_epoch:
+        raise ValueError(
+            f"load_state_dict: the state is of the end of epoch {saved.next_epoch}, and training begins with epoch "
+            f"{epoch + 1}. Pass initial_epoch={saved.next_epoch} to fit, and the same epoch to the hooks in a loop of "
+            "your own"
+        )
+    return epoch
+
+
+def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
+    """Be as the session was whose state was saved. The weights are as the user has loaded them.
+
+    Args:
+        session: A new session.
+        epoch: The epoch, from 0, with which training goes on.
+        saved: The state.
+    """
+    last = saved.entry
+    session.first_epoch, session.observed, session.decisions = saved.first_epoch, [*saved.observed], [*saved.decisions]
+    session.remembered = len(session.decisions)
+    _adopt_entry(session, last)
+    session.rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
+    folder = None if saved.folder is None else Path(saved.folder)
+    # We remove copies that only an older state names, so to miss one is no news.
+    files = {name: file for name, file in last.snapshots.items() if folder is not None and (folder / file).exists()}
+    missing = _adopt_snapshots(session, folder, files)
+    if missing and is_built(session.model, session.optimizer):
+        for name in missing:
+            session.snapshots.take(name, session.model, session.optimizer, session.steps)
+        best = session.best
+        if missing != {"best"} or best is None or best.epoch != last.epoch:
+            session.notices.stand_ins(sorted(missing))
+    session.rates.write(session.known_state.rate)
+    if saved.next_epoch < epoch:
+        session.notices.gap(epoch, saved.next_epoch)
+    session.next_epoch = epoch
+    session.iterations = iterations_of(session.optimizer)
+    file = session.memory.file
+    if file is not None and not (file.entries and _moment(file.entries[-1]) == _moment(last)):
+        file.keep(0)  # It is of another past.
+        session.remember(epoch, is_over=False)
+
+
+def _moment(entry: Entry) -> tuple[Any, ...]:
+    return entry.epoch, entry.is_over, entry.iterations, entry.state
 
 
 # --- resuming --------------------------------------------------------------------------------------------------------
@@ -128,18 +272,13 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     # notice.
     is_ours = rates.held in (last.rates, last.rates_before, first.rates_before)
     rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
-    missing = _adopt_snapshots(session, last)
-    undoing = next((each for each in reversed(last.decisions) if each.restore is not None), None)
-    restored = undoing.restore if undoing else None
+    missing = _adopt_snapshots(session, session.memory.folder, last.snapshots)
     # The same count may come again one epoch later, when training has gone on from what was restored.
     is_at_once = pending is None and epoch == last.epoch + last.is_over
-    if undoing is not None and restored is not None and is_at_once and session.iterations == last.iterations_before:
-        # The weights are from before the decision; or, where the count is the same afterwards, perhaps from after it,
-        # and then it does no harm.
-        was = entries.snapshots_at(-2) if len(entries) > 1 else {}
-        is_there = _adopt(session, restored, was.get(restored, last.snapshots.get(restored)))
-        if is_there or session.iterations != last.iterations:
-            session.restore(restored, undoing)
+    if is_at_once and session.iterations == last.iterations_before:
+        # The weights are from before the decisions; or, where the count is the same afterwards, perhaps from after
+        # them, and then it does no harm.
+        _go_back_again(session, entries)
         session.snapshots.keep(session.rule_now().needed_snapshots(session.known_state))
     if is_ours:
         rates.write(session.known_state.rate)
@@ -155,11 +294,33 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     session.iterations = iterations_of(session.optimizer)
 
 
+def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
+    """Go back to the copy that the last entry went back to: the weights of a backup are from before that.
+
+    Returns:
+        The name of the copy; None if there was none.
+    """
+    last = entries[-1]
+    undoing = next((each for each in reversed(last.decisions) if each.restore is not None), None)
+    if undoing is None or undoing.restore is None:
+        return None
+    was = entries.snapshots_at(-2) if len(entries) > 1 else {}
+    file = was.get(undoing.restore, last.snapshots.get(undoing.restore))
+    is_there = _adopt(session, undoing.restore, session.memory.folder, file)
+    if is_there or session.iterations != last.iterations:
+        session.restore(undoing.restore, undoing)
+    return undoing.restore if is_there else None
+
+
 def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
     session.first_epoch = entries.first_epoch
     session.observed = entries.observed
     session.decisions = entries.decisions
     session.remembered = len(session.decisions)
+    _adopt_entry(session, last)
+
+
+def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     if last.window:
         session.cadence.resume(last.window)
@@ -169,21 +330,20 @@ def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
     session.state = session.rule.read_state(last.state)
 
 
-def _adopt_snapshots(session: Session, last: Entry) -> set[Snapshot]:
+def _adopt_snapshots(session: Session, folder: Path | None, files: Mapping[Snapshot, str]) -> set[Snapshot]:
     """Take over the copies on disk; returns which of those that are needed are missing, on any rank."""
     needed = session.rule_now().needed_snapshots(session.known_state)
-    missing = sorted(name for name in needed if not _adopt(session, name, last.snapshots.get(name)))
+    missing = sorted(name for name in needed if not _adopt(session, name, folder, files.get(name)))
     return {name for names in processes.gather(missing) for name in names}
 
 
-def _adopt(session: Session, name: Snapshot, file: str | None) -> bool:
-    folder = session.memory.folder
+def _adopt(session: Session, name: Snapshot, folder: Path | None, file: str | None) -> bool:
     if file is None or folder is None:
         return False
     try:
         session.snapshots.adopt(name, folder / file, session.model, session.optimizer)
     except (OSError, ValueError) as error:
-        session.warn_once("lost copy", f"AdaptLROnPlateau cannot use a copy of the weights: {error}")
+        session.notices.lost_copy(name, error)
         return False
     return True
 
@@ -195,13 +355,9 @@ def _make_up_for(session: Session, missing: set[Snapshot], last: Entry) -> None:
     if "best" in missing:
         session.snapshots.take("best", session.model, session.optimizer, session.steps)
         if not is_best_now:
-            session.warn_once(
-                "no best",
-                "AdaptLROnPlateau has no copy of the best weights any more, so for going back those with which "
-                "training resumes take their place.",
-            )
+            session.notices.lost_best()
     if state.in_excursion and missing & {"raise", getattr(state, "way_back", "raise")}:
         step = session.rule_now().finish(state)
         reason = "the copy of the weights from before the raise is gone, so the excursion ends: only the rate goes back"
         session.carry_out(last.epoch, step._replace(decision=replace(step.decision, reason=reason, restore=None)))
-        session.warn_once("no raise", f"AdaptLROnPlateau resumes: {reason}.")
+        session.notices.once("no raise", f"AdaptLROnPlateau resumes: {reason}.")

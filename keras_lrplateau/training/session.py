@@ -7,27 +7,29 @@ decision out on the model, and tells the recorder. What a crash must not lose it
 from __future__ import annotations
 
 import math
-import statistics
 import time
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
 import keras
 
 from keras_lrplateau.history.event_log import EventLog
-from keras_lrplateau.history.recorder import Recorder, Sink
+from keras_lrplateau.history.recorder import Recorder
 from keras_lrplateau.history.run import Observation, Record, best_of
 from keras_lrplateau.resume.entries import Entry
+from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
-from keras_lrplateau.training.cadence import StepCadence
+from keras_lrplateau.training.cadence import StepCadence, make_cadence
+from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, skipped_share
 from keras_lrplateau.training.memory import Found, Memory
+from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
     chosen_optimizer,
     iterations_of,
@@ -38,9 +40,8 @@ from keras_lrplateau.training.optimizers import (
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
-from keras_lrplateau.training.sinks import Console, KerasLogs
+from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
-from keras_lrplateau.training.weights import are_finite
 
 EPOCHS_WITHOUT_VALIDATION = 3
 """So many epochs without any validation metric are a mistake, where there is no validation data."""
@@ -70,9 +71,10 @@ class Session:
         host: The callback.
         options: Its arguments.
         before: The session of the `fit` before.
+        saved: The state to begin with; None to begin a new training, or go on with the state file.
 
     Attributes:
-        host, options: As above.
+        host, options, saved: As above.
         before: The one before, if it has ended: this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
@@ -93,10 +95,12 @@ class Session:
         is_finished: Whether the training has ended.
         is_begun: Whether the first epoch of the present `fit` has begun.
         wants_first_loss: Whether the loss of the first batch of this epoch is wanted.
+        notices: The warnings that were given.
     """
 
-    def __init__(self, host: Host, options: Options, before: Session | None = None) -> None:
+    def __init__(self, host: Host, options: Options, before: Session | None = None, saved: Saved | None = None) -> None:
         self.host = host
+        self.saved = saved
         self.options = options
         self.is_finished = False
         self.before: Session | None = before if before is not None and before.is_finished else None
@@ -117,8 +121,8 @@ class Session:
         self.iterations = 0
         self.remembered = 0
         self.is_begun = False
-
         self.wants_first_loss = False
+        self.notices = Notices()
 
         self._log: EventLog | None = None
         self._epoch = 0
@@ -129,7 +133,6 @@ class Session:
         self._first_loss: float | None = None
         self._training_logs: dict[str, float] = {}
         self._decided: list[Decision] = []
-        self._warned: set[str] = set()
         self._accumulation = 1
         self._batches_before_epoch = 0
 
@@ -170,7 +173,7 @@ class Session:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
         for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs):
-            self.warn_once(message, message)
+            self.notices.once(message, message)
         self.direction_known = self.options.mode != "auto"
         self._find_direction(required=False)
         if self.state is None:
@@ -216,31 +219,14 @@ class Session:
         self.snapshots.keep(())
         if self.next_epoch > self.first_epoch:
             if self.recorder.run.records or self._decided:
-                self._report(self.next_epoch - 1, is_last=True)
+                self._report(self.next_epoch - 1, is_last=True, is_over=True)
             if self.memory.file is not None and self.memory.file.entries:
-                self.memory.end(self._entry(self.next_epoch - 1))
+                self.memory.end(self.entry(self.next_epoch - 1))
+                self.remembered = len(self.decisions)
                 self._write_state()
         self.is_finished = True
         self.before = None
         self.close()
-
-    def go_on_from(self, before: Session, epoch: int) -> None:
-        """Take over what a finished training has recorded and decided before an epoch, from 0."""
-        before.recorder.run.forget(epoch)
-        self.recorder.run.curves.update(before.recorder.run.curves)
-        self.recorder.run.records.extend(before.recorder.run.records)
-        self.decisions = [each for each in before.decisions if each.epoch is not None and each.epoch < epoch]
-        self.remembered = len(self.decisions)
-        self.steps += before.steps
-
-    def begin_phase(self, epoch: int) -> None:
-        """A training that had ended goes on with an epoch, from 0: mark where."""
-        rate = self.known_state.rate
-        reason = f"a new phase of a training that had ended, with {self.rates.quantity} {number(rate)}"
-        decision = Decision("phase", reason, 0, None, None, rate, rate, epoch=epoch, step=self.steps)
-        self.decisions.append(decision)
-        self._decided = [decision]
-        self.recorder.decision(decision, self.rates.quantity)
 
     def close(self) -> None:
         """Close the files, and give up what this process has claimed."""
@@ -265,8 +251,10 @@ class Session:
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
-        self.snapshots = Snapshots(in_memory=self.options.rollback != "disk", folder=found.own_folder)
-        self.recorder = Recorder(name, [], self.options.sinks or [], self._warn_of_sink)
+        self.snapshots = Snapshots(self.options.rollback != "disk", found.own_folder, found.state_path)
+        function = self.options.on_decision
+        listeners = [*(self.options.sinks or []), *([] if function is None else [OnDecision(function)])]
+        self.recorder = Recorder(name, [], listeners, self.notices.sink)
         if processes.rank() > 0:
             self.recorder = Recorder(name)
         elif self.options.verbose:
@@ -278,11 +266,20 @@ class Session:
         """Write events to a run directory, if there is one."""
         if run_dir is None:
             return
-        plain = {
-            name: value for name, value in self.host.get_config().items() if isinstance(value, (bool, int, float, str))
-        }
-        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain)
+        check = partial(self.memory.renew, run_dir)
+        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, self._chosen(), check)
         self.recorder.sinks.append(self._log)
+
+    def _chosen(self) -> dict[str, bool | int | float | str]:
+        """What was chosen for this training, for the HParams tab."""
+        chosen = {
+            **(self.options.hparams or {}),
+            **{f"starting_{name}": rate for name, rate in self.rates.in_force().items()},
+            "batch_size": self._around.batch_size,
+            **self.host.get_config(),
+            "optimizer": " + ".join(type(leaf).__name__ for leaf in leaf_optimizers(self.optimizer)),
+        }
+        return {name: value for name, value in chosen.items() if isinstance(value, (bool, int, float, str))}
 
     @property
     def writes_events(self) -> bool:
@@ -371,7 +368,7 @@ class Session:
             if is_late and self.known_state.observations == 0 and not self._around.has_validation:
                 self._warn_of_no_validation()
             return None
-        self.warn_once("missing metric", metrics.missing(monitor, logs))
+        self.notices.once("missing metric", metrics.missing(monitor, logs))
         return None
 
     def _find_direction(self, required: bool) -> None:
@@ -392,61 +389,32 @@ class Session:
         self._first_loss = None
         self.wants_first_loss = False
 
-    def _come_to_agree(
+    def _evidence(self, logs: Mapping[str, float], first_loss: float | None, done: int) -> Evidence:
+        """What is known about the weights at the end of an epoch, where the optimizer counts `done`."""
+        is_validated = self.options.monitor.startswith("val_")
+        if not self.rule.recovers:
+            return Evidence(is_validated=is_validated)
+        skipped = skipped_share(self.rates.optimizer, (self.host.params or {}).get("steps"), done - self.iterations)
+        return replace(gather_evidence(self.model, logs, first_loss, skipped), is_validated=is_validated)
+
+    def _agree(
         self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool
     ) -> tuple[float | None, float | None, Evidence]:
-        """The mean of what the ranks have observed, so that all decide the same; and the rates of the first one.
+        """What all ranks have observed.
 
         Args:
-            value: The metric.
-            loss: The training loss.
-            evidence: What else is known.
+            value, loss, evidence: What this one has, see `agree`.
             is_new: Whether the first loss is that of the untrained weights. Then it goes into the state. Of a model
                 that was trained before, it would be too small and too random a yardstick.
         """
         if processes.count() > 1:
-            mine = [value, loss, evidence.first_loss, evidence.skipped]
-            said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": self.rates.held})
-            self.rates.impose(said[0]["rates"])
-            value, loss, first_loss, skipped = (
-                _mean(column) for column in zip(*(one["numbers"] for one in said), strict=True)
-            )
-            looks = [one["is_finite"] for one in said if one["is_finite"] is not None]
-            is_finite = all(looks) if looks else None
-            evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite)
+            value, loss, evidence, rates = agree(value, loss, evidence, self.rates.held)
+            self.rates.impose(rates)
         if is_new and evidence.first_loss is not None:
             if math.isfinite(evidence.first_loss):
                 self.state = replace(self.known_state, loss_before=evidence.first_loss)
             evidence = replace(evidence, first_loss=None)  # It speaks of no observation.
         return value, loss, evidence
-
-    def _evidence(self, logs: Mapping[str, float], first_loss: float | None, done: int) -> Evidence:
-        """What is known about the weights at the end of an epoch.
-
-        Args:
-            logs: Its numbers.
-            first_loss: The loss of its first batch.
-            done: What the optimizer counts at its end.
-        """
-        if not self.rule.recovers:
-            return Evidence(is_validated=self._is_validated)
-        losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
-        # A validation has used these weights. Without one they must be looked at.
-        is_finite = True if losses and all(map(math.isfinite, losses)) else are_finite(self.model)
-        return Evidence(first_loss, is_finite, self._skipped(done), self._is_validated)
-
-    @property
-    def _is_validated(self) -> bool:
-        return self.options.monitor.startswith("val_")
-
-    def _skipped(self, done: int) -> float:
-        """The share of the steps of an epoch that loss scaling has skipped, as far as the number of steps is known."""
-        steps = (self.host.params or {}).get("steps")
-        if not steps or not hasattr(self.rates.optimizer, "inner_optimizer"):
-            return 0.0
-        expected = steps / (leaf_optimizers(self.rates.optimizer)[0].gradient_accumulation_steps or 1)
-        taken = (done - self.iterations) / expected
-        return min(max(1.0 - float(taken), 0.0), 1.0)
 
     def _follow_optimizer(self, epoch: int) -> dict[str, float] | None:
         """Go on with another optimizer, if the model was compiled again since; returns the rates used until then."""
@@ -476,11 +444,7 @@ class Session:
         held, state = self.rates.held, self.known_state
         if not all(math.isfinite(each) and each >= 0 for each in held):
             self.rates.write(state.rate)
-            self.warn_once(
-                "no rate",
-                f"AdaptLROnPlateau found a learning rate of {', '.join(map(str, held))} in epoch {epoch + 1}, which "
-                f"something else has set, and put its own back: {number(state.rate)}.",
-            )
+            self.notices.no_rate(held, epoch, number(state.rate))
             return
         if held != self.rates.written:
             self.rates.adopt()
@@ -488,13 +452,7 @@ class Session:
             return
         self.carry_out(epoch, self.rule_now().override(state, self.rates.rate))
         if not is_known:
-            self.warn_once(
-                "override",
-                f"AdaptLROnPlateau: {self.decisions[-1].reason}, in epoch {epoch + 1}. Something else sets the "
-                "learning rate, too; AdaptLROnPlateau goes on from what it finds. If a LearningRateScheduler sets it "
-                "at every epoch, that undoes every cut: give the optimizer a LearningRateSchedule instead, which "
-                "AdaptLROnPlateau scales.",
-            )
+            self.notices.override(self.decisions[-1].reason, epoch)
 
     # --- decide ------------------------------------------------------------------------------------------------------
 
@@ -511,7 +469,7 @@ class Session:
         self._count_steps(done)
         observed, loss = self._observe(logs), metrics.as_number(logs.get("loss"))
         value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
-        value, loss, evidence = self._come_to_agree(value, loss, evidence, is_new)
+        value, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
 
         used = self._follow_optimizer(epoch)
@@ -529,7 +487,7 @@ class Session:
             # Not in `end_fit`: by then Keras has put its average of weights into the model, EarlyStopping its best.
             self._take_back_open_trial(epoch)
         self.iterations = iterations_of(self.optimizer)  # After going back there are fewer.
-        self._report(epoch, is_last)
+        self._report(epoch, is_last, is_over=is_last and self.options.reset_on_train_begin)
         self.remember(epoch, before, has_observation=value is not None)
 
     def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
@@ -583,9 +541,13 @@ class Session:
         if decision.restore is not None or decision.rate != decision.rate_before:
             self.rates.write(decision.rate)
         if decision.is_action:
-            self.decisions.append(decision)
-            self._decided = [each for each in self._decided if each.epoch == epoch] + [decision]
-            self.recorder.decision(decision, self.rates.quantity)
+            self.note(decision)
+
+    def note(self, decision: Decision) -> None:
+        """A decision has changed something: keep it, and tell the recorder."""
+        self.decisions.append(decision)
+        self._decided = [each for each in self._decided if each.epoch == decision.epoch] + [decision]
+        self.recorder.decision(decision, self.rates.quantity)
 
     def _dated(self, step: Step[Any], epoch: int) -> Decision:
         """A decision with its epochs and its step, which the rule does not know."""
@@ -599,38 +561,23 @@ class Session:
     def restore(self, name: Snapshot, decision: Decision) -> None:
         """Go back to a copy, if there is one, as was decided."""
         if name not in self.snapshots:
-            self.warn_once(
-                "no copy",
-                f"AdaptLROnPlateau has no copy of the weights to go back to ({name}). Either the model was not built "
-                "when training began: give it an Input, or call model.build before model.fit. Or one of several "
-                "optimizers was not: call its build with the variables that it trains. Or the model was compiled again "
-                "since.",
-            )
+            self.notices.no_copy(name)
             return
         try:
             self.snapshots.restore(name, self.model, self.optimizer)
             if name == "best" and decision.kind in ("diverged", "exhausted"):
                 stop_momentum(self.optimizer)  # It was gathered at a far higher rate.
         except OSError as error:
-            self.warn_once("lost copy", f"AdaptLROnPlateau cannot go back to its copy of the weights ({name}): {error}")
+            self.notices.lost_copy(name, error)
 
     # --- within an epoch ---------------------------------------------------------------------------------------------
 
     def _begin_cadence(self) -> None:
-        frequency, monitor = self.options.frequency, self.options.monitor
-        assert isinstance(frequency, int)
+        assert isinstance(self.options.frequency, int)
         self._accumulation = leaf_optimizers(self.optimizer)[0].gradient_accumulation_steps or 1
         carried = self.cadence.numbers if self.state is not None else (0, 0, 0, 0)
-        self.cadence = StepCadence(monitor, frequency * self._accumulation)
+        self.cadence = make_cadence(self.model, self.options.monitor, self.options.frequency, self._accumulation)
         self.cadence.resume(carried)
-        metric = next(metrics.metrics_named(self.model, monitor), None)
-        self.cadence.is_running_mean = metric is not None
-        if metric is not None and type(metric).result is not keras.metrics.Mean.result:
-            raise ValueError(
-                f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
-                f"{frequency!r} with monitor={monitor!r}, a {type(metric).__name__}; watch the loss, or decide by "
-                "epochs"
-            )
 
     def after_batch(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """In any thread, and perhaps out of order: keep what is known of a batch, and lose no time over it."""
@@ -658,7 +605,7 @@ class Session:
             _ = self.model  # See `Host`.
         self._find_direction(required=True)
         evidence = Evidence(self._first_loss, is_validated=False)
-        agreed, loss, evidence = self._come_to_agree(value, loss, evidence, is_new)
+        agreed, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
         assert agreed is not None
         step = self._ask(agreed, loss, evidence)
@@ -722,10 +669,11 @@ class Session:
             return
         if is_over:
             self.snapshots.write_missing()
-        self.memory.add(self._entry(epoch, before, has_observation=has_observation, is_over=is_over))
+        self.memory.add(self.entry(epoch, before, has_observation=has_observation, is_over=is_over))
+        self.remembered = len(self.decisions)
         self._write_state(raises)
 
-    def _entry(
+    def entry(
         self,
         epoch: int,
         before: tuple[int, tuple[float, ...]] | None = None,
@@ -733,16 +681,15 @@ class Session:
         has_observation: bool = False,
         is_over: bool = True,
     ) -> Entry:
+        """How things stand; see `remember` for the arguments."""
         iterations_before, rates_before = before or (self.iterations, self.rates.written)
-        new = self.decisions[self.remembered :]
-        self.remembered = len(self.decisions)
         return Entry(
             epoch=epoch,
             is_over=is_over,
             iterations_before=iterations_before,
             iterations=self.iterations,
             has_observation=has_observation,
-            decisions=tuple(new),
+            decisions=tuple(self.decisions[self.remembered :]),
             rates_before=rates_before,
             rates=self.rates.written,
             bases=self.rates.bases,
@@ -763,17 +710,13 @@ class Session:
             if raises:
                 raise
             if self.options.state_path is None:
-                self.warn_of_log_dir(error)
-                return
-            self.warn_once(
-                "state_path",
-                f"AdaptLROnPlateau cannot write to state_path: {error}. Training and its decisions go on; it is tried "
-                "again at each epoch. Until then a crash would lose what was learned since.",
-            )
+                self.notices.log_dir(error)
+            else:
+                self.notices.state_path(error)
 
     # --- tell --------------------------------------------------------------------------------------------------------
 
-    def _report(self, epoch: int, is_last: bool) -> None:
+    def _report(self, epoch: int, is_last: bool, is_over: bool = False) -> None:
         """What was decided in an epoch, if that is news, and where things stand."""
         state = self.known_state
         record = Record(
@@ -787,6 +730,7 @@ class Session:
             self.best,
             time.time(),
             state.loss_before,
+            is_over=is_over,
         )
         self.recorder.record(record, is_last)
         self._flush()
@@ -794,54 +738,14 @@ class Session:
     def _flush(self) -> None:
         self.recorder.flush()
         if self._log is not None and self._log.failure is not None:
-            self.warn_of_log_dir(self._log.failure)
-
-    def warn_once(self, topic: str, message: str) -> None:
-        """Warn of something, once in a training."""
-        if topic not in self._warned:
-            self._warned.add(topic)
-            warnings.warn(message, stacklevel=2)
-
-    def warn_of_log_dir(self, error: OSError) -> None:
-        """What could not be written there."""
-        self.warn_once(
-            "log_dir",
-            f"AdaptLROnPlateau cannot write to log_dir: {error}. Training and its decisions go on; what could not "
-            "be written is tried again at each epoch.",
-        )
-
-    def _warn_of_sink(self, sink: Sink, error: Exception) -> None:
-        self.warn_once(
-            f"sink {id(sink)}",
-            f"AdaptLROnPlateau: the sink {sink!r} has failed: {type(error).__name__}: {error}. Training goes on.",
-        )
+            self.notices.log_dir(self._log.failure)
 
     def _warn_of_no_validation(self) -> None:
-        monitor = self.options.monitor
-        if not monitor.startswith("val_") or not self._epochs_without_validation:
-            return
-        data = "" if self._around.has_validation else "validation_data or validation_split to model.fit, "
-        self.warn_once(
-            "missing metric",
-            f"AdaptLROnPlateau watches the metric '{monitor}', but there has been no validation so far, so the "
-            f"learning rate has not changed. Pass {data}a smaller validation_freq, or watch the training with "
-            f"monitor='{monitor.removeprefix('val_')}'.",
-        )
+        if self.options.monitor.startswith("val_") and self._epochs_without_validation:
+            self.notices.no_validation(self.options.monitor, self._around.has_validation)
 
     def _warn_of_idle_optimizer(self) -> None:
-        """The user has more than one optimizer, and ours is the wrong one: that of `compile`, or a copy."""
         mine, others = self.optimizer, optimizers_of(self.model)
-        names = [repr(name) for name, each in vars(self.model).items() if each is not mine and each in others]
+        names = [name for name, each in vars(self.model).items() if each is not mine and each in others]
         if names:
-            self.warn_once(
-                "idle optimizer",
-                f"AdaptLROnPlateau adapts the optimizer '{mine.name}', which has made no step in the first epoch, so "
-                f"its learning rate changes nothing. Pass optimizer=... with one of: {', '.join(names)}.",
-            )
-
-
-def _mean(column: Iterable[float | None]) -> float | None:
-    """The mean of the numbers that are there: perhaps only one rank validates."""
-    found = [each for each in column if each is not None]
-    # Exact where all are equal, as on JAX, where sum / len may be off in the last bit.
-    return statistics.mean(found) if found else None
+            self.notices.idle_optimizer(mine.name, names)

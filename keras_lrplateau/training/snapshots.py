@@ -1,17 +1,19 @@
 """Keeps copies of everything that training changes, for rollbacks: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all. The file stays as long as this training may need it, or a
-training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all: an array for each variable, and a checksum, because a copy that
+a failing disk has changed would ruin a training without a word. The file stays as long as this training may need it, or
+a training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import keras
 import numpy as np
@@ -22,6 +24,11 @@ from keras_lrplateau.training import processes
 from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float
 
 SUFFIX = ".snapshot"
+
+_CHECKSUM_BYTES = 4
+
+_AT_ONCE = 1 << 24
+"""How many bytes of a file are in memory at once to find its checksum."""
 
 RATES = "_learning_rate", "_lr_plateau_multiplier"
 """The attributes of an optimizer that hold rates and multipliers."""
@@ -49,21 +56,24 @@ class Snapshots:
     Args:
         in_memory: Whether to keep copies in host memory; if not, they stay there only while they cannot be written.
         folder: The directory for files, made when it is needed; None for memory only.
+        like: The file whose mode new files take, if it exists.
 
     Attributes:
+        folder: As above.
         failure: Why copies could not be written lately; None if they could. `write_missing` tries again.
     """
 
-    def __init__(self, in_memory: bool = True, folder: Path | None = None) -> None:
+    def __init__(self, in_memory: bool = True, folder: Path | None = None, like: Path | None = None) -> None:
         self._in_memory = in_memory
-        self._folder = folder
+        self.folder = folder
+        self._like = like
         self._copies: dict[Snapshot, _Copy] = {}
         self.failure: OSError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the files with the original when it is copied or pickled."""
         copies = {name: _Copy(copy.arrays, copy.file, False) for name, copy in self._copies.items() if copy.arrays}
-        return {**self.__dict__, "_folder": None, "_copies": copies}
+        return {**self.__dict__, "folder": None, "_copies": copies}
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -103,12 +113,12 @@ class Snapshots:
         The file is read into memory if copies are kept there, or if it is in another folder.
 
         Raises:
-            OSError: The file cannot be read, or is not whole.
+            OSError: The file cannot be read, or is damaged.
             ValueError: The file does not fit the model.
         """
         variables = _variables(model, optimizer)
         _check(path, variables)
-        is_own = path.parent == self._folder
+        is_own = self.folder is not None and path.parent.absolute() == self.folder.absolute()
         arrays = list(_read(path, len(variables))) if self._in_memory or not is_own else None
         self._copies[name] = _Copy(arrays, path.name, is_written=is_own)
 
@@ -121,7 +131,7 @@ class Snapshots:
         """Go back to the copy of this name.
 
         Raises:
-            OSError: The file cannot be read, or is not whole.
+            OSError: The file cannot be read, or is damaged.
             ValueError: The model has other variables than at the time of the copy.
         """
         copy = self._copies[name]
@@ -139,7 +149,7 @@ class Snapshots:
 
     def write_missing(self) -> None:
         """Write copies in memory whose file is missing, because it could not be written or was removed."""
-        if self._folder is None:
+        if self.folder is None:
             return
         self.failure = None
         for copy in self._copies.values():
@@ -154,21 +164,21 @@ class Snapshots:
         Raises:
             OSError: A file cannot be removed.
         """
-        if self._folder is None or not self._folder.is_dir():
+        if self.folder is None or not self.folder.is_dir():
             return
         kept = {*files, *self.files.values()}
-        for path in self._folder.iterdir():
+        for path in self.folder.iterdir():
             # Only our own files, and temporary ones that a killed process left.
             if path.name not in kept and path.name.removesuffix(".tmp").endswith(SUFFIX):
                 path.unlink()
         if not kept:
             with contextlib.suppress(OSError):  # It may hold foreign files.
-                self._folder.rmdir()
+                self.folder.rmdir()
 
     def _new_file(self, name: Snapshot, label: int) -> str:
         """Return a name that no file has yet: a resumed process may still need the existing files."""
         file, number = f"{name}-{label}{SUFFIX}", 1
-        while self._folder is not None and self._exists(file):
+        while self.folder is not None and self._exists(file):
             number += 1
             file = f"{name}-{label}.{number}{SUFFIX}"
         return file
@@ -178,21 +188,23 @@ class Snapshots:
         return os.path.exists(self._path(file))
 
     def _path(self, file: str) -> Path:
-        assert self._folder is not None
-        return self._folder / file
+        assert self.folder is not None
+        return self.folder / file
 
     def _write(self, file: str, arrays: Iterable[np.ndarray[Any, Any]]) -> bool:
         """Write a file; False if that failed, or if there is no folder."""
-        if self._folder is None:
+        if self.folder is None:
             return False
 
-        def write(stream: Any) -> None:
+        def write(stream: IO[bytes]) -> None:
+            summed = _Summed(stream)
             # One array after another, so that memory never holds them all.
             for array in arrays:
-                np.save(stream, array, allow_pickle=False)
+                np.save(summed, array, allow_pickle=False)
+            stream.write(summed.checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
         try:
-            replace_file(self._path(file), write)
+            replace_file(self._path(file), write, self._like)
         except OSError as error:
             self.failure = error
             return False
@@ -311,11 +323,37 @@ def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
             yield np.load(file, allow_pickle=False)
 
 
+class _Summed:
+    """A stream that knows the CRC-32 of what was written to it.
+
+    Args:
+        stream: Where the bytes go.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.checksum = 0
+
+    def write(self, content: bytes) -> int:
+        self.checksum = zlib.crc32(content, self.checksum)
+        return self._stream.write(content)
+
+
+def _checksum_of(file: IO[bytes], length: int) -> int:
+    """Return the CRC-32 of the first `length` bytes of a file."""
+    file.seek(0)
+    checksum = 0
+    while length > 0 and (part := file.read(min(length, _AT_ONCE))):
+        checksum = zlib.crc32(part, checksum)
+        length -= len(part)
+    return checksum
+
+
 def _check(path: Path, variables: list[Any]) -> None:
-    """Check that a file has an array of the right shape for each variable, and the right length.
+    """Check that a file has an array of the right shape for each variable, the right length and the right checksum.
 
     Raises:
-        OSError: The file cannot be read, or is not whole.
+        OSError: The file cannot be read, or is damaged.
         ValueError: An array has another shape.
     """
     doubt = "it is damaged, or of a model with other variables"
@@ -333,5 +371,8 @@ def _check(path: Path, variables: list[Any]) -> None:
                 )
             file.seek(dtype.itemsize * int(np.prod(shape)), os.SEEK_CUR)
         end, size = file.tell(), os.fstat(file.fileno()).st_size
-        if end != size:
-            raise OSError(f"{path} has {size} bytes instead of {end}: {doubt}")
+        if end + _CHECKSUM_BYTES != size:
+            raise OSError(f"{path} has {size} bytes instead of {end + _CHECKSUM_BYTES}: {doubt}")
+        checksum = _checksum_of(file, end)
+        if checksum != int.from_bytes(file.read(_CHECKSUM_BYTES), "little"):
+            raise OSError(f"{path} is damaged: it does not match its checksum")

@@ -445,3 +445,39 @@ def test_help_has_examples_and_the_exit_status(command: str, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert f"  keras-lrplateau {command} " in text
     assert "exit status: 0 all is well" in text
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "report", "replay"])
+def test_a_url_is_refused_with_the_remedy(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.main([command, "gs://bucket/run"]) == 1
+    assert re.search(r"gs://bucket/run.*is a URL; (copy it to this machine|download it)", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["compare", "report", "replay"])
+def test_an_output_at_a_url_is_refused_before_anything_is_read(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.main([command, "nowhere", "-o", "s3://bucket/page.html"]) == 1
+    assert "--output must be a local path. Received: --output='s3://bucket/page.html'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_home_directory_may_be_given_by_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write_run(tmp_path / "logs" / "lr_plateau", cuts=(5,))
+    write_csv(tmp_path / "training.csv")
+    for words in (
+        ["show", "~/logs"],
+        ["compare", "~/logs"],
+        ["replay", "~/training.csv"],
+        ["report", "~/logs", "-o", "~/a.html"],
+    ):
+        assert commands.main(words) == 0, capsys.readouterr().err
+    assert (tmp_path / "a.html").is_file()

@@ -19,6 +19,6 @@ def within(epoch, *steps, rate=0.1):
 
 
 def stepped(*records, curves=1):
-    """Make a training from records, each given as epoch, steps and decisions, with curves of so many epochs."""
+    """Make a training from records, each given as epoch, steps and decisions, with curves of this many epochs."""
     made = [replace(record(epoch, steps, time_of(epoch)), decisions=decisions) for epoch, steps, decisions in records]
     return Run("run", {"loss": make_curve(*[1.0] * curves)}, made)

@@ -99,7 +99,7 @@ def test_a_directory_with_a_file_in_its_place_is_written_when_that_is_gone(tmp_p
 
 
 class FailingFile:
-    """A disk that is full after so many bytes; the last write still writes a part."""
+    """A disk that is full after this many bytes; the last write still writes a part."""
 
     def __init__(self, file: Any, room: int) -> None:
         self.file, self.room = file, room

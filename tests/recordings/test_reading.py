@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from curve_files import error_of, events, logged, name_of
 
 import keras_lrplateau
@@ -28,6 +29,27 @@ def test_a_directory_without_curves_is_refused(write, tmp_path):
     write("Nothing here\nis a curve.\n", "sub/notes.txt")
     assert "no event file below it" in error_of(tmp_path)
     assert "notes.txt:1: no training curve" in error_of(tmp_path / "sub")
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/training.csv", "https://example.org/a.csv", Path("s3://bucket/a.csv")])
+def test_a_url_is_refused_with_the_remedy(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "this is a URL; download it" in error_of(url)
+    place = tmp_path / "gs:/bucket"
+    place.mkdir(parents=True)
+    (place / "training.csv").write_text("epoch,loss\n0,1\n")
+    assert [each.name for each in read("gs:/bucket/training.csv")] == ["training.csv"]  # It is there.
+
+
+def test_the_home_directory_may_be_given_by_its_sign(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write("epoch,loss\n0,1\n", "a.csv")
+    for given in ("~/a.csv", Path("~/a.csv"), "~"):
+        assert [each.name for each in read(given)] == ["a.csv"]
 
 
 # --- imports ---------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def entry(epoch: int, is_over: bool = True, steps: int | None = None) -> Entry:
 
 
 def train(path: Path, epochs: int, settings: Any = SETTINGS, **attributes: Any) -> Path:
-    """Leave the files of a training after so many epochs."""
+    """Leave the files of a training after this many epochs."""
     file = StateFile(path, settings)
     for each in (entry(0, is_over=False, steps=0), *map(entry, range(epochs))):
         file.add(each)
@@ -239,7 +239,8 @@ def test_a_training_that_has_ended_goes_on_as_a_new_phase(settings: dict[str, An
     """In the same line of TensorBoard, and with nothing of the waits and copies of the phase that has ended."""
     run(tmp_path, 1, 5, is_finished=True)
     found = begin(tmp_path, 5, settings=settings)
-    assert found.begins_phase
+    assert found.ended is not None
+    assert [entry.epoch for entry in found.ended] == [0, 1, 2, 3, 4]
     assert (found.messages, epochs_known(found)) == ([], [])
     assert found.run_dir == tmp_path / "lr_plateau"
     assert found.state is not None

@@ -445,6 +445,48 @@ def by_hand(training: Training, epoch: int, **changes: Any) -> Attempt:
     return training.start(load=loaded(training.folder / f"{epoch}.weights.h5"), **changes)
 
 
+def orbax_checkpoint(folder: Path) -> Any:
+    """The callback of Keras for checkpoints in the format of Orbax, of each epoch; skips the test without it."""
+    if not hasattr(keras.callbacks, "OrbaxCheckpoint"):
+        pytest.skip("a later release of Keras")
+    pytest.importorskip("orbax.checkpoint")
+    return keras.callbacks.OrbaxCheckpoint(str(folder / "orbax"), max_to_keep=None, save_on_background=False)
+
+
+def load_orbax(folder: Path) -> Callable[[Any], None]:
+    """Load the weights and the optimizer from the newest checkpoint, if there is one."""
+
+    def load(model: Any) -> None:
+        if any((folder / "orbax").iterdir()):  # The callback has made it.
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(str(folder / "orbax"))
+
+    return load
+
+
+@pytest.mark.parametrize("kind", ["Adam", "schedule"])
+@pytest.mark.parametrize("has_backup", [False, True], ids=["alone", "with BackupAndRestore"])
+@long
+def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, has_backup: bool, tmp_path: Path) -> None:
+    """It dies in each of these epochs, and goes on from the last one that was saved."""
+    optimizer = {"Adam": lambda: Adam(0.1), "schedule": schedule}[kind]
+    training = Training(tmp_path / "crashes", has_backup=has_backup, optimizer=optimizer)
+    expected = uninterrupted(training, tmp_path / "whole")
+    for epoch in (1, 4, 10, 13, 21, None):
+        # Orbax finds variables by their paths, which count the models of a process.
+        keras.utils.clear_session()
+        checkpoint, load = orbax_checkpoint(training.folder), load_orbax(training.folder)
+        if epoch is None:
+            found = training.start(None, 0, checkpoint, load=load)
+        else:
+            training.crash("batch", epoch, checkpoint, load=load)
+            checkpoint.on_train_end()
+            training.arguments["initial_epoch"] = epoch
+    assert found.messages == []
+    check_same(found, expected)
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
+
+
 @pytest.mark.parametrize("epoch", only((5, 11), [1, 3, 4, 5, 9, 10, 11, 12, 13, 17, 19, 20, 21, 22]))
 def test_a_checkpoint_of_the_epoch_in_which_it_died_goes_on_as_if_nothing_had_happened(
     epoch: int, whole: Attempt, tmp_path: Path
@@ -683,7 +725,12 @@ def test_a_state_file_that_is_gone_is_said(tmp_path: Path) -> None:
     assert "goes on in epoch 8" in message
 
 
-@pytest.mark.parametrize("how", only(["removed"], ["removed", "damaged"]))
+def change_one_bit(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+@pytest.mark.parametrize("how", only(["removed", "one bit"], ["removed", "damaged", "one bit"]))
 def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: Path) -> None:
     """In epoch 3 the rate was raised from 0.001."""
     training = Training(tmp_path, first=False)
@@ -692,7 +739,7 @@ def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: 
     files = sorted(path.name.split("-")[0] for path in folder.iterdir())
     assert "raise" in files
     for path in folder.iterdir():
-        truncate(path) if how == "damaged" else path.unlink()
+        {"removed": Path.unlink, "damaged": truncate, "one bit": change_one_bit}[how](path)
     found = training.start()
     assert [decision.kind for decision in found.adapt.decisions[:3]] == ["cut", "raise", "rollback"]
     closed = found.adapt.decisions[2]
@@ -856,6 +903,43 @@ def test_a_training_that_has_ended_goes_on_in_a_new_phase_that_may_die_too(first
     expected = attempts["whole"]
     assert timeline(expected.adapt)[:2] == [(11, "phase", 0.001), (12, "cut", 1e-5)]
     assert {"raise", "success", "diverged"} < set(kinds(expected.adapt))
+    check_same(attempts["crashes"], expected)
+
+
+@EITHER_ORDER
+@pytest.mark.parametrize("rollback", [True, "disk"])
+@long
+def test_a_phase_after_a_training_that_ended_by_going_back_begins_where_that_has_gone(
+    rollback: Any, first: bool, tmp_path: Path
+) -> None:
+    """Where the backup is first, its weights and its rate are from before the rollback of the last epoch."""
+    ended = Training(tmp_path / "ended", first=first, rule={**RULE, "rollback": rollback})
+    stop = keras.callbacks.LambdaCallback()
+    stop.on_epoch_begin = lambda epoch, logs=None: setattr(stop.model, "stop_training", epoch == 9)
+    end = ended.start(None, 0, stop)
+    assert timeline(end.adapt)[-1] == (9, "rollback", 0.001)
+    attempts = {}
+    deaths = [("begin", 10), ("batch", 10), ("validation", 10), *(("between", epoch) for epoch in ALL[10:])]
+    for name, crashes in (("whole", []), ("crashes", deaths)):
+        folder = shutil.copytree(ended.folder, tmp_path / name)
+        training = Training(folder, first=first, rule=ended.rule)
+        for place, epoch in crashes:
+            training.crash(place, epoch)
+        found: list[Any] = []
+        look = keras.callbacks.LambdaCallback()
+        look.on_train_batch_begin = lambda batch, logs=None, found=found, look=look: (
+            found.append(list(without_rates(everything(look.model)).values())) if batch == 0 else None
+        )
+        attempts[name] = training.start(None, 0, look)
+        if name == "whole":
+            assert found[0] == list(without_rates(everything(end.model)).values())
+        assert attempts[name].messages == []
+        assert training.runs == ["lr_plateau"]
+        assert scalars_of(folder)["lr_plateau/val_told"].keys() == set(ALL)
+    expected = attempts["whole"]
+    assert timeline(expected.adapt)[0] == (10, "phase", 0.001)
+    assert (expected.adapt.decisions[0].restore is not None) == first
+    assert expected.rates[10] == pytest.approx((0.001,))
     check_same(attempts["crashes"], expected)
 
 

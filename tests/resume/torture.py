@@ -656,7 +656,7 @@ class Torture:
         self.rows.append(Row(name, done, verdict, time.perf_counter() - begun))
 
     def scenarios(self, kills: int) -> Iterator[Steps]:
-        """All of them, with so many kills altogether."""
+        """All of them, with this many kills altogether."""
         tasks = []
         for mode, first, scheduled in itertools.product(("default", "auto"), (True, False), (False, True)):
             for backup in ("atomic", "keras" if scheduled else "double"):

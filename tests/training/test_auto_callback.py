@@ -35,7 +35,6 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.rule import auto
-from keras_lrplateau.training import snapshots as snapshots_module
 
 
 def linear_model(optimizer: Any) -> Any:
@@ -171,20 +170,14 @@ def test_a_nan_goes_back_to_the_best_weights_with_a_tenth_of_the_rate() -> None:
     assert without_rates(spy.ends[8]) == without_rates(spy.ends[6])
 
 
-def test_no_fourth_snapshot_is_ever_held_and_none_outlives_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_fourth_snapshot_is_ever_held_and_none_outlives_the_training(copies: Any) -> None:
     held: list[int] = []
-    take = snapshots_module.take_snapshot
     adapt = AdaptLROnPlateau.auto()
-    monkeypatch.setattr(
-        snapshots_module, "take_snapshot", lambda *of: held.append(len(adapt._session.snapshots)) or take(*of)
-    )
     flat = [1.1] * 2 * auto.SHORTEST_WINDOW
-    rehearse(
-        tiny_model(), adapt, [*SEARCH, *flat], at_epoch_end(lambda *_: held.append(len(adapt._session.snapshots) - 1))
-    )
+    rehearse(tiny_model(), adapt, [*SEARCH, *flat], at_epoch_end(lambda *_: held.append(copies())))
     assert "raise" in kinds(adapt)
-    assert max(held) == 2
-    assert len(adapt._session.snapshots) == 0
+    assert max(*copies.taken, *(count - 1 for count in held)) == 2
+    assert copies() == 0
 
 
 # --- the length of the training --------------------------------------------------------------------------------------
@@ -278,6 +271,8 @@ ARGUMENTS = {
     "state_path": "state.json",
     "optimizer": "d_optimizer",
     "sinks": None,
+    "on_decision": None,
+    "hparams": {"layers": 3},
 }
 
 

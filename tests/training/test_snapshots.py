@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -302,6 +303,24 @@ def test_a_removed_folder_is_written_again_from_memory(tmp_path: Path) -> None:
     assert (tmp_path / "copies" / f"best-1{SUFFIX}").read_bytes() == content
 
 
+@pytest.mark.skipif(os.name != "posix", reason="has no modes of this kind")
+@WHERE
+def test_a_copy_has_the_mode_of_the_state_file(in_memory: bool, tmp_path: Path) -> None:
+    model, state = trained_model(), tmp_path / "state.json"
+    copies = Snapshots(in_memory, tmp_path / "copies", state)
+    before = os.umask(0o022)
+    try:
+        copies.take("start", model, None, 0)  # There is no state file yet.
+        for label, mode in enumerate((0o600, 0o640)):
+            state.touch()
+            state.chmod(mode)
+            copies.take("best", model, None, label)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "copies").iterdir()}
+    assert modes == {f"start-0{SUFFIX}": 0o644, f"best-0{SUFFIX}": 0o600, f"best-1{SUFFIX}": 0o640}
+
+
 def shorter(content: bytes) -> bytes:
     return content[:-1]
 
@@ -322,7 +341,17 @@ def zeros(content: bytes) -> bytes:
     return bytes(len(content))
 
 
-@pytest.mark.parametrize("damage", [shorter, half, longer, empty, zeros])
+def one_bit(content: bytes) -> bytes:
+    """In the middle, which is a number of a weight; only the checksum tells."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def last_bit(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [shorter, half, longer, empty, zeros, one_bit, last_bit])
 def test_a_damaged_file_is_refused_before_anything_is_changed(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     model = trained_model()
     copies = Snapshots(in_memory=False, folder=tmp_path)

@@ -22,7 +22,8 @@ from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import picture
-from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
+from keras_lrplateau.views.colors import COLORS
+from keras_lrplateau.views.figure import MARKS, draw, drawn, figure, plotly_js, to_plotly
 from keras_lrplateau.views.picture import MOST_POINTS, thinned
 from keras_lrplateau.views.tables import counts, rows, summary
 
@@ -146,7 +147,7 @@ def accurate():
 
 
 def unvalidated():
-    """The metric never came, but somebody has set the rate."""
+    """The metric never came, but someone has set the rate."""
     curves = {"loss": [1.0, 0.9, 0.8], "learning_rate": [0.1, 0.2, 0.2]}
     return make_run(curves, make_decision("override", 1, 0.1, 0.2, value=None), name="blind", mode=None)
 
@@ -236,7 +237,7 @@ def runs(draw_from):
             rate_before=numbers,
             rate=numbers,
             since=st.none() | st.integers(0, 40),
-            epoch=st.just(epoch) | st.none(),
+            epoch=st.just(epoch),
             since_epoch=st.none() | st.integers(0, epoch),
             step=st.none() | st.integers(0, 10**6),
         )
@@ -457,7 +458,7 @@ def test_the_rate_is_exact_at_a_cut_that_the_curve_lacks():
     assert [value_at(trace, x) for x in (0, 4.99, 5, 9)] == [0.1, 0.1, 0.05, 0.05]
 
 
-def test_the_rate_of_an_epoch_is_that_which_somebody_has_set_in_it():
+def test_the_rate_of_an_epoch_is_that_which_someone_has_set_in_it():
     override = make_decision("override", 4, 0.1, 0.4, value=None)
     cut = make_decision("cut", 4, 0.4, 0.2)
     run = make_run({"learning_rate": [0.1, 0.1, 0.1, 0.1, *[None] * 5, 0.2]}, override, cut)
@@ -654,7 +655,7 @@ def test_excursions_one_after_the_other_are_banded_each_with_one_entry_per_outco
     assert len({shape["fillcolor"] for shape in figure["layout"]["shapes"]}) == 2
 
 
-def test_an_excursion_that_somebody_ended_by_setting_the_rate_ends_there():
+def test_an_excursion_that_someone_ended_by_setting_the_rate_ends_there():
     """As auto mode does: what was being tried is not tried any more, and nothing is rolled back."""
     decisions = [
         make_decision("raise", 1, 0.1, 0.3),
@@ -666,7 +667,7 @@ def test_an_excursion_that_somebody_ended_by_setting_the_rate_ends_there():
     assert shapes(figure, "excursion") == [("abandoned excursion", 2, 4), ("open excursion", 7, 9)]
 
 
-def test_an_excursion_in_which_somebody_set_the_rate_goes_on_in_default_mode():
+def test_an_excursion_in_which_someone_set_the_rate_goes_on_in_default_mode():
     decisions = [
         make_decision("raise", 1, 0.1, 0.3),
         make_decision("override", 3, 0.3, 0.2, value=None),
@@ -903,11 +904,10 @@ def test_several_runs_have_one_entry_in_the_legend_for_each_kind():
     assert sorted(entries) == sorted({each.kind for each in EVENTS})
 
 
-def test_colors_begin_again_where_there_are_more_runs():
-    runs_ = [eventful(name=str(index)) for index in range(4)]
-    figure = draw(runs_, colors=("#111111", "#222222", "#333333"))
-    found = [lines(figure)[f"{index} · val_loss"]["line"]["color"] for index in range(4)]
-    assert found == ["#111111", "#222222", "#333333", "#111111"]
+def test_each_of_many_runs_has_a_color_of_its_own():
+    figure = draw([eventful(name=str(index)) for index in range(40)])
+    found = {lines(figure)[f"{index} · val_loss"]["line"]["color"] for index in range(40)}
+    assert len(found) == 40
 
 
 # --- thinning --------------------------------------------------------------------------------------------------------
@@ -1003,7 +1003,7 @@ def test_a_training_recorded_by_its_steps_has_steps_on_the_axis_and_no_epochs():
 
 
 def long_training(size, within=1):
-    """A training of so many epochs with decisions in each."""
+    """A training of this many epochs with decisions in each."""
     epochs = list(range(size))
     times = [time_of(epoch) for epoch in epochs]
     values = [1.0 + 1 / (epoch + 1) for epoch in epochs]

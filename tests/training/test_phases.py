@@ -1,0 +1,149 @@
+"""Transfer learning as in the guide of Keras: feature extraction, then the model is compiled again with a lower rate.
+
+A `fit` that begins at a later epoch after one that has ended is a new phase of one story: with its own search or wait
+and its own yardstick, in one curve with a mark, and without a word about what we have removed ourselves. Warnings are
+errors in all tests.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import data, only, read_records, read_scalars
+
+from keras_lrplateau import AdaptLROnPlateau
+
+RATES = (0.01, 1e-3, 1e-4)
+"""Of the three phases: the head alone, then a part of the base, then all of it."""
+
+EPOCHS = (8, 16, 24)
+"""Where they end."""
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "default": lambda **arguments: AdaptLROnPlateau(patience=2, factor=0.5, **arguments),
+    "auto": AdaptLROnPlateau.auto,
+    "step cadence": lambda **arguments: AdaptLROnPlateau(
+        "loss", patience=4, factor=0.5, frequency=2, recover=False, **arguments
+    ),
+}
+MAKE = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+class Transfer:
+    """A model with a base of two layers, frozen at first."""
+
+    def __init__(self) -> None:
+        keras.utils.set_random_seed(0)
+        low = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="relu")])
+        high = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
+        self.base = [high, low]
+        self.model = keras.Sequential([keras.Input((4,)), low, high, keras.layers.Dropout(0.1), keras.layers.Dense(1)])
+        for layer in self.base:
+            layer.trainable = False
+        self.histories: list[Any] = []
+
+    def train(self, phase: int, adapt: Any, first: int) -> Any:
+        """Unfreeze what belongs to a phase, compile again, and train from an epoch on."""
+        for layer in self.base[:phase]:
+            layer.trainable = True
+        jit = keras.backend.backend() == "jax"
+        self.model.compile(
+            keras.optimizers.RMSprop(RATES[phase]), "mse", run_eagerly=not jit, jit_compile=jit, metrics=["mae"]
+        )
+        x, y = data(32)
+        found = self.model.fit(
+            x, y, validation_data=(x[:8], y[:8]), epochs=EPOCHS[phase], initial_epoch=first, callbacks=[adapt],
+            batch_size=8, verbose=0,
+        )  # fmt: skip
+        self.histories.append(found)
+        return found
+
+
+def marks(adapt: Any) -> list[int]:
+    return [decision.epoch for decision in adapt.decisions if decision.kind == "phase"]
+
+
+@MAKE
+@pytest.mark.parametrize("goes_back", only([1], [0, 1]))
+@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+def test_three_phases_are_one_story(make: Any, goes_back: int, log_dir: bool, tmp_path: Path) -> None:
+    """The tutorial of TensorFlow goes back by one: the last epoch of a phase is trained again."""
+    adapt = make(log_dir=tmp_path / "logs" if log_dir else None)
+    transfer = Transfer()
+    begins: list[int] = []
+    for phase in range(3):
+        first = EPOCHS[phase - 1] - goes_back if phase else 0
+        begins.append(first)
+        history = transfer.train(phase, adapt, first).history
+        assert history["learning_rate"][0] == pytest.approx(RATES[phase])
+    assert marks(adapt) == begins[1:]
+    told = [decision.epoch for decision in adapt.decisions]
+    assert told == sorted(told)
+    rates = [decision.rate for decision in adapt.decisions if decision.kind == "phase"]
+    assert rates == pytest.approx(RATES[1:])
+    # What each phase has used, where the next one has not begun with the same epoch.
+    used = {}
+    for first, history in zip(begins, transfer.histories, strict=True):
+        used |= dict(enumerate(history.history["learning_rate"], first))
+    assert set(used) == set(range(EPOCHS[-1]))
+    curve = adapt.run.curves["learning_rate"]
+    assert dict(zip(curve.epochs, curve.values, strict=True)) == pytest.approx(used)
+    assert curve.epochs == sorted(set(curve.epochs))
+    if log_dir:
+        (run,) = (tmp_path / "logs").iterdir()
+        assert read_scalars(run)["lr_plateau/learning_rate"] == pytest.approx(used)
+        kept = [decision for record in read_records(run) for decision in record.decisions]
+        assert [decision.epoch for decision in kept if decision.kind == "phase"] == begins[1:]
+    assert adapt.figure().data
+
+
+@MAKE
+def test_a_phase_in_a_new_process_goes_on_with_the_run_of_the_first(make: Any, tmp_path: Path) -> None:
+    transfer = Transfer()
+    for phase in range(3):
+        adapt = make(log_dir=tmp_path)
+        transfer.train(phase, adapt, EPOCHS[phase - 1] if phase else 0)
+        assert marks(adapt) == ([EPOCHS[phase - 1]] if phase else [])
+    (run,) = tmp_path.iterdir()
+    used = [rate for history in transfer.histories for rate in history.history["learning_rate"]]
+    assert read_scalars(run)["lr_plateau/learning_rate"] == pytest.approx(dict(enumerate(used)))
+    kept = [decision for record in read_records(run) for decision in record.decisions]
+    assert [decision.epoch for decision in kept if decision.kind == "phase"] == list(EPOCHS[:2])
+
+
+@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tmp_path: Path) -> None:
+    transfer = Transfer()
+    for phase in range(3):
+        adapt = AdaptLROnPlateau.auto(max_lr=RATES[phase], log_dir=tmp_path if log_dir else None)
+        used = transfer.train(phase, adapt, EPOCHS[phase - 1] if phase else 0).history["learning_rate"]
+        assert max(used) <= RATES[phase] * (1 + 1e-6)
+        kinds = [decision.kind for decision in adapt.decisions]
+        assert kinds[:2] == (["phase", "search"] if phase and log_dir else kinds[:2])
+        assert "search" in kinds
+        assert "override" not in kinds
+
+
+@MAKE
+def test_a_phase_that_begins_with_its_own_first_epoch_is_a_training_of_its_own(make: Any, tmp_path: Path) -> None:
+    """The guide of Keras counts the epochs of each `fit` from 0."""
+    adapt, transfer = make(log_dir=tmp_path), Transfer()
+    for phase in range(3):
+        history = transfer.train(phase, adapt, 0).history
+        assert history["learning_rate"][0] == pytest.approx(RATES[phase])
+        assert marks(adapt) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2", "lr_plateau_3"]
+
+
+def test_the_yardstick_of_a_phase_is_its_own() -> None:
+    """A best of the phase before, with another loss perhaps, would make each value of this one a plateau."""
+    adapt, transfer = AdaptLROnPlateau("val_mae", patience=2, factor=0.5), Transfer()
+    transfer.train(0, adapt, 0)
+    assert adapt.run.best is not None
+    transfer.model.layers[-1].kernel.assign(np.full((3, 1), 50.0))  # The second one begins far worse.
+    history = transfer.train(1, adapt, EPOCHS[0]).history
+    assert min(history["val_mae"]) > 2 * adapt.run.curves["val_mae"].values[EPOCHS[0] - 1]
+    assert adapt.best == pytest.approx(min(history["val_mae"]))
