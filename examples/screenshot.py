@@ -1,12 +1,12 @@
-"""Take the pictures that README and the guides show, of what examples/digits.py and examples/whatif.py have written.
+"""Take the pictures that README and the guides show, of what examples/stalled.py and examples/whatif.py have written.
 
     pip install playwright jax
     export KERAS_BACKEND=jax
-    python examples/digits.py && python examples/whatif.py && python examples/screenshot.py --browser /usr/bin/chromium
+    python examples/stalled.py && python examples/whatif.py && python examples/screenshot.py --browser /usr/bin/chromium
 
 starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes into examples/
 
-    tab.png, tab-dark.png, tab-800.png                   the newest run of examples/digits.py
+    tab.png, tab-dark.png, tab-800.png                   the last run of examples/stalled.py
     tab-whatif.png, tab-whatif-800.png                   the same with the what-if panel open
     tab-runs.png, tab-runs-dark.png, tab-runs-800.png    100 runs compared, which it makes itself: a synthetic sweep
 
@@ -38,10 +38,13 @@ from keras_lrplateau.history.run import Observation, Record, best_of
 
 HERE = Path(__file__).resolve().parent
 LOGS = HERE.parent / "logs"
-RUN = LOGS / "digits"
+RUN = LOGS / "stalled" / "adapt_4"
 CURVE = LOGS / "whatif" / "training.csv"
 SETTINGS = ["--patience", "5", "--factor", "0.5", "--rate", "0.1"]
 """Of the replay."""
+
+SWEEP = 100
+"""Runs."""
 
 
 def main() -> None:
@@ -50,14 +53,14 @@ def main() -> None:
     parser.add_argument("--browser", help="path of Chromium or Chrome (default: the one that Playwright has installed)")
     arguments = parser.parse_args()
     if not RUN.is_dir() or not CURVE.is_file():
-        parser.error(f"there is no {RUN} or no {CURVE}; run examples/digits.py and examples/whatif.py first")
+        parser.error(f"there is no {RUN} or no {CURVE}; run examples/stalled.py and examples/whatif.py first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         logdir = Path(folder, "logs")
         logdir.mkdir()
-        (logdir / RUN.name).symlink_to(RUN)
+        (logdir / "stalled").symlink_to(RUN.parent)
         write_sweep(logdir / "sweep")
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir.name, "--port", url.rpartition(":")[2]]
         server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -75,7 +78,7 @@ def main() -> None:
 def write_sweep(folder: Path) -> None:
     """Write 100 runs with the decisions that the rule takes on synthetic losses; in three of them training goes on."""
     settings = itertools.product((0.1, 0.2, 0.5), (3, 5, 10), (0.001, 0.01, 0.1), range(4))
-    for number, (factor, patience, rate, seed) in enumerate(itertools.islice(settings, 100)):
+    for number, (factor, patience, rate, seed) in enumerate(itertools.islice(settings, SWEEP)):
         rng = random.Random(number)
         config = Config(factor=factor, patience=patience, min_lr=1e-5)
         state = config.start(rate)
@@ -84,7 +87,7 @@ def write_sweep(folder: Path) -> None:
         writer = EventWriter(folder / name / "lr_plateau", 0)
         writer.hparams(known)
         # The better the rate, the lower the loss in the end; each cut takes off some noise.
-        end = 0.2 + 0.15 * abs(math.log10(rate) + 2) + rng.uniform(0, 0.05)
+        end = 0.2 + 0.15 * abs(math.log10(rate) + 2.3) + rng.uniform(0, 0.05)
         epochs = 40 + 20 * (number % 3 > 0)
         loss, best = 2.3, None
         for epoch in range(epochs):
@@ -127,7 +130,7 @@ def wait_for_runs(url: str) -> list[str]:
         try:
             with urllib.request.urlopen(f"{url}/data/plugin/lr_plateau/runs") as answer:
                 runs = json.load(answer)["runs"]
-            if len(runs) > 100 and all(run["counts"] is not None for run in runs):
+            if len(runs) > SWEEP and all(run["counts"] is not None for run in runs):
                 return [run["name"] for run in runs]
         except OSError:
             pass
@@ -138,7 +141,7 @@ def wait_for_runs(url: str) -> list[str]:
 def take_all(browser: Browser, url: str, listed: Sequence[str]) -> None:
     """Take all pictures of the tab."""
     newest = max(RUN.glob("lr_plateau*"), key=lambda run: run.stat().st_mtime)
-    one = {"run": f"{RUN.name}/{newest.name}"}
+    one = {"run": f"stalled/{RUN.name}/{newest.name}"}
     panel = {**one, "whatif": json.dumps({"max_raises": "0"})}
     sweep = {
         "runs": json.dumps([name for name in listed if name.startswith("sweep/")]),
