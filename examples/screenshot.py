@@ -1,16 +1,16 @@
-"""Take the pictures that README and the guides show, of what examples/stalled.py and examples/whatif.py have written.
+"""Take the pictures that README and the guides show, of what examples/digits.py has written.
 
     pip install playwright jax
     export KERAS_BACKEND=jax
-    python examples/stalled.py && python examples/whatif.py && python examples/screenshot.py --browser /usr/bin/chromium
+    python examples/digits.py && python examples/screenshot.py --browser /usr/bin/chromium
 
 starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes into examples/
 
-    tab.png, tab-dark.png, tab-800.png                   the last run of examples/stalled.py
+    tab.png, tab-dark.png, tab-800.png                   the newest run of examples/digits.py
     tab-whatif.png, tab-whatif-800.png                   the same with the what-if panel open
     tab-runs.png, tab-runs-dark.png, tab-runs-800.png    100 runs compared, which it makes itself: a synthetic sweep
 
-and of the page that `keras-lrplateau replay` makes, whatif.png. Those with 800 in their name are this many pixels wide,
+and of the page that `keras-lrplateau replay` makes of examples/whatif.csv, whatif.png. Those with 800 in their name are this many pixels wide,
 the others 1280.
 """
 
@@ -38,8 +38,8 @@ from keras_lrplateau.history.run import Observation, Record, best_of
 
 HERE = Path(__file__).resolve().parent
 LOGS = HERE.parent / "logs"
-RUN = LOGS / "stalled" / "adapt_4"
-CURVE = LOGS / "whatif" / "training.csv"
+RUN = LOGS / "digits"
+CURVE = HERE / "whatif.csv"
 SETTINGS = ["--patience", "5", "--factor", "0.5", "--rate", "0.1"]
 """Of the replay."""
 
@@ -52,15 +52,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--browser", help="path of Chromium or Chrome (default: the one that Playwright has installed)")
     arguments = parser.parse_args()
-    if not RUN.is_dir() or not CURVE.is_file():
-        parser.error(f"there is no {RUN} or no {CURVE}; run examples/stalled.py and examples/whatif.py first")
+    if not RUN.is_dir():
+        parser.error(f"there is no {RUN}; run examples/digits.py first")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         logdir = Path(folder, "logs")
         logdir.mkdir()
-        (logdir / "stalled").symlink_to(RUN.parent)
+        (logdir / RUN.name).symlink_to(RUN)
         write_sweep(logdir / "sweep")
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir.name, "--port", url.rpartition(":")[2]]
         server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -141,7 +141,7 @@ def wait_for_runs(url: str) -> list[str]:
 def take_all(browser: Browser, url: str, listed: Sequence[str]) -> None:
     """Take all pictures of the tab."""
     newest = max(RUN.glob("lr_plateau*"), key=lambda run: run.stat().st_mtime)
-    one = {"run": f"stalled/{RUN.name}/{newest.name}"}
+    one = {"run": f"{RUN.name}/{newest.name}"}
     panel = {**one, "whatif": json.dumps({"max_raises": "0"})}
     sweep = {
         "runs": json.dumps([name for name in listed if name.startswith("sweep/")]),
@@ -177,7 +177,7 @@ def take(browser: Browser, url: str, path: Path, link: Mapping[str, str], width:
 
 
 def take_page(browser: Browser, path: Path) -> None:
-    """Take the picture of the figure that `keras-lrplateau replay` makes of what examples/whatif.py has recorded."""
+    """Take the picture of the figure that `keras-lrplateau replay` makes of examples/whatif.csv."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "whatif.html")
         command = [

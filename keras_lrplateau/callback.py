@@ -90,6 +90,9 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             epoch and every decision. An error in one of them is a warning, and training goes on.
         on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, when the rate and the
             weights have been changed. It is short for a sink that only listens to decisions.
+        hparams: What else was chosen for this training, such as `{"layers": 3, "augmentation": "mixup"}`: numbers,
+            texts and flags by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the
+            starting rate, the optimizer and the batch size, which take precedence over values of the same names here.
 
     Each argument is also an attribute.
 
@@ -129,6 +132,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
         on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
     ) -> None:
         self._set_up(make_options("default", locals()))
 
@@ -147,6 +151,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
         on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
         verbose: int = 0,
     ) -> AdaptLROnPlateau:
         """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
@@ -172,7 +177,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
                 no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
-            log_dir, state_path, optimizer, sinks, on_decision: As for `AdaptLROnPlateau`.
+            log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
         Returns:

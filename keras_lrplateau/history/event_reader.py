@@ -86,9 +86,9 @@ def run_of(name: str, logged: Logged) -> Run:
         tags.check_plugin_content(logged.content)
         records = _records(logged.payloads)
         curves = {
-            tag.removeprefix(tags.PREFIX): _in_order(tag, curve)
+            curve_name: _in_order(tag, curve)
             for tag, curve in logged.scalars.items()
-            if tag.startswith(tags.PREFIX)
+            if (curve_name := tags.curve_of(tag)) is not None
         }
     except ValueError as error:
         raise UnreadableError(f"the run {name!r} cannot be read: {error}") from None

@@ -38,6 +38,7 @@ class Options:
     optimizer: Any
     sinks: list[Sink] | None
     on_decision: Callable[[Decision], object] | None
+    hparams: dict[str, bool | int | float | str] | None
     stop_when_exhausted: bool = False
     reset_on_train_begin: bool = True
     frequency: int | Literal["epoch"] = "epoch"
@@ -103,6 +104,8 @@ def _check(setting: Setting, value: Any) -> Any:
     elif name == "on_decision":
         if not (value is None or callable(value)):
             raise TypeError(f"on_decision must be None or a function of a Decision. Received: on_decision={value!r}")
+    elif name == "hparams":
+        value = None if value is None else _hparams(value)
     elif name == "log_dir":
         return None if value is None else _path(name, value, "None or the path of a directory")
     elif name == "state_path":
@@ -125,6 +128,19 @@ def _sinks(value: Any) -> list[Sink] | None:
             "as in sinks=[MySink()], and for a function of a Decision there is on_decision"
         )
     return list(value)
+
+
+def _hparams(value: Any) -> dict[str, bool | int | float | str]:
+    expected = "hparams must be None or a dict of names to numbers, texts, True or False. Received: "
+    if not isinstance(value, dict):
+        raise TypeError(f"{expected}hparams={value!r}")
+    plain: dict[str, bool | int | float | str] = {}
+    for name, each in value.items():
+        each = _plain(each)
+        if not isinstance(name, str) or not isinstance(each, (bool, int, float, str)):
+            raise TypeError(f"{expected}hparams[{name!r}]={each!r}; name an object, as in {{'augmentation': 'mixup'}}")
+        plain[name] = each
+    return plain
 
 
 def _path(name: str, value: Any, wanted: str) -> str:

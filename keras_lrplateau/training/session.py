@@ -266,12 +266,20 @@ class Session:
         """Write events to a run directory, if there is one."""
         if run_dir is None:
             return
-        plain = {
-            name: value for name, value in self.host.get_config().items() if isinstance(value, (bool, int, float, str))
-        }
         check = partial(self.memory.renew, run_dir)
-        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain, check)
+        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, self._chosen(), check)
         self.recorder.sinks.append(self._log)
+
+    def _chosen(self) -> dict[str, bool | int | float | str]:
+        """What was chosen for this training, for the HParams tab."""
+        chosen = {
+            **(self.options.hparams or {}),
+            **{f"starting_{name}": rate for name, rate in self.rates.in_force().items()},
+            "batch_size": self._around.batch_size,
+            **self.host.get_config(),
+            "optimizer": " + ".join(type(leaf).__name__ for leaf in leaf_optimizers(self.optimizer)),
+        }
+        return {name: value for name, value in chosen.items() if isinstance(value, (bool, int, float, str))}
 
     @property
     def writes_events(self) -> bool:

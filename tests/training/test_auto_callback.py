@@ -272,6 +272,7 @@ ARGUMENTS = {
     "optimizer": "d_optimizer",
     "sinks": None,
     "on_decision": None,
+    "hparams": {"layers": 3},
 }
 
 

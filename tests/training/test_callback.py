@@ -543,6 +543,7 @@ def test_a_callback_is_made_again_from_its_configuration(tmp_path: Path) -> None
         "optimizer": "d_optimizer",
         "sinks": None,
         "on_decision": None,
+        "hparams": {"layers": 3},
     }
     defaults = {p.name: p.default for p in inspect.signature(AdaptLROnPlateau).parameters.values()}
     assert arguments.keys() == defaults.keys()

@@ -234,13 +234,6 @@ def test_a_running_epoch_is_not_counted_but_its_steps_are():
     assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"], "from its last record alone"
 
 
-def test_a_decision_without_an_epoch_is_left_out():
-    """As of a replay, which knows none."""
-    cut = replace(CUT, epoch=None)
-    record = Record(0, (cut,), "holding", 1, "loss", "min", "learning rate", None, 1.0)
-    assert rows(Run("run", {}, [record])) == []
-
-
 def test_all_of_it_is_strict_json():
     strange = [NAN, INF, -INF, 1e300, -0.0, 5e-324]
     decisions = [
