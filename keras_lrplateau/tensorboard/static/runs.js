@@ -242,13 +242,12 @@ function show() {
   const ofAll = shortened(state.runs.map((run) => run.name));
   const groups = listed();
   const items = groups.flatMap(({ title, runs }) => {
-    const isFolder = title !== null && state.group === FOLDER;
-    const { prefix, short } = isFolder ? shortened(runs.map((run) => run.name)) : ofAll;
+    const { prefix, short } = title === null ? ofAll : shortened(runs.map((run) => run.name));
     const members = runs.map((run) => {
       const label = short(run.name);
       return { key: `run ${title !== null} ${label} ${run.name}`, run, label, isMember: title !== null };
     });
-    const text = isFolder && prefix ? `${prefix}…` : title;
+    const text = state.group === FOLDER && prefix ? `${prefix}…` : title;
     return title === null ? members : [{ key: `group ${title} ${text}`, title, text }, ...members];
   });
   syncChildren(page.list, items, ({ key }) => key, item);
