@@ -542,11 +542,22 @@ def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
     assert (state.best, state.aside.best) == (None, 14.0)
 
 
+def test_a_dead_network_restarts_although_none_of_its_weights_was_ever_sound():
+    """A softmax that is always wrong: its loss stays at six times that before training."""
+    rows = [(14.5, 14.5, Evidence(2.3 if epoch == 0 else 14.5)) for epoch in range(20)]
+    state, line, decisions = looked(replace(FULL, patience=3), rows, loss_before=2.3)
+    assert state.aside is not None
+    restart = next(decision for decision in decisions if decision.kind == "restart")
+    assert (restart.save, restart.restore) == ("best", "start")
+    assert not any(decision.keep for decision in decisions)
+    assert restart.rate == 0.03
+
+
 def test_a_dead_network_is_never_raised():
     config = replace(RAISES, patience=5, rollback=False)
     _, _, decisions = run(config, [14.0] * 40, losses=DEAD[:40], loss_before=63.0)
-    kinds = {decision.kind for decision in decisions if decision.is_action}
-    assert kinds == {"cut"}
+    kinds = [decision.kind for decision in decisions if decision.is_action]
+    assert kinds == ["cut"] * config.cuts_to_stall + ["exhausted"] + ["cut"] * (len(kinds) - config.cuts_to_stall - 1)
     assert any("no raise, since the training loss rose from 63 to 300" in d.reason for d in decisions)
 
 
