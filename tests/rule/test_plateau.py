@@ -674,7 +674,7 @@ def test_the_snapshot_of_the_start_is_kept_only_while_a_restart_is_possible():
 def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
     config = replace(FULL, rollback=False)
     _, line, decisions = restarted(config)
-    assert {text.split()[0] for text in line if " " in text} == {"cut"}
+    assert {text.split()[0] for text in line if " " in text} == {"cut", "exhausted"}
     _, line, more = run(replace(SHORT, rollback=False), [*STALLED, 5, 5, 5, 5, NAN])
     assert {"rollback 0.01", "diverged 0.0003"} <= set(line)
     everything = decisions + more
