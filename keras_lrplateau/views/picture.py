@@ -27,6 +27,9 @@ FEWEST_POINTS = 200
 MOST_MARKS = 10_000
 """Of more decisions only the latest are marked; neither a browser nor an eye can take more. Several runs share them."""
 
+MOST_MARKED_TWICE = 10
+"""With more runs decisions are marked on the rates only: on the metrics nobody could tell them apart."""
+
 MOST_SHADES = 1000
 """Of more plateaus and excursions only the latest are shaded: they cost a browser more than marks do."""
 
@@ -191,7 +194,7 @@ def picture_of(
         Training(
             view.run,
             _lines(view, names, has_losses, smoothing, most) + _rate_lines(view, most),
-            _marks(view, top, has_losses),
+            _marks(view, top, has_losses, len(runs) <= MOST_MARKED_TWICE),
         )
         for view, names in zip(views, roles, strict=True)
     ]
@@ -323,8 +326,9 @@ def _rate_lines(view: _View, most: int) -> list[Line]:
         curves = {"learning_rate": Curve()}
     for index, (name, curve) in enumerate(curves.items()):
         moments, rates = _steps(view, curve, most)
-        # A logarithmic axis has no 0.
-        y = [rate if math.isfinite(rate) and rate > 0 else None for rate in rates]
+        # A logarithmic axis has no 0. Rounded, because event files hold single precision: what is the same rate in a
+        # replay would otherwise be a step of its own.
+        y = [float(f"{rate:.7g}") if math.isfinite(rate) and rate > 0 else None for rate in rates]
         when = [_when(view, moment) for moment in moments]
         told_there = [at.get(moment, ()) for moment in moments]
         lines.append(Line(name, "rate", "rate", view.x(moments), y, when, told_there, index))
@@ -398,8 +402,8 @@ def _kept(values: Sequence[float], most: int) -> list[int]:
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 
-def _marks(view: _View, top: float, has_losses: bool) -> list[Marks]:
-    """The decisions, kind by kind, on the rate and on the monitored metric."""
+def _marks(view: _View, top: float, has_losses: bool, is_on_metric: bool) -> list[Marks]:
+    """The decisions, kind by kind, on the rate and perhaps on the monitored metric."""
     run = view.run
     by_kind: dict[Kind, list[Told]] = {}
     for each in view.told:
@@ -409,7 +413,7 @@ def _marks(view: _View, top: float, has_losses: bool) -> list[Marks]:
     for kind in get_args(Kind):
         these = by_kind.get(kind, [])
         y: dict[Panel, list[float | None]] = {"rate": [_rate_at(view, rates, each.decision) for each in these]}
-        if run.monitor in run.curves:
+        if is_on_metric and run.monitor in run.curves:
             y[_panel(run.monitor, has_losses)] = [_height(run, each.decision, top) for each in these]
         if these and these[0].decision.is_action:
             found.append(Marks(kind, view.x(each.moment for each in these), these, y))

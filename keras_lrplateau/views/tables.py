@@ -28,9 +28,10 @@ def summary(run: Run) -> dict[str, Any]:
         "unit": what the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and
         how many optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and
         the number of its epoch, from 1; None before there is one. "last": the last observation, or None; and
-        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate": the learning
-        rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the last wall
-        time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
+        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate" and
+        "first_rate": the learning rate in force, and that of the first epoch; None if there are several, or none is
+        known. "quantity": what the rates of the decisions are. "time": the last wall time, in seconds since 1970; None
+        if none was recorded. Values of metric and rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
     best, rate = run.best, run.rate
@@ -48,8 +49,15 @@ def summary(run: Run) -> dict[str, Any]:
         "is_undone": _is_undone(run, timeline),
         "quantity": run.quantity,
         "rate": None if rate is None else number(rate),
+        "first_rate": _first_rate(run),
         "time": run.last_time,
     }
+
+
+def _first_rate(run: Run) -> str | None:
+    """The one learning rate of the first epoch, if that epoch is known."""
+    firsts = [curve.values[0] for curve in run.rates.values() if curve.epochs[:1] == [0]]
+    return number(firsts[0]) if len(firsts) == len(run.rates) == 1 else None
 
 
 def _is_undone(run: Run, timeline: Timeline) -> bool:

@@ -1,8 +1,8 @@
 """README.md and the guides say what is true: their code runs, prints what they say, and their links lead somewhere.
 
-In a page, the Python blocks run in order, with the names of `given` defined. A block of text behind the line "prints" is
-the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block behind
-a comment `<!-- not run: REASON -->` is left alone.
+In a page, the Python blocks run in order, with the names of `given` defined. A block of text behind the line "prints"
+is the output of the Python block before it. A block of text that begins with "$" is a command and its output. A block
+behind a comment `<!-- not run: REASON -->` is left alone.
 """
 
 import contextlib
@@ -99,7 +99,7 @@ def given() -> dict[str, Any]:
     return names | {"epochs": 2, "loss": 0.5, "val_loss": 0.5}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [pytest.param(PAGES[0], marks=pytest.mark.backends), *PAGES[1:]], ids=name_of)
 def test_code_runs_and_prints_what_is_said(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

@@ -445,6 +445,48 @@ def by_hand(training: Training, epoch: int, **changes: Any) -> Attempt:
     return training.start(load=loaded(training.folder / f"{epoch}.weights.h5"), **changes)
 
 
+def orbax_checkpoint(folder: Path) -> Any:
+    """The callback of Keras for checkpoints in the format of Orbax, of each epoch; skips the test without it."""
+    if not hasattr(keras.callbacks, "OrbaxCheckpoint"):
+        pytest.skip("a later release of Keras")
+    pytest.importorskip("orbax.checkpoint")
+    return keras.callbacks.OrbaxCheckpoint(str(folder / "orbax"), max_to_keep=None, save_on_background=False)
+
+
+def load_orbax(folder: Path) -> Callable[[Any], None]:
+    """Load the weights and the optimizer from the newest checkpoint, if there is one."""
+
+    def load(model: Any) -> None:
+        if any((folder / "orbax").iterdir()):  # The callback has made it.
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(str(folder / "orbax"))
+
+    return load
+
+
+@pytest.mark.parametrize("kind", ["Adam", "schedule"])
+@pytest.mark.parametrize("has_backup", [False, True], ids=["alone", "with BackupAndRestore"])
+@long
+def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, has_backup: bool, tmp_path: Path) -> None:
+    """It dies in each of these epochs, and goes on from the last one that was saved."""
+    optimizer = {"Adam": lambda: Adam(0.1), "schedule": schedule}[kind]
+    training = Training(tmp_path / "crashes", has_backup=has_backup, optimizer=optimizer)
+    expected = uninterrupted(training, tmp_path / "whole")
+    for epoch in (1, 4, 10, 13, 21, None):
+        # Orbax finds variables by their paths, which count the models of a process.
+        keras.utils.clear_session()
+        checkpoint, load = orbax_checkpoint(training.folder), load_orbax(training.folder)
+        if epoch is None:
+            found = training.start(None, 0, checkpoint, load=load)
+        else:
+            training.crash("batch", epoch, checkpoint, load=load)
+            checkpoint.on_train_end()
+            training.arguments["initial_epoch"] = epoch
+    assert found.messages == []
+    check_same(found, expected)
+    assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
+
+
 @pytest.mark.parametrize("epoch", only((5, 11), [1, 3, 4, 5, 9, 10, 11, 12, 13, 17, 19, 20, 21, 22]))
 def test_a_checkpoint_of_the_epoch_in_which_it_died_goes_on_as_if_nothing_had_happened(
     epoch: int, whole: Attempt, tmp_path: Path

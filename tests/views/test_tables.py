@@ -43,6 +43,7 @@ def test_the_summary_says_where_a_training_stands():
         "is_undone": False,
         "quantity": "learning rate",
         "rate": "0.05",
+        "first_rate": "0.1",
         "time": time_of(29),
     }
 
@@ -66,7 +67,7 @@ def test_the_summary_counts_the_steps_from_before_a_resume_that_began_at_0():
 def test_the_summary_leaves_open_what_is_not_known():
     run = make_run({"loss": [1.0, 0.9], "learning_rate_a": [0.1, 0.1], "learning_rate_b": [0.1, 0.1]}, mode=None)
     found = summary(run)
-    assert [found[name] for name in ("best", "best_at", "last", "rate")] == [None] * 4
+    assert [found[name] for name in ("best", "best_at", "last", "rate", "first_rate")] == [None] * 5
     assert found["status"] == "holding"
 
 
@@ -88,6 +89,11 @@ def test_a_training_that_has_ended_is_finished_until_it_goes_on():
     assert summary(run)["status"] == "finished"
     run.curves["val_loss"].append(3, 0.7, time_of(3))
     assert summary(run)["status"] == "holding"
+
+
+def test_the_first_rate_is_known_only_where_the_first_epoch_is():
+    assert summary(make_run({"learning_rate": [0.5, 0.1]}))["first_rate"] == "0.5"
+    assert summary(make_run({"learning_rate": [None, 0.1]}))["first_rate"] is None
 
 
 def test_the_last_value_is_undone_if_its_weights_were_given_up():
@@ -226,13 +232,6 @@ def test_a_running_epoch_is_not_counted_but_its_steps_are():
     assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"]
     run.records = run.records[-1:]
     assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"], "from its last record alone"
-
-
-def test_a_decision_without_an_epoch_is_left_out():
-    """As of a replay, which knows none."""
-    cut = replace(CUT, epoch=None)
-    record = Record(0, (cut,), "holding", 1, "loss", "min", "learning rate", None, 1.0)
-    assert rows(Run("run", {}, [record])) == []
 
 
 def test_all_of_it_is_strict_json():

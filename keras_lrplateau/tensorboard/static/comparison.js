@@ -1,7 +1,7 @@
 /** The table of the runs that are compared: a row each, in the order that the user chooses, and as a CSV file. */
 
 import { attempt, make, natural, paint, rove, statusBadge, syncChildren, timeOf } from "./common.js";
-import { differing, scoreOf, settingOf, shortened } from "./runs.js";
+import { differing, scoreOf, settingOf, shortName } from "./runs.js";
 
 const state = {
   runs: [],
@@ -64,9 +64,9 @@ export function columnsOf(runs) {
 
 function setting(name, runs) {
   const text = (run) => settingOf(run, name);
-  const isNumber = runs.every(({ settings }) => ["number", "undefined"].includes(typeof settings[name]));
-  const value = isNumber ? (run) => run.settings[name] ?? Infinity : text;
-  return { key: `setting ${name}`, title: name, text, value, isNumber };
+  const number = (run) => (text(run) === "" ? Infinity : Number(text(run)));
+  const isNumber = runs.every((run) => !Number.isNaN(number(run)));
+  return { key: `setting ${name}`, title: name, text, value: isNumber ? number : text, isNumber };
 }
 
 /** How many decisions there were; empty until the server has read the whole run. */
@@ -108,12 +108,11 @@ function show() {
     const isSorted = cell.dataset.column === state.key;
     cell.ariaSort = isSorted ? (state.isReversed ? "descending" : "ascending") : null;
   }
-  const { short } = shortened(runs.map((run) => run.name));
   const rows = sorted(columns).map((run) => ({
     run,
-    key: JSON.stringify([shown.map((column) => [column.key, column.text(run)]), state.colorOf(run.name), short(run.name), run.counts]),
+    key: JSON.stringify([shown.map((column) => [column.key, column.text(run)]), state.colorOf(run.name), shortName(run.name), run.counts]),
   }));
-  syncChildren(parts.table.tBodies[0], rows, ({ key }) => key, ({ run }) => row(run, shown, short));
+  syncChildren(parts.table.tBodies[0], rows, ({ key }) => key, ({ run }) => row(run, shown));
   parts.refreshStops();
 }
 
@@ -122,12 +121,12 @@ function heading({ key, title, isNumber }) {
   return make("th", { scope: "col", className: isNumber ? "number" : "", data: { column: key } }, button);
 }
 
-function row(run, columns, short) {
+function row(run, columns) {
   const contents = {
     run: () => {
       const swatch = make("span", { className: "swatch" });
       paint(swatch, state.colorOf(run.name));
-      const button = make("button", { type: "button", title: `Show ${run.name} alone` }, short(run.name));
+      const button = make("button", { type: "button", title: `Show ${run.name} alone` }, shortName(run.name));
       return [make("span", { className: "label" }, swatch, button)];
     },
     status: () => [statusBadge(run)],

@@ -1,6 +1,7 @@
 /** The table of decisions below the figure: the latest first, of one run or of several together. */
 
 import { make, paint, rove, symbolOf, syncChildren, table } from "./common.js";
+import { shortName } from "./runs.js";
 
 /** Further rows of the table are shown on demand: they cost time, and the latest ones matter most. */
 const FEW_ROWS = 200;
@@ -116,7 +117,7 @@ function rowOf({ kind, epoch, run, rate_before, rate, value, best, reason }) {
 function labelOf(run) {
   const swatch = make("span", { className: "swatch" });
   paint(swatch, state.colorOf(run));
-  return make("span", { className: "label", title: run }, swatch, make("span", {}, run));
+  return make("span", { className: "label", title: run }, swatch, make("span", {}, shortName(run)));
 }
 
 /** A click anywhere in a row, or a key on its button. */

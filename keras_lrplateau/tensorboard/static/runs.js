@@ -14,6 +14,9 @@ const ORDERS = {
   status: ["status", (a, b) => natural(statusOf(a), statusOf(b))],
 };
 
+/** Characters at the end of a name that are always shown. */
+const TAIL = 6;
+
 /** Groups that are no setting's. */
 const FOLDER = "log dir";
 const NONE = "nothing";
@@ -25,6 +28,9 @@ const state = {
   selected: [],
   order: "name",
   group: FOLDER,
+  /** The beginning that all names share, and what makes the rest of a name; see `shortened`. */
+  prefix: "",
+  short: (name) => name,
 };
 
 /** The elements of the list, by id; and what to call when runs are chosen, or arranged in another way. */
@@ -77,8 +83,13 @@ export function runList({ onSelect, onArrange }) {
 
 /** Show these runs, of which some are chosen; `colorOf` gives the color of a run by its name, or null. */
 export function showRuns(runs, selected, colorOf) {
-  Object.assign(state, { runs, selected, colorOf });
+  Object.assign(state, { runs, selected, colorOf, ...shortened(runs.map((run) => run.name)) });
   show();
+}
+
+/** A name as the list shows it. */
+export function shortName(name) {
+  return state.short(name);
 }
 
 /** Scroll the list to what a link has chosen. */
@@ -118,11 +129,11 @@ export function groupNumbers() {
  */
 export function shortened(names) {
   const bare = (name) => name.replace(/\/lr_plateau$/, "");
-  const all = names.map(bare);
-  let prefix = all.length > 1 ? all[0] : "";
-  for (const name of all) while (!name.startsWith(prefix)) prefix = prefix.slice(0, -1);
+  const folders = names.map((name) => name.replace(/(^|\/)lr_plateau(_\d+)?$/, ""));
+  let prefix = folders.length > 1 ? folders[0] : "";
+  for (const folder of folders) while (!folder.startsWith(prefix)) prefix = prefix.slice(0, -1);
   prefix = prefix.replace(/[^/_]*$/, "");
-  if (all.includes(prefix)) prefix = "";
+  if (folders.includes(prefix)) prefix = "";
   return { prefix, short: (name) => (bare(name).startsWith(prefix) ? bare(name).slice(prefix.length) : bare(name)) };
 }
 
@@ -151,14 +162,17 @@ export function statusOf({ error, summary }) {
   return error ? "unreadable" : summary.status;
 }
 
+/** What counts as a setting, but is known from the training itself, by name. */
+const OBSERVED = { monitor: "monitor", "first rate": "first_rate" };
+
 /** The value of a setting of a run as a text; empty if it is not known. */
 export function settingOf({ settings, summary }, name) {
-  return String(settings[name] ?? (name === "monitor" ? (summary?.monitor ?? "") : ""));
+  return String(settings[name] ?? summary?.[OBSERVED[name]] ?? "");
 }
 
 /** The settings in which runs differ. A text that is another one in each run, such as its log dir, is only its name. */
 export function differing(runs) {
-  const names = [...new Set(["monitor", ...runs.flatMap(({ settings }) => Object.keys(settings))])];
+  const names = [...new Set([...Object.keys(OBSERVED), ...runs.flatMap(({ settings }) => Object.keys(settings))])];
   return names.filter((name) => {
     const values = new Set(runs.map((run) => settingOf(run, name)));
     const isText = runs.some(({ settings }) => typeof settings[name] === "string");
@@ -227,7 +241,7 @@ function matcher(text) {
 
 function show() {
   showArrangement();
-  const { prefix, short } = shortened(state.runs.map((run) => run.name));
+  const { prefix, short } = state;
   const groups = listed();
   const runs = groups.flatMap((group) => group.runs);
   const items = groups.flatMap((group) => {
@@ -279,7 +293,8 @@ function item({ group, run, label, isMember }) {
     make(
       "button",
       { type: "button", title: run.name },
-      make("span", { className: "name" }, label),
+      // The end often tells more than the middle: it is never cut off.
+      make("span", { className: "name" }, make("span", {}, label.slice(0, -TAIL)), make("span", {}, label.slice(-TAIL))),
       make("span", { className: "badge" }),
       make("span", { className: "best" }),
     ),
