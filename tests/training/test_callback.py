@@ -1611,6 +1611,33 @@ def test_a_mistaken_argument_is_named_at_once(arguments: Any, error: Any, words:
         assert word in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (AdaptLROnPlateau, r"callbacks=\[AdaptLROnPlateau\(\)\]"),
+        (AdaptLROnPlateau.auto, r"callbacks=\[AdaptLROnPlateau.auto\(\)\]"),
+    ],
+    ids=["the class", "auto"],
+)
+@pytest.mark.backends
+def test_a_callback_that_was_not_made_is_refused_with_the_remedy(given: Any, remedy: str) -> None:
+    with pytest.raises(TypeError, match=remedy):
+        fit(tiny_model(), given)
+
+
+def test_an_argument_that_auto_mode_does_not_have_is_explained() -> None:
+    with pytest.raises(TypeError, match=r"patience=5; leave it out, or pass it to AdaptLROnPlateau without \.auto"):
+        AdaptLROnPlateau.auto(patience=5)  # type: ignore[call-arg]  # the mistake under test
+    with pytest.raises(TypeError, match="unexpected keyword argument 'patients'"):
+        AdaptLROnPlateau.auto(patients=5)  # type: ignore[call-arg]
+
+
+def test_a_warning_points_at_the_line_of_the_user() -> None:
+    with pytest.warns(UserWarning, match="not_a_metric") as caught:
+        tiny_model().fit(*data(), verbose=0, callbacks=[AdaptLROnPlateau("not_a_metric")])
+    assert [warning.filename for warning in caught if "not_a_metric" in str(warning.message)] == [__file__]
+
+
 @pytest.mark.parametrize("rate", [math.nan, math.inf, -0.5])
 def test_a_rate_that_no_training_can_have_is_put_right(rate: float) -> None:
     model = tiny_model()
