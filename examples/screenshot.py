@@ -10,8 +10,8 @@ starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser,
     tab-whatif.png, tab-whatif-800.png                   the same with the what-if panel open
     tab-runs.png, tab-runs-dark.png, tab-runs-800.png    100 runs compared, which it makes itself: a synthetic sweep
 
-and of the page that `keras-lrplateau replay` makes of examples/whatif.csv, whatif.png. Those with 800 in their name are this many pixels wide,
-the others 1280.
+and of the page that `keras-lrplateau replay` makes of examples/whatif.csv, whatif.png. Those with 800 in their name
+are this many pixels wide, the others 1280.
 """
 
 import argparse
