@@ -2,8 +2,8 @@
 
     python examples/run_notebook.py
 
-It needs `pip install -e '.[examples,png]' nbclient` and a Chrome or Chromium, which draws the pictures. They show where no
-script runs, such as on GitHub. In a notebook that runs, the figures are plotly's, which can be zoomed.
+It needs `pip install -e '.[examples,png]' nbclient` and a Chrome or Chromium, which draws the pictures. They show
+where no script runs, such as on GitHub. In a notebook that runs, the figures are plotly's, which can be zoomed.
 """
 
 import os
