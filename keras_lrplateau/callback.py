@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import keras
 
@@ -15,6 +16,7 @@ from keras_lrplateau.history.run import Run
 from keras_lrplateau.resume.saved import Saved, decode, encode
 from keras_lrplateau.rule.decision import Decision, RuleState
 from keras_lrplateau.rule.words import number
+from keras_lrplateau.settings import settings_of
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
@@ -25,6 +27,33 @@ from keras_lrplateau.training.session import Session
 if TYPE_CHECKING:
     from keras_lrplateau.history.frame import DataFrame
     from keras_lrplateau.views.figure import Figure
+
+
+Arguments = ParamSpec("Arguments")
+Made = TypeVar("Made")
+
+NOT_MADE = "a callback must be made first. Received: callbacks=[{0}]; pass callbacks=[{0}()]"
+
+
+def _explained(auto: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Say more than Python does, where `auto` gets an argument of the other rule, or stands in a list of callbacks."""
+
+    @functools.wraps(auto)
+    def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        others = [name for name in kwargs if name in settings_of("default") and name not in settings_of("auto")]
+        if others:
+            raise TypeError(
+                f"auto mode decides itself what {others[0]} would say. Received: {others[0]}={kwargs[others[0]]!r}; "
+                f"leave it out, or pass it to AdaptLROnPlateau without .auto"
+            )
+        return auto(*args, **kwargs)
+
+    def refuse(*_: Any) -> None:
+        raise TypeError(NOT_MADE.format("AdaptLROnPlateau.auto"))
+
+    # Keras asks all that is in a list of callbacks for these.
+    vars(explained).update(async_safe=True, set_model=refuse, set_params=refuse)
+    return explained
 
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
@@ -137,6 +166,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._set_up(make_options("default", locals()))
 
     @classmethod
+    @_explained
     def auto(
         cls,
         monitor: str = "val_loss",
@@ -391,8 +421,16 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise RuntimeError(f"AdaptLROnPlateau: call on_train_begin {after}before the other hooks")
         return self._session
 
-    def set_model(self, model: Any) -> None:
+    def set_params(self, params: Any = None) -> None:
+        """Take what Keras says of the `fit`."""
+        if not isinstance(self, AdaptLROnPlateau):  # The class itself is in the list of callbacks.
+            raise TypeError(NOT_MADE.format("AdaptLROnPlateau"))
+        super().set_params(params)
+
+    def set_model(self, model: Any = None) -> None:
         """Take the model, and make the schedule of its optimizer scalable, if there is one."""
+        if not isinstance(self, AdaptLROnPlateau):
+            raise TypeError(NOT_MADE.format("AdaptLROnPlateau"))
         if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
             raise TypeError(
                 "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "
