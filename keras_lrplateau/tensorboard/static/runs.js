@@ -164,8 +164,9 @@ export function settingOf({ settings, summary }, name) {
 
 /** The settings in which runs differ. A text that is another one in each run, such as its log dir, is only its name. */
 export function differing(runs) {
-  const names = [...new Set([...Object.keys(OBSERVED), ...runs.flatMap(({ settings }) => Object.keys(settings))])];
-  return names.filter((name) => {
+  // Sorted, since TensorBoard has them in any order.
+  const known = [...new Set(runs.flatMap(({ settings }) => Object.keys(settings)))].sort(natural);
+  return [...new Set([...Object.keys(OBSERVED), ...known])].filter((name) => {
     const values = new Set(runs.map((run) => settingOf(run, name)));
     const isText = runs.some(({ settings }) => typeof settings[name] === "string");
     return values.size > 1 && !(isText && runs.length > 2 && values.size === runs.length);
