@@ -298,8 +298,13 @@ class Rule(abc.ABC, Generic[StateT]):
         """
 
     @abc.abstractmethod
-    def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of this many observations in all; None if that is not known."""
+    def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
+        """This rule for a training of this many observations in all; None if that is not known.
+
+        Args:
+            observations: As above.
+            anneals: Whether to lower the rate in the last part, if the rule does so.
+        """
 
     @abc.abstractmethod
     def without_search(self) -> Self:

@@ -642,6 +642,19 @@ def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
     assert set(line_) == {told(config.step(state, 0.5).decision)}
 
 
+def test_where_the_optimizer_averages_the_weights_the_rate_is_held_to_the_end_without_a_trial():
+    def ended(anneals):
+        config = Config(observations=40, budget=0.5, anneals=anneals)
+        _, state, _ = searched(config, 0.1, best_at(0.1))
+        _, _, decisions = go_on(config, state, [1.0 - 0.01 * i for i in range(40 - state.observations)])
+        return [each for each in decisions if each.observation > round(40 * (1 - auto.TAIL))]
+
+    assert "anneal" in [each.kind for each in ended(True)]
+    assert {each.kind for each in ended(False)} <= {"best", "hold", "rollback", "success"}
+    last = ended(False)[3:]
+    assert len({each.rate for each in last}) == 1
+
+
 def test_annealing_does_not_go_below_min_lr():
     _, _, _, decisions = annealing(config=Config(observations=40, budget=0.0, min_lr=0.04))
     rates = [decision.rate for decision in decisions]
