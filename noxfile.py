@@ -15,6 +15,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def api(session: nox.Session) -> None:
+    """The API pages, from the docstrings, into build/api; a warning is an error."""
+    session.install("-e", ".[jax]", "pdoc>=16")
+    session.run("python", ".ci/api.py", env={"KERAS_BACKEND": "jax"})
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Types of the package, strictly."""
     session.install("-e", ".[test]")

@@ -34,12 +34,11 @@ def main() -> None:
             keras.layers.Dense(64, activation="relu"),
             keras.layers.Dropout(0.3),
             keras.layers.Dense(64, activation="relu"),
-            keras.layers.Dense(10, activation="softmax"),
+            keras.layers.Dense(10),
         ]
     )
-    model.compile(
-        keras.optimizers.SGD(100.0, momentum=0.9), loss="sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(100.0, momentum=0.9), loss=loss, metrics=["accuracy"])
     adapt = AdaptLROnPlateau(factor=0.3, patience=4, log_dir=LOGS / "digits", verbose=1)
     model.fit(x, y, batch_size=64, epochs=80, validation_data=(x_val, y_val), callbacks=[adapt], verbose=0)
     # Not the last epoch's: when that was part of a raise that brought nothing, the weights are those from before it.

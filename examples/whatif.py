@@ -6,8 +6,8 @@ trains once, without any plateau callback, and keeps what Keras' CSVLogger write
 often as one likes, without training again. After its first cut a replay cannot know how the training would have gone
 on; but the recorded one shows what a cut at that epoch would have cut off.
 
-`logs/whatif/training.csv` is what the command `keras-lrplateau replay` takes, too. It runs on every Keras backend
-(KERAS_BACKEND).
+`logs/whatif/training.csv` is what the command `keras-lrplateau replay` takes, too; `examples/whatif.csv` is such a
+file, written with TensorFlow. It runs on every Keras backend (KERAS_BACKEND).
 """
 
 import os

@@ -15,12 +15,14 @@ from keras_lrplateau.rule.plateau import Config, State
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau
     from keras_lrplateau.history.recorder import Sink
-    from keras_lrplateau.history.run import Run
+    from keras_lrplateau.history.run import Record, Run
     from keras_lrplateau.recordings.objects import from_frame, from_history
     from keras_lrplateau.recordings.reading import read
     from keras_lrplateau.recordings.recording import Recording
     from keras_lrplateau.recordings.replay import Replay, replay
     from keras_lrplateau.resume.state_file import StateFileError
+    from keras_lrplateau.trackers.mlflow import MlflowSink
+    from keras_lrplateau.trackers.wandb import WandbSink
     from keras_lrplateau.views.figure import figure
 
 __version__ = "0.1.0"
@@ -29,6 +31,8 @@ __all__ = [
     "AdaptLROnPlateau",
     "Config",
     "Decision",
+    "MlflowSink",
+    "Record",
     "Recording",
     "Replay",
     "Run",
@@ -36,6 +40,7 @@ __all__ = [
     "State",
     "StateFileError",
     "Step",
+    "WandbSink",
     "auto",
     "figure",
     "from_frame",
@@ -48,11 +53,14 @@ __all__ = [
 
 _LOADED_WHEN_NAMED = {
     "AdaptLROnPlateau": "callback",
+    "MlflowSink": "trackers.mlflow",
+    "Record": "history.run",
     "Recording": "recordings.recording",
     "Replay": "recordings.replay",
     "Run": "history.run",
     "Sink": "history.recorder",
     "StateFileError": "resume.state_file",
+    "WandbSink": "trackers.wandb",
     "figure": "views.figure",
     "from_frame": "recordings.objects",
     "from_history": "recordings.objects",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -14,12 +14,17 @@ from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.resume.saved import Saved, decode, encode
 from keras_lrplateau.rule.decision import Decision, RuleState
+from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import Options, make_options
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.session import Session
+
+if TYPE_CHECKING:
+    from keras_lrplateau.history.frame import DataFrame
+    from keras_lrplateau.views.figure import Figure
 
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
@@ -82,7 +87,12 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         optimizer: The optimizer to adapt, if it is not the one that the model is compiled with. Give the optimizer
             itself, or the name of the model's attribute that holds it.
         sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`. They receive the numbers of each
-            epoch and every decision.
+            epoch and every decision. An error in one of them is a warning, and training goes on.
+        on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, when the rate and the
+            weights have been changed. It is short for a sink that only listens to decisions.
+        hparams: What else was chosen for this training, such as `{"layers": 3, "augmentation": "mixup"}`: numbers,
+            texts and flags by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the
+            starting rate, the optimizer and the batch size, which take precedence over values of the same names here.
 
     Each argument is also an attribute.
 
@@ -121,6 +131,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         frequency: int | Literal["epoch"] = "epoch",
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
     ) -> None:
         self._set_up(make_options("default", locals()))
 
@@ -138,6 +150,8 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         state_path: str | os.PathLike[str] | Literal[False] | None = None,
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
+        on_decision: Callable[[Decision], object] | None = None,
+        hparams: dict[str, bool | int | float | str] | None = None,
         verbose: int = 0,
     ) -> AdaptLROnPlateau:
         """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
@@ -163,7 +177,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
                 no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
-            log_dir, state_path, optimizer, sinks: As for `AdaptLROnPlateau`.
+            log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
         Returns:
@@ -204,6 +218,17 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         if not name.startswith("_") and name in self._options.arguments:
             return self._options.arguments[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        monitor = self._options.monitor
+        if self.state is None or self._session is None:
+            return f"<AdaptLROnPlateau of {monitor}: before training>"
+        quantity = self._session.rates.quantity
+        stands = f"<AdaptLROnPlateau of {monitor}: {quantity} {number(self.state.rate)}, {self.state.status}"
+        if not self.decisions:
+            return f"{stands}, no decision yet>"
+        last = self.decisions[-1]
+        return f"{stands}, last decision in epoch {last.epoch + 1}: {last.describe(quantity)}>"
 
     # --- checkpoints of one's own ------------------------------------------------------------------------------------
 
@@ -311,7 +336,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         """The training as data, with its curves and records; None before training."""
         return None if self._session is None else self._session.recorder.run
 
-    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+    def figure(self, axis: Axis = "epoch", *, dark: bool = False) -> Figure:
         """Draw the curves, the learning rate and the decisions of this training so far.
 
         A notebook shows the result; `figure.write_html("figure.html")` saves it. The training may still be running.
@@ -334,6 +359,29 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise RuntimeError("there is nothing to draw before the first epoch of a training is over")
         return to_plotly(draw([self.run], axis, dark=dark))
 
+    def decisions_frame(self) -> DataFrame:
+        """Every decision as a row of a pandas DataFrame; no rows before training.
+
+        Returns:
+            A frame with the columns "epoch", from 0 as in `History.epoch`, "kind", "rate_before", "rate", "value",
+            "best", "reason", "restore", "observation", "since_epoch" and "step": attributes of
+            `keras_lrplateau.Decision`.
+
+        Raises:
+            ImportError: pandas is not installed.
+
+        Example:
+
+        ```python
+        history = model.fit(x, y, epochs=100, callbacks=[adapt])
+        losses = pandas.DataFrame(history.history, index=pandas.Index(history.epoch, name="epoch"))
+        print(losses.join(adapt.decisions_frame().set_index("epoch")[["kind", "reason"]]))
+        ```
+        """
+        from keras_lrplateau.history.frame import frame_of
+
+        return frame_of(self.decisions)
+
     # --- Keras' hooks ------------------------------------------------------------------------------------------------
 
     @property
@@ -344,6 +392,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         return self._session
 
     def set_model(self, model: Any) -> None:
+        """Take the model, and make the schedule of its optimizer scalable, if there is one."""
         if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
             raise TypeError(
                 "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "
@@ -357,6 +406,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             scale_schedules(model, optimizer, rule.min_lr, rule.max_lr)
 
     def on_train_begin(self, logs: Any = None) -> None:
+        """Begin a training, or go on with one if `reset_on_train_begin` is False."""
         if self._session is None or self._options.reset_on_train_begin or self._saved is not None:
             before = self._session
             if before is not None:
@@ -367,6 +417,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._session.begin_fit(look_around(self))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begin an epoch, from 0. Before the first one, resume from the state file."""
         # Not in on_train_begin: a callback that comes later in the list may load a checkpoint there.
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
@@ -376,20 +427,24 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             self.on_train_batch_end = self._first_batch
 
     def on_test_begin(self, logs: Any = None) -> None:
+        """Note that a validation begins."""
         if self._session is not None:
             self._session.begin_validation()
 
     def on_test_end(self, logs: Any = None) -> None:
+        """Note the results of a validation in the state file."""
         if self._session is not None:
             self._session.end_validation(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Decide on the metric in `logs`, and put the learning rates that were used into them."""
         if not self._training.is_begun:
             resuming.begin(self._training, epoch)
         self._ignore_batches()
         self._training.end_epoch(epoch, {} if logs is None else logs)
 
     def on_train_end(self, logs: Any = None) -> None:
+        """End the training: take back a raise or restart that has not proved itself, and close the files."""
         epochs = (self.params or {}).get("epochs")
         if not self._training.is_begun and self._options.reset_on_train_begin and epochs:
             # No epoch was left: an earlier process died after the last one, perhaps with work undone.

@@ -204,6 +204,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("frequency", "object", "epoch", "After how many optimizer steps to decide.", is_of_rule=False),
     Setting("optimizer", "object", None, "Which optimizer to adapt, if there are several.", BOTH, is_of_rule=False),
     Setting("sinks", "object", None, "Objects that listen to the training.", BOTH, is_of_rule=False),
+    Setting("on_decision", "object", None, "A function that is called with every decision.", BOTH, is_of_rule=False),
+    Setting("hparams", "object", None, "What else was chosen, for the HParams tab.", BOTH, is_of_rule=False),
 )
 """In the order of the constructors' arguments."""
 

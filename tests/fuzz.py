@@ -567,6 +567,7 @@ def record(rng: random.Random) -> Record:
         best=best,
         time=1.5e9,
         loss_before=rng.choice((None, rng.choice(FINITE))),
+        is_over=rng.random() < 0.5,
     )
 
 

@@ -20,6 +20,7 @@ ROOMS = (
     "tensorboard",
     "callback",
     "training",
+    "trackers",
     "views",
     "recordings",
     "resume",
@@ -189,8 +190,13 @@ def test_an_optional_package_has_one_owning_file() -> None:
         assert len(modules) == 1, f"{package} is imported by {', '.join(sorted(modules))}"
 
 
-EXTRAS = {"fsspec", "kaleido", "optuna", "pandas", "wandb"}
+EXTRAS = {"fsspec", "kaleido", "mlflow", "optuna", "pandas", "wandb"}
 """What a user need not have. Keras and TensorBoard load some of them where they are installed."""
+
+
+def test_no_module_loads_a_tracker() -> None:
+    """Only a sink that is made does."""
+    assert loaded_by(files_of(*ROOMS), {"mlflow", "wandb"}) == set()
 
 
 def test_every_module_can_be_imported_where_no_extra_is_installed() -> None:

@@ -150,7 +150,11 @@ def test_the_promised_pythons_and_extras_are_there(wheel: zipfile.ZipFile) -> No
     assert metadata["Requires-Python"] == ">=3.11"
     for version in ("3.11", "3.12", "3.13", "3.14"):
         assert f"Programming Language :: Python :: {version}" in metadata.get_all("Classifier", [])
-    assert set(metadata.get_all("Provides-Extra", [])) == {"tensorflow", "jax", "torch", "png", "examples", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        *("tensorflow", "jax", "torch"),
+        *("mlflow", "wandb"),
+        *("png", "examples", "test"),
+    }
     assert {label_and_url.partition(",")[0] for label_and_url in metadata.get_all("Project-URL", [])} >= {"Repository"}
     requirements = metadata.get_all("Requires-Dist", [])
     base = {requirement.partition(">=")[0] for requirement in requirements if "extra ==" not in requirement}

@@ -100,7 +100,13 @@ def compare(arguments: argparse.Namespace) -> int:
         for run in runs:
             about = tables.summary(run)
             counts = ", ".join(f"{count} {kind}" for kind, count in tables.counts(run).items())
-            cells = [about["monitor"], about["best"], about["best_at"], about["last"], about["rate"]]
+            cells = [
+                about["monitor"],
+                about["best"],
+                about["best_at"],
+                about["last"] and words.last(about),
+                about["rate"],
+            ]
             cells += [about["epochs"], about["status"], counts]
             rows.append([run.name, *("" if cell is None else str(cell) for cell in cells)])
         print_table("", heads, rows)

@@ -52,10 +52,9 @@ class Timeline:
     def moment(self, decision: Decision) -> float:
         """Return how many epochs were over at a decision; with a fraction if it was made within an epoch.
 
-        The decision must have an epoch. The fraction comes from optimizer steps. An epoch that is still running is
-        assumed to be as long as those before it; if it is the first, half of it is assumed to be over.
+        The fraction comes from optimizer steps. An epoch that is still running is assumed to be as long as those before
+        it; if it is the first, half of it is assumed to be over.
         """
-        assert decision.epoch is not None
         at = bisect.bisect_left(self._epochs, decision.epoch)
         if decision.step is None or at == len(self._epochs) or self._epochs[at] != decision.epoch:
             return decision.epoch + 1
@@ -71,7 +70,7 @@ class Timeline:
 
     def is_within(self, decision: Decision) -> bool:
         """Return whether a decision was made before its epoch was over."""
-        return decision.epoch is not None and self.moment(decision) < decision.epoch + 1
+        return self.moment(decision) < decision.epoch + 1
 
     def positions(self, axis: Axis, moments: Iterable[float]) -> list[float]:
         """Return the positions of moments on an axis.

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args
 from keras_lrplateau.history.run import Observation, Record
 from keras_lrplateau.rule.decision import Decision, Kind, Snapshot, Status
 
-VERSION = 3
+VERSION = 4
 """The version of a record. A change of the fields of `Record` or `Decision` needs a new one."""
 
 
@@ -42,6 +42,7 @@ def encode(record: Record) -> str:
         "quantity": str(record.quantity),
         "best": None if record.best is None else [int(record.best.epoch), float(record.best.value)],
         "loss_before": None if record.loss_before is None else float(record.loss_before),
+        "is_over": bool(record.is_over),
     }
     return json.dumps({"version": VERSION, **fields}, allow_nan=False)
 
@@ -70,12 +71,13 @@ def decode(payload: str | bytes, time: float) -> Record:
         best=decode_best(data["best"]),
         time=float(time),
         loss_before=None if data["loss_before"] is None else finite("loss_before", data["loss_before"]),
+        is_over=boolean("is_over", data["is_over"]),
     )
 
 
 _NUMBERS = ("value", "best", "rate_before", "rate")
 _INTEGERS = ("observation", "since", "epoch", "since_epoch", "step")
-_MAY_BE_NONE = ("value", "best", "keep", "save", "restore", "since", "epoch", "since_epoch", "step")
+_MAY_BE_NONE = ("value", "best", "keep", "save", "restore", "since", "since_epoch", "step")
 _WORDS = {"kind": get_args(Kind), "keep": ("candidate",), "save": get_args(Snapshot), "restore": get_args(Snapshot)}
 
 
@@ -188,6 +190,12 @@ def text(name: str, value: Any) -> str:
     """Check that a value is a string."""
     require(isinstance(value, str), name, "a string", value)
     return str(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Check that a value is true or false."""
+    require(isinstance(value, bool), name, "true or false", value)
+    return bool(value)
 
 
 def number(name: str, value: Any) -> float:

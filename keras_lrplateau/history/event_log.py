@@ -26,7 +26,7 @@ class EventLog(Sink):
         run: The training, which the recorder keeps. It is written again as a whole if the files are removed.
         run_dir: The run directory.
         monitor: The name of the monitored metric.
-        arguments: The arguments of the callback, for the HParams tab.
+        arguments: The arguments of the callback and what else was chosen, for the HParams tab.
         check: Called before each write; raises an OSError if this training may not write there.
 
     Attributes:

@@ -86,9 +86,9 @@ def run_of(name: str, logged: Logged) -> Run:
         tags.check_plugin_content(logged.content)
         records = _records(logged.payloads)
         curves = {
-            tag.removeprefix(tags.PREFIX): _in_order(tag, curve)
+            curve_name: _in_order(tag, curve)
             for tag, curve in logged.scalars.items()
-            if tag.startswith(tags.PREFIX)
+            if (curve_name := tags.curve_of(tag)) is not None
         }
     except ValueError as error:
         raise UnreadableError(f"the run {name!r} cannot be read: {error}") from None
@@ -403,24 +403,28 @@ def _text_of(value: Any) -> bytes | None:
     return content if isinstance(content, bytes) else None
 
 
-def read_settings(provider: Any, context: Any, experiment_id: str, name: str) -> Settings:
-    """Read the arguments of a run's callback, which it writes for the HParams tab.
+def read_settings(provider: Any, context: Any, experiment_id: str, names: Collection[str]) -> dict[str, Settings]:
+    """Read the arguments of the callbacks of runs, which they write for the HParams tab.
 
     Args:
         provider, context, experiment_id: As in `list_runs`.
-        name: The name of the run.
+        names: The names of the runs.
 
     Returns:
-        The arguments that are booleans, numbers or texts; those that are None are left out. Empty if there are none, or
-        if another release of TensorBoard wrote them.
+        By name, the arguments that are booleans, numbers or texts; those that are None are left out. Empty if there are
+        none, or if another release of TensorBoard wrote them.
     """
-    tag, plugin = hparams_metadata.SESSION_START_INFO_TAG, hparams_metadata.PLUGIN_NAME
-    chosen = RunTagFilter(runs={name}, tags={tag})
-    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=plugin, run_tag_filter=chosen)
-    if tag not in found.get(name, {}):
+    if not names:
         return {}
+    tag, plugin = hparams_metadata.SESSION_START_INFO_TAG, hparams_metadata.PLUGIN_NAME
+    chosen = RunTagFilter(runs=set(names), tags={tag})
+    found = provider.list_tensors(context, experiment_id=experiment_id, plugin_name=plugin, run_tag_filter=chosen)
+    return {name: _settings(found[name][tag].plugin_content) if tag in found.get(name, {}) else {} for name in names}
+
+
+def _settings(content: bytes) -> Settings:
     try:
-        stored = hparams_metadata.parse_session_start_info_plugin_data(found[name][tag].plugin_content).hparams
+        stored = hparams_metadata.parse_session_start_info_plugin_data(content).hparams
     except (HParamsError, DecodeError):
         return {}
     kinds = {key: value.WhichOneof("kind") for key, value in stored.items()}

@@ -14,7 +14,9 @@ import math
 import os
 import re
 import socket
+import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
@@ -33,7 +35,7 @@ from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_lrplateau.history import codec, tags
-from keras_lrplateau.history.run import Record
+from keras_lrplateau.history.run import RUN_NAME, Record
 from keras_lrplateau.history.tags import PREFIX
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.rule.words import change, number
@@ -71,9 +73,9 @@ class EventWriter:
         self._run_dir = Path(run_dir)
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._first_step = int(first_step)
-        earlier = names_of_event_files(self._run_dir)
-        self.resumes = bool(earlier)
-        self.path = self._run_dir / _new_name(earlier)
+        self.resumes = bool(names_of_event_files(self._run_dir))
+        _announce(self._run_dir)
+        self.path = self._run_dir / _new_name(names_of_event_files(self._run_dir))
         # Unbuffered, because a buffer would repeat a failed write on close. "x" never opens an existing file.
         self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 - open for as long as the training
         # At a START, the Python loader drops its step and later ones from earlier files.
@@ -84,7 +86,7 @@ class EventWriter:
         )
 
     def scalars(self, step: int, values: Mapping[str, float], wall_time: float) -> None:
-        """Write the values of one epoch, for the tabs Time Series and Scalars.
+        """Write the values of one epoch, for the tabs Time Series and Scalars, and the logarithms of learning rates.
 
         Args:
             step: The epoch, from 0.
@@ -96,11 +98,18 @@ class EventWriter:
         """
         about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
         about.data_class = DATA_CLASS_SCALAR
-        tensors = (_value(PREFIX + _as_utf8(name), about, _float_tensor(x)) for name, x in values.items())
+        named = {PREFIX + name: value for name, value in values.items()}
+        for name, value in values.items():
+            if name.startswith("learning_rate") and value > 0:
+                named[tags.LOG10.format(name)] = math.log10(value)
+        tensors = (_value(_as_utf8(tag), about, _float_tensor(value)) for tag, value in named.items())
         self._write_values(step, *tensors, wall_time=wall_time)
 
     def record(self, record: Record) -> None:
-        """Write the decisions of an epoch, for our own tab and, in words, for the Text tab.
+        """Write the decisions of an epoch, for our own tab and, in words, for the Text tab; and the best observation.
+
+        In words, epochs are counted from 1, as in our tab. The steps of all events count from 0, as those of
+        `keras.callbacks.TensorBoard` do.
 
         Args:
             record: The record. Write it again, with all decisions, after a further decision: the last one counts.
@@ -109,31 +118,39 @@ class EventWriter:
             OSError: The file cannot be written, or is closed.
         """
         values = [_value(tags.TAG, tags.summary_metadata(), _string_tensor(codec.encode(record).encode()))]
-        lines = [_markdown(decision, record.quantity) for decision in record.decisions]
+        if record.best is not None:
+            about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
+            about.data_class = DATA_CLASS_SCALAR
+            tag = _as_utf8(tags.BEST.format(record.monitor))
+            values.append(_value(tag, about, _float_tensor(record.best.value)))
+        lines = [_markdown(decision, record) for decision in record.decisions]
         if self.resumes and record.epoch == self._first_step:
             # Also for the data server: it drops later steps of a tag when a lower one comes, and the next decision may
             # be far off.
-            lines.insert(0, f"**resumed** at epoch {record.epoch}")
+            lines.insert(0, f"**resumed** in epoch {record.epoch + 1}")
         if lines:
             about = text_metadata.create_summary_metadata(display_name=None, description=None)
             about.data_class = DATA_CLASS_TENSOR
             values.append(_value(TEXT_TAG, about, _string_tensor("\n\n".join(lines).encode())))
         self._write_values(record.epoch, *values, wall_time=record.time)
 
-    def layout(self, monitor: str, tags: Sequence[str]) -> None:
-        """Put the learning rate and the metrics side by side, in the Custom Scalars tab.
+    def layout(self, monitor: str, names: Sequence[str]) -> None:
+        """Put the learning rate and the metrics side by side and into one chart, in the Custom Scalars tab.
 
         Args:
             monitor: The name of the monitored metric. It shares a chart with its validation twin; so do the loss and
                 the validation loss.
-            tags: The names that `scalars` will receive. Names of learning rates begin with "learning_rate".
+            names: The names that `scalars` will receive. Names of learning rates begin with "learning_rate".
 
         Raises:
             OSError: The file cannot be written, or is closed.
         """
-        charts = {"learning rate": [tag for tag in tags if tag.startswith("learning_rate")]}
+        rates = [name for name in names if name.startswith("learning_rate")]
+        charts = {"learning rate": [PREFIX + name for name in rates]}
         for name in ("loss", monitor.removeprefix("val_")):
-            charts[name] = [tag for tag in (name, f"val_{name}") if tag in tags]
+            charts[name] = [PREFIX + each for each in (name, f"val_{name}") if each in names]
+        if rates and charts["loss"]:
+            charts["loss and log10(learning rate)"] = charts["loss"] + [tags.LOG10.format(name) for name in rates]
         category = Category(title="LR plateau", chart=[_chart(*chart) for chart in charts.items() if chart[1]])
         about = custom_scalar_metadata.create_summary_metadata()
         about.data_class = DATA_CLASS_TENSOR
@@ -141,12 +158,12 @@ class EventWriter:
         self._write_values(self._first_step, _value(custom_scalar_metadata.CONFIG_SUMMARY_TAG, about, content))
 
     def hparams(self, values: Mapping[str, bool | int | float | str]) -> None:
-        """Write the arguments of the callback, for the HParams tab.
+        """Write the settings of a training, for the HParams tab. The trial is named after the log dir.
 
-        After a resume TensorBoard still shows the arguments written first.
+        After a resume TensorBoard still shows the settings written first.
 
         Args:
-            values: The arguments by name. Non-finite numbers become strings: one of them would break the whole tab.
+            values: The settings by name. Non-finite numbers become strings: one of them would break the whole tab.
 
         Raises:
             TypeError: A value has another type.
@@ -157,11 +174,7 @@ class EventWriter:
             number = value.item() if isinstance(value, np.generic) else value
             is_odd = isinstance(number, float) and not math.isfinite(number)
             plain[name] = _as_utf8(str(number)) if is_odd or isinstance(number, str) else number
-        # From the whole path: TensorBoard averages over runs with the same id, and many are named "lr_plateau".
-        digest = hashlib.sha256(os.fsencode(self._run_dir.resolve())).hexdigest()[:8]
-        self._write_values(
-            self._first_step, *hparams_pb(plain, trial_id=f"{_as_utf8(self._run_dir.name)}-{digest}").value
-        )
+        self._write_values(self._first_step, *hparams_pb(plain, trial_id=_trial_id(self._run_dir.resolve())).value)
 
     def close(self) -> None:
         """Close the file; nothing more can be written. A second call does nothing.
@@ -202,6 +215,30 @@ def names_of_event_files(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if "tfevents" in path.name] if directory.is_dir() else []
 
 
+def _trial_id(run_dir: Path) -> str:
+    """A name that people can read, and that no other directory has: TensorBoard averages over runs with the same."""
+    parts = run_dir.parts[-2:]
+    name = "/".join(parts[:-1] if len(parts) > 1 and parts[-1] == RUN_NAME else parts)
+    return f"{_as_utf8(name)} ({hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]})"
+
+
+def _announce(run_dir: Path) -> None:
+    """Name this directory to a program that follows TensorBoard's own writer.
+
+    `wandb.init(sync_tensorboard=True)` puts a class in place of TensorBoard's `EventFileWriter`, and follows each
+    directory that it is made with. We write without `EventFileWriter`. So one is made and closed where, and only where,
+    another class has taken its place. It leaves an event file without events, whose name cannot be that of one of ours.
+    """
+    module = sys.modules.get("tensorboard.summary.writer.event_file_writer")
+    writer = getattr(module, "EventFileWriter", None)
+    if module is None or writer is None or writer.__module__ == module.__name__:
+        return
+    try:
+        writer(str(run_dir), filename_suffix=".announced").close()
+    except Exception as error:
+        warnings.warn(f"{writer.__module__} cannot follow the event files in {run_dir}: {error}", stacklevel=2)
+
+
 def _new_name(earlier: Sequence[str]) -> str:
     """Return a name that sorts after the earlier files, because TensorBoard reads them in the order of their names.
 
@@ -225,9 +262,9 @@ def _string_tensor(value: bytes) -> TensorProto:
     return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[value])
 
 
-def _chart(title: str, names: Sequence[str]) -> Chart:
+def _chart(title: str, shown: Sequence[str]) -> Chart:
     # Anchored, because TensorBoard only matches from the start: "loss" would also match "loss_scale".
-    patterns = [f"^{re.escape(PREFIX + _as_utf8(name))}$" for name in names]
+    patterns = [f"^{re.escape(_as_utf8(tag))}$" for tag in shown]
     return Chart(title=_as_utf8(title), multiline=MultilineChartContent(tag=patterns))
 
 
@@ -236,10 +273,11 @@ def _as_utf8(name: str) -> str:
     return name.encode(errors="replace").decode()
 
 
-def _markdown(decision: Decision, quantity: str) -> str:
+def _markdown(decision: Decision, record: Record) -> str:
     parts = [
-        f"**{_literal(decision.kind)}**" + (f": {_literal(decision.reason)}" if decision.reason else ""),
-        f"{quantity} {change(decision.rate_before, decision.rate, '→')}",
+        f"**{_literal(decision.kind)}** in epoch {record.epoch + 1}"
+        + (f": {_literal(decision.reason)}" if decision.reason else ""),
+        f"{record.quantity} {change(decision.rate_before, decision.rate, '→')}",
     ]
     if decision.value is not None:
         parts.append(f"metric {number(decision.value)}")

@@ -13,9 +13,25 @@ from keras_lrplateau.rule.decision import Decision
 
 
 class Sink:
-    """Listens to a training. A subclass overrides the methods that it needs; the others do nothing.
+    """Listens to a training, for a tracker, a file or a chat. A subclass overrides the methods that it needs.
 
-    Within an epoch the methods are called in the order below, on rank 0 only.
+    The other methods do nothing. Within an epoch the methods are called in the order below, in the process and thread
+    that trains; of several processes, only rank 0 calls them. An error in a method is one warning: training goes on,
+    and so do the calls.
+
+    Example:
+
+    ```python
+    class Lines(Sink):
+        def __init__(self, path):
+            self.file = open(path, "a")
+
+        def decision(self, decision, quantity):
+            print(decision.epoch + 1, decision.kind, decision.rate, decision.reason, file=self.file, flush=True)
+
+
+    adapt = AdaptLROnPlateau(sinks=[Lines("decisions.txt")])
+    ```
     """
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
@@ -33,7 +49,7 @@ class Sink:
         Args:
             epoch: From 0.
             numbers: All numbers in Keras' logs, and the learning rates in use: "learning_rate", or with several
-                optimizers "learning_rate_<optimizer>" for each.
+                optimizers `"learning_rate_<optimizer>"` for each.
             time: Wall time in seconds since 1970.
         """
 
@@ -144,7 +160,7 @@ class Recorder:
         if not self.run.records or any(sink.needs_record for sink in self.sinks):
             return True
         last = self.run.records[-1]
-        if record.status != last.status:
+        if (record.status, record.is_over) != (last.status, last.is_over):
             return True
         if record.epoch == last.epoch:
             # Within an epoch each decision makes a record, and so does the end.

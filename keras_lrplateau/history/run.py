@@ -43,6 +43,7 @@ class Record:
         best: The best finite observation so far; None before the first.
         time: Wall time in seconds since 1970.
         loss_before: The training loss before the first update; None when it is not known.
+        is_over: Whether the training has ended. A later record says that it went on.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class Record:
     best: Observation | None
     time: float
     loss_before: float | None = None
+    is_over: bool = False
 
 
 @dataclass(slots=True)
@@ -134,6 +136,11 @@ class Run:
         return self.records[-1].status
 
     @property
+    def is_over(self) -> bool:
+        """Whether the training has ended, as far as its records tell: a killed process writes no last one."""
+        return self.records[-1].is_over and self.records[-1].epoch == self.last_epoch
+
+    @property
     def last_epoch(self) -> int:
         """The last known epoch, from 0."""
         return max([self.records[-1].epoch, *(curve.epochs[-1] for curve in self.curves.values() if curve.epochs)])
@@ -146,7 +153,7 @@ class Run:
 
     @property
     def rates(self) -> dict[str, Curve]:
-        """The curves of learning rates: "learning_rate", or "learning_rate_<name>" for each of several optimizers."""
+        """The curves of learning rates: "learning_rate", or `"learning_rate_<name>"` for each of several optimizers."""
         return {name: curve for name, curve in self.curves.items() if name.startswith("learning_rate")}
 
     @property

@@ -13,6 +13,12 @@ PLUGIN_NAME = "lr_plateau"
 PREFIX = "lr_plateau/"
 """The prefix of all our tags; Time Series uses it as the name of their group."""
 
+LOG10 = PREFIX + "log10({})"
+"""The tag of the logarithm of a learning rate, since TensorBoard's own tabs have no logarithmic axis."""
+
+BEST = PREFIX + "best({})"
+"""The tag of the best observation so far, by which TensorBoard can rank runs."""
+
 TAG = PREFIX + "decisions"
 """The tag of the records."""
 
@@ -25,6 +31,13 @@ def summary_metadata() -> SummaryMetadata:
         # Without a class, both loaders drop the values of foreign plugins.
         data_class=DATA_CLASS_TENSOR,
     )
+
+
+def curve_of(tag: str) -> str | None:
+    """The name of the curve that a tag of scalars holds; None if it is none of ours, or made of another one."""
+    if not tag.startswith(PREFIX) or tag.startswith((LOG10.partition("{")[0], BEST.partition("{")[0])):
+        return None
+    return tag.removeprefix(PREFIX)
 
 
 def check_plugin_content(content: bytes) -> None:

@@ -22,7 +22,7 @@ class Recording:
         name: The name of the file or run; the second training of a file has " (2)" after it, and so on.
         unit: What `Curve.epochs` of the curves counts: epochs, from 0, or steps, as the file counts them.
         curves: By the metric's name, as in the file. Values may be NaN or infinite; a row without a value is left out.
-            The learning rate is always "learning_rate"; of several that differ, each is "learning_rate_<name>".
+            The learning rate is always "learning_rate"; of several that differ, each is `"learning_rate_<name>"`.
             `Curve.times` is 0.0 throughout if the file has no wall times.
         records: What was decided, if it is a run of ours.
         notes: What was odd in the file and how it was read, a sentence each.

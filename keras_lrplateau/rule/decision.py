@@ -34,23 +34,23 @@ Kind = Literal[
 ]
 """What a decision is; all but "hold" and "best" change something or end something.
 
-hold        nothing to do yet
-best        a new best
-cut         the rate goes down at a plateau
-raise       the rate goes up after a stall; an excursion begins
-success     a new best ended a trial: what it changed stays
-rollback    a trial failed or was left open: back to where it began
-diverged    training broke: back to earlier weights, far lower rate
-restart     training was damaged from the start: back to the first weights, far lower rate
-exhausted   nothing is left to try, but cuts
-override    the rate was changed by something else; the rule goes on from what it found
-phase       a training that had ended goes on, with a search or a wait of its own
+    hold        nothing to do yet
+    best        a new best
+    cut         the rate goes down at a plateau
+    raise       the rate goes up after a stall; an excursion begins
+    success     a new best ended a trial: what it changed stays
+    rollback    a trial failed or was left open: back to where it began
+    diverged    training broke: back to earlier weights, far lower rate
+    restart     training was damaged from the start: back to the first weights, far lower rate
+    exhausted   nothing is left to try, but cuts
+    override    the rate was changed by something else; the rule goes on from what it found
+    phase       a training that had ended goes on, with a search or a wait of its own
 
 Only in auto mode (`keras_lrplateau.rule.auto`):
 
-search      another rate is tried from the first weights
-settle      the search is over
-anneal      the rate goes down a step towards zero, over the last observations
+    search      another rate is tried from the first weights
+    settle      the search is over
+    anneal      the rate goes down a step towards zero, over the last observations
 """
 
 
@@ -143,8 +143,9 @@ class Decision:
         save: The snapshot to take now.
         restore: The snapshot to go back to; after the save, if there are both.
         since: The number of the first observation of the plateau that caused it; None if none did.
-        epoch: The 0-based epoch at whose end it was taken. The rule knows no epochs; the callback fills it in.
-        since_epoch: The 0-based epoch of the observation `since`; likewise.
+        epoch: The 0-based epoch at whose end it was taken. The rule counts each observation as an epoch; the callback
+            fills in the real one.
+        since_epoch: The 0-based epoch of the observation `since`. The callback fills it in.
         step: The number of optimizer steps taken so far, those that were rolled back included; likewise.
     """
 
@@ -159,7 +160,7 @@ class Decision:
     save: Snapshot | None = None
     restore: Snapshot | None = None
     since: int | None = None
-    epoch: int | None = None
+    epoch: int = 0
     since_epoch: int | None = None
     step: int | None = None
 
@@ -357,7 +358,8 @@ def step(
 
 def hold(state: StateT, value: float | None) -> Step[StateT]:
     """Nothing to do."""
-    return Step(state, Decision("hold", "", state.observations, value, state.best, state.rate, state.rate))
+    rate, count = state.rate, state.observations
+    return Step(state, Decision("hold", "", count, value, state.best, rate, rate, epoch=max(count - 1, 0)))
 
 
 def decide(
@@ -370,8 +372,18 @@ def decide(
     restore: Snapshot | None = None,
 ) -> Step[StateT]:
     """The state after a decision, and the record of it."""
+    count = after.observations
     decision = Decision(
-        kind, reason, after.observations, value, after.best, before.rate, after.rate, save=save, restore=restore
+        kind,
+        reason,
+        count,
+        value,
+        after.best,
+        before.rate,
+        after.rate,
+        save=save,
+        restore=restore,
+        epoch=max(count - 1, 0),
     )
     return Step(after, decision)
 

@@ -131,6 +131,8 @@ class Excursion:
 
 _RATE = checks.at_least_0
 READ_LEVEL = checks.record(Level, count=checks.count, mean=checks.real, spread=checks.at_least_0)
+"""Reads a stored level."""
+
 READ_EXCURSION = checks.record(
     Excursion,
     top=_RATE,
@@ -143,4 +145,4 @@ READ_EXCURSION = checks.record(
     loss_before=READ_LEVEL,
     loss_later=READ_LEVEL,
 )
-"""Read a level and an excursion of a stored state."""
+"""Reads a stored excursion."""

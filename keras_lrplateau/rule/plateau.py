@@ -30,11 +30,11 @@ The rules:
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   a. a network that is dead, also after a cut: restart, once. What was reached is put aside with a snapshot in the
-      place of the best; if the restart stalls without beating the best, it comes back;
-   b. stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
-      none after it began with a rise of the loss, and none that the observations left cannot judge;
-   c. otherwise: cut, down to `min_lr`.
+   - a network that is dead, also after a cut: restart, once. What was reached is put aside with a snapshot in the
+     place of the best; if the restart stalls without beating the best, it comes back;
+   - stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
+     none after it began with a rise of the loss, and none that the observations left cannot judge;
+   - otherwise: cut, down to `min_lr`.
 4. In an excursion there is no plateau and no best: see `keras_lrplateau.rule.excursion`.
 5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
 6. When training ends (`finish`), a trial that has not been judged is taken back.

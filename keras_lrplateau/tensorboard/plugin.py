@@ -15,9 +15,9 @@ import functools
 import gzip
 import importlib.resources
 import json
-import time
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, get_args
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 from tensorboard import plugin_util
 from tensorboard.backend import http_util
@@ -28,13 +28,19 @@ from keras_lrplateau.history import event_reader, tags
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.tensorboard import whatif
-from keras_lrplateau.views.figure import COLORS, draw, plotly_js
-from keras_lrplateau.views.picture import Scale
-from keras_lrplateau.views.tables import counts, rows, summary
+from keras_lrplateau.tensorboard.listing import Listing, content_of
+from keras_lrplateau.views.colors import COLORS, color_of
+from keras_lrplateau.views.figure import draw, plotly_js
+from keras_lrplateau.views.picture import MOST_SMOOTHING, Scale
+from keras_lrplateau.views.tables import counts, rows
 
 STATIC = {
     "index.js": "application/javascript",
     "common.js": "application/javascript",
+    "comparison.js": "application/javascript",
+    "decisions.js": "application/javascript",
+    "host.js": "application/javascript",
+    "runs.js": "application/javascript",
     "whatif.js": "application/javascript",
     "style.css": "text/css",
 }
@@ -43,15 +49,11 @@ STATIC = {
 VIEW = {"axis": get_args(Axis), "scale": get_args(Scale), "theme": ("light", "dark")}
 """How a figure is to be drawn: the arguments of a request with their choices, the default first."""
 
-MOST_COMPARED = 20
-"""Nobody can tell more lines apart."""
+MOST_COMPARED = 100
+"""Nobody can tell more lines apart, and a browser takes long to draw them. The page's table compares any number."""
 
 MOST_ROWS = 10_000
 """A browser takes long to receive more; the report has all of them."""
-
-READING = 0.5
-"""The list of runs is answered after so many seconds of reading whole runs; of the others it reads the last values, and
-the next requests read on."""
 
 DAY = 24 * 3600
 
@@ -69,14 +71,6 @@ class RequestError(Exception):
         self.code = code
 
 
-class _Listed(NamedTuple):
-    """What the list says about a run, the state that the run was in, and whether all of it was read."""
-
-    state: Hashable
-    is_whole: bool
-    content: dict[str, Any]
-
-
 class Plugin(base_plugin.TBPlugin):
     """The tab; TensorBoard makes one of them when it starts.
 
@@ -88,8 +82,7 @@ class Plugin(base_plugin.TBPlugin):
 
     def __init__(self, context: Any) -> None:
         self._provider = context.data_provider
-        self._listed: dict[str, dict[str, _Listed]] = {}
-        """By experiment and name, what `_runs` said about a run."""
+        self._listing = Listing()
 
     def is_active(self) -> bool:
         """False: TensorBoard itself sees whether there is data of ours, by `data_plugin_names`."""
@@ -117,39 +110,23 @@ class Plugin(base_plugin.TBPlugin):
         """All runs.
 
         Returns:
-            JSON: "runs", a list of {"name", "group", "label", "error", "summary"}: the group is the user's log dir, the
-            label what the run has of its own within the group; of "error", a text, and "summary", see `tables.summary`,
-            one is null. And "message", a text for the user if there are no runs, else null.
+            JSON: "runs", see `Listing.read`; "most", how many of them `_figure` draws; and "message", a text for the
+            user if there are no runs, else null.
         """
-        where = self._where(request)
-        experiment = where[-1]
-        states = event_reader.list_runs(*where)
-        before = self._listed.get(experiment, {})
-        # The page asks every few seconds, and of many runs few have changed.
-        known = {name: before[name] for name, state in states.items() if name in before and before[name].state == state}
-        # Only a whole run shows all that is wrong with it; those that are new or have changed come first.
-        unread = [name for name in states if name not in known or not known[name].is_whole]
-        end = time.monotonic() + READING
-        for name in sorted(unread, key=known.__contains__):
-            for run in event_reader.read_runs(*where, [name]).values():
-                known[name] = _Listed(states[name], True, _listed(name, run))
-            if time.monotonic() > end:
-                break
-        for name, run in event_reader.read_runs(*where, states.keys() - known.keys(), only_last=True).items():
-            known[name] = _Listed(states[name], False, _listed(name, run))
-        self._listed[experiment] = known
-        listed = [known[name].content for name in states if name in known]
-        return _json(request, {"runs": listed, "message": None if listed else NO_DATA})
+        listed = self._listing.read(self._where(request))
+        return _json(request, {"runs": listed, "most": MOST_COMPARED, "message": None if listed else NO_DATA})
 
     def _figure(self, request: Any) -> Any:
         """The figure of some runs.
 
         Args:
             request: With "run", the name of a run, once or more; "axis", see `axes.Axis`, by default "epoch"; "scale",
-                see `picture.Scale`, by default "auto"; and "theme", "light" (the default) or "dark".
+                see `picture.Scale`, by default "auto"; "theme", "light" (the default) or "dark"; "smoothing", by
+                default 0, see `figure.draw`; and "color", the number of each run's color, see `colors.color_of`, by
+                default its place.
 
         Returns:
-            JSON: "figure", see `figure.draw`; and "runs", in the order asked for, with what `_runs` says about each and
+            JSON: "figure", see `figure.draw`; and "runs", in the order asked for, with `listing.content_of` each and
             "color", the one it has where several are compared, "counts" and "rows", see `tables`; of all runs together,
             there are rows of the latest `MOST_ROWS` decisions at most.
         """
@@ -166,11 +143,11 @@ class Plugin(base_plugin.TBPlugin):
         if not found:
             raise RequestError(" and ".join(map(str, missing.values())), 404)
         runs = {name: _with_axis(run, view["axis"]) for name, run in (missing | found).items()}
-        colors = {name: COLORS[index % len(COLORS)] for index, name in enumerate(asked)}
+        colors = _colors(request, asked)
         readable = [run for run in runs.values() if isinstance(run, Run)]
         picture = draw(readable, **view, colors=[colors[run.name] for run in readable])
         shown = [
-            {**_listed(name, run), "color": colors[name], **_told(run, view["axis"], MOST_ROWS // len(runs))}
+            {**content_of(name, run), "color": colors[name], **_told(run, view["axis"], MOST_ROWS // len(runs))}
             for name, run in runs.items()
         ]
         return _json(request, {"figure": picture, "runs": shown})
@@ -179,8 +156,8 @@ class Plugin(base_plugin.TBPlugin):
         """What another rule, or other settings, would have decided on what was observed in a run.
 
         Args:
-            request: With "run", the name of a run; "axis", "scale" and "theme" as for `_figure`; and what else
-                `whatif.answer` can be asked for: "rule" and its settings.
+            request: With "run", the name of a run; "axis", "scale", "theme" and "smoothing" as for `_figure`; and
+                what else `whatif.answer` can be asked for: "rule" and its settings.
 
         Returns:
             JSON: "figure", of the training and the replayed one together, see `figure.draw`; "runs", these two, with
@@ -199,9 +176,9 @@ class Plugin(base_plugin.TBPlugin):
         run = _with_axis(run, view["axis"])
         if not isinstance(run, Run):
             raise RequestError(str(run))
-        asked = {key: text for key, text in request.args.items() if key not in ("run", *VIEW)}
+        asked = {key: text for key, text in request.args.items() if key not in ("run", "smoothing", *VIEW)}
         try:
-            found = whatif.answer(run, event_reader.read_settings(*where, name), asked)
+            found = whatif.answer(run, event_reader.read_settings(*where, [name])[name], asked)
             picture = draw(found.runs, **view, departs=found.departs)
         except (TypeError, ValueError) as error:
             raise RequestError(str(error)) from None
@@ -227,17 +204,6 @@ class Plugin(base_plugin.TBPlugin):
         return self._provider, plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
 
 
-def _listed(name: str, run: Run | event_reader.UnreadableError) -> dict[str, Any]:
-    group, _, label = name.rpartition("/")
-    return {
-        "name": name,
-        "group": group or ".",
-        "label": label,
-        "error": None if isinstance(run, Run) else str(run),
-        "summary": summary(run) if isinstance(run, Run) else None,
-    }
-
-
 def _with_axis(run: Run | event_reader.UnreadableError, axis: Axis) -> Run | event_reader.UnreadableError:
     """The run, if it can be drawn over the axis."""
     if isinstance(run, Run) and Timeline(run).lacks(axis):
@@ -255,7 +221,27 @@ def _view(request: Any) -> dict[str, Any]:
     """The arguments of `draw` that a request has."""
     scale: Scale = _choice(request, "scale", VIEW["scale"])
     axis: Axis = _choice(request, "axis", VIEW["axis"])
-    return {"axis": axis, "scale": scale, "dark": _choice(request, "theme", VIEW["theme"]) == "dark"}
+    dark = _choice(request, "theme", VIEW["theme"]) == "dark"
+    return {"axis": axis, "scale": scale, "dark": dark, "smoothing": _smoothing(request)}
+
+
+def _smoothing(request: Any) -> float:
+    text = request.args.get("smoothing", "0")
+    # Not by `float`, which takes "nan" and "1_0".
+    if not re.fullmatch(r"0|0?\.[0-9]{1,9}", text) or float(text) > MOST_SMOOTHING:
+        raise RequestError(f"smoothing must be a number from 0 to {MOST_SMOOTHING}. Received: {text!r}")
+    return float(text)
+
+
+def _colors(request: Any, asked: Sequence[str]) -> dict[str, str]:
+    """The colors of the runs that are asked for, by name."""
+    numbers = request.args.getlist("color") or [str(place) for place in range(len(asked))]
+    if len(numbers) != len(asked):
+        raise RequestError(f"give each run a color, or none. Received: {len(numbers)} colors for {len(asked)} runs")
+    wrong = [number for number in numbers if not re.fullmatch(r"[0-9]{1,3}", number)]
+    if wrong:
+        raise RequestError(f"color must be an integer from 0 to 999. Received: {wrong[0]!r}")
+    return {name: color_of(int(number)) for name, number in zip(asked, numbers, strict=True)}
 
 
 def _choice(request: Any, name: str, choices: tuple[str, ...]) -> Any:

@@ -25,11 +25,13 @@ class Surroundings:
         others: The other callbacks; empty if that is not known.
         behind: Those of them that come after this one in the list, and so see the end of an epoch later.
         has_validation: Whether there is validation data; None if that is not known.
+        batch_size: The rows in a batch; None if that is not known.
     """
 
     others: Sequence[Any] = ()
     behind: Sequence[Any] = ()
     has_validation: bool | None = None
+    batch_size: int | None = None
 
     def observations_left(self, monitor: str) -> list[int]:
         """For each EarlyStopping that watches a metric: this many epochs more without a new best, and it stops.
@@ -58,7 +60,9 @@ def look_around(callback: Any) -> Surroundings:
             behind = list(dropwhile(lambda each: each is not callback, caller.callbacks))[1:]
             fit = frame.f_back.f_locals if frame.f_back is not None else {}
             has_validation = fit["validation_data"] is not None if "validation_data" in fit else None
-            return Surroundings(others, behind, has_validation)
+            adapter = getattr(fit.get("epoch_iterator"), "data_adapter", None)
+            batch_size = getattr(adapter, "batch_size", None)
+            return Surroundings(others, behind, has_validation, batch_size if isinstance(batch_size, int) else None)
     return Surroundings()
 
 

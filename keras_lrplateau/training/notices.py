@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import final
@@ -42,9 +43,13 @@ class Notices:
 
     def sink(self, sink: Sink, error: Exception) -> None:
         """A sink has raised an error."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         self.once(
             f"sink {id(sink)}",
-            f"AdaptLROnPlateau: the sink {sink!r} has failed: {type(error).__name__}: {error}. Training goes on.",
+            f"AdaptLROnPlateau: the sink {sink!r} has failed: {last} ({place.filename}, line {place.lineno}, in "
+            f"{place.name}). Training goes on, and the sink is told of what comes next; further errors in it are not "
+            "reported.",
         )
 
     # --- copies of the weights ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from keras_lrplateau.files.places import local_path
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.rule.auto import Config as AutoConfig
-from keras_lrplateau.rule.decision import Rule
+from keras_lrplateau.rule.decision import Decision, Rule
 from keras_lrplateau.rule.plateau import Config
 from keras_lrplateau.settings import RuleName, Setting, check_integer, rule_settings, settings_of
 
@@ -37,6 +37,8 @@ class Options:
     state_path: str | Literal[False] | None
     optimizer: Any
     sinks: list[Sink] | None
+    on_decision: Callable[[Decision], object] | None
+    hparams: dict[str, bool | int | float | str] | None
     stop_when_exhausted: bool = False
     reset_on_train_begin: bool = True
     frequency: int | Literal["epoch"] = "epoch"
@@ -99,6 +101,11 @@ def _check(setting: Setting, value: Any) -> Any:
             )
     elif name == "sinks":
         value = _sinks(value)
+    elif name == "on_decision":
+        if not (value is None or callable(value)):
+            raise TypeError(f"on_decision must be None or a function of a Decision. Received: on_decision={value!r}")
+    elif name == "hparams":
+        value = None if value is None else _hparams(value)
     elif name == "log_dir":
         return None if value is None else _path(name, value, "None or the path of a directory")
     elif name == "state_path":
@@ -116,8 +123,24 @@ def _sinks(value: Any) -> list[Sink] | None:
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or not all(isinstance(each, Sink) for each in value):
-        raise TypeError(f"sinks must be None or a list of keras_lrplateau.Sink. Received: sinks={value!r}")
+        raise TypeError(
+            f"sinks must be None or a list of keras_lrplateau.Sink. Received: sinks={value!r}; a class is made first, "
+            "as in sinks=[MySink()], and for a function of a Decision there is on_decision"
+        )
     return list(value)
+
+
+def _hparams(value: Any) -> dict[str, bool | int | float | str]:
+    expected = "hparams must be None or a dict of names to numbers, texts, True or False. Received: "
+    if not isinstance(value, dict):
+        raise TypeError(f"{expected}hparams={value!r}")
+    plain: dict[str, bool | int | float | str] = {}
+    for name, each in value.items():
+        each = _plain(each)
+        if not isinstance(name, str) or not isinstance(each, (bool, int, float, str)):
+            raise TypeError(f"{expected}hparams[{name!r}]={each!r}; name an object, as in {{'augmentation': 'mixup'}}")
+        plain[name] = each
+    return plain
 
 
 def _path(name: str, value: Any, wanted: str) -> str:

@@ -131,7 +131,7 @@ def _go_on_from(session: Session, before: Session, epoch: int) -> None:
     before.recorder.run.forget(epoch)
     session.recorder.run.curves.update(before.recorder.run.curves)
     session.recorder.run.records.extend(before.recorder.run.records)
-    session.decisions = [each for each in before.decisions if each.epoch is not None and each.epoch < epoch]
+    session.decisions = [each for each in before.decisions if each.epoch < epoch]
     session.remembered = len(session.decisions)
     session.steps += before.steps
 

@@ -41,7 +41,7 @@ from keras_lrplateau.training.optimizers import (
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.rates import RateControl
 from keras_lrplateau.training.schedules import scale_schedules
-from keras_lrplateau.training.sinks import Console, KerasLogs
+from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 EPOCHS_WITHOUT_VALIDATION = 3
@@ -220,7 +220,7 @@ class Session:
         self.snapshots.keep(())
         if self.next_epoch > self.first_epoch:
             if self.recorder.run.records or self._decided:
-                self._report(self.next_epoch - 1, is_last=True)
+                self._report(self.next_epoch - 1, is_last=True, is_over=True)
             if self.memory.file is not None and self.memory.file.entries:
                 self.memory.end(self.entry(self.next_epoch - 1))
                 self.remembered = len(self.decisions)
@@ -253,7 +253,9 @@ class Session:
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
         self.snapshots = Snapshots(self.options.rollback != "disk", found.own_folder, found.state_path)
-        self.recorder = Recorder(name, [], self.options.sinks or [], self.notices.sink)
+        function = self.options.on_decision
+        listeners = [*(self.options.sinks or []), *([] if function is None else [OnDecision(function)])]
+        self.recorder = Recorder(name, [], listeners, self.notices.sink)
         if processes.rank() > 0:
             self.recorder = Recorder(name)
         elif self.options.verbose:
@@ -265,12 +267,20 @@ class Session:
         """Write events to a run directory, if there is one."""
         if run_dir is None:
             return
-        plain = {
-            name: value for name, value in self.host.get_config().items() if isinstance(value, (bool, int, float, str))
-        }
         check = partial(self.memory.renew, run_dir)
-        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, plain, check)
+        self._log = EventLog(self.recorder.run, run_dir, self.options.monitor, self._chosen(), check)
         self.recorder.sinks.append(self._log)
+
+    def _chosen(self) -> dict[str, bool | int | float | str]:
+        """What was chosen for this training, for the HParams tab."""
+        chosen = {
+            **(self.options.hparams or {}),
+            **{f"starting_{name}": rate for name, rate in self.rates.in_force().items()},
+            "batch_size": self._around.batch_size,
+            **self.host.get_config(),
+            "optimizer": " + ".join(type(leaf).__name__ for leaf in leaf_optimizers(self.optimizer)),
+        }
+        return {name: value for name, value in chosen.items() if isinstance(value, (bool, int, float, str))}
 
     @property
     def writes_events(self) -> bool:
@@ -478,7 +488,7 @@ class Session:
             # Not in `end_fit`: by then Keras has put its average of weights into the model, EarlyStopping its best.
             self._take_back_open_trial(epoch)
         self.iterations = iterations_of(self.optimizer)  # After going back there are fewer.
-        self._report(epoch, is_last)
+        self._report(epoch, is_last, is_over=is_last and self.options.reset_on_train_begin)
         self.remember(epoch, before, has_observation=value is not None)
 
     def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
@@ -707,7 +717,7 @@ class Session:
 
     # --- tell --------------------------------------------------------------------------------------------------------
 
-    def _report(self, epoch: int, is_last: bool) -> None:
+    def _report(self, epoch: int, is_last: bool, is_over: bool = False) -> None:
         """What was decided in an epoch, if that is news, and where things stand."""
         state = self.known_state
         record = Record(
@@ -721,6 +731,7 @@ class Session:
             self.best,
             time.time(),
             state.loss_before,
+            is_over=is_over,
         )
         self.recorder.record(record, is_last)
         self._flush()

@@ -1,8 +1,8 @@
-"""The sinks that need Keras: its console, and its logs."""
+"""The sinks of a training under way: Keras' console, Keras' logs, and a function of the user."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from keras.src.utils import io_utils
@@ -23,8 +23,7 @@ class Console(Sink):
         is_news = decision.kind != "anneal" or self._last_kind != "anneal"
         self._last_kind = decision.kind
         if is_news:
-            epoch = 0 if decision.epoch is None else decision.epoch + 1
-            io_utils.print_msg(f"\nEpoch {epoch}: AdaptLROnPlateau {decision.describe(quantity)}")
+            io_utils.print_msg(f"\nEpoch {decision.epoch + 1}: AdaptLROnPlateau {decision.describe(quantity)}")
 
 
 @final
@@ -41,3 +40,21 @@ class KerasLogs(Sink):
     def epoch(self, epoch: int, numbers: Mapping[str, float], time: float) -> None:
         # As Keras does: the rate that was used, before anything is decided.
         self._logs.update((name, number) for name, number in numbers.items() if name.startswith("learning_rate"))
+
+
+@final
+class OnDecision(Sink):
+    """Calls a function with every decision.
+
+    Args:
+        function: The argument `on_decision` of the callback.
+    """
+
+    def __init__(self, function: Callable[[Decision], object]) -> None:
+        self._function = function
+
+    def __repr__(self) -> str:
+        return f"on_decision={self._function!r}"
+
+    def decision(self, decision: Decision, quantity: str) -> None:
+        self._function(decision)

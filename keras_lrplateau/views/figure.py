@@ -15,21 +15,25 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.recordings.replay import Replay
 from keras_lrplateau.rule.decision import Kind
+from keras_lrplateau.views.colors import color_of
 from keras_lrplateau.views.picture import Line, Marks, Picture, Scale, Shade, Told, is_loss, picture_of
 from keras_lrplateau.views.words import counted
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as Figure
+
 LOSS_DOMAIN, RATE_DOMAIN = (0.36, 1.0), (0.0, 0.29)
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d")
-"""The colors of runs, in turn; after Okabe and Ito, whose colors people with any color vision can tell apart."""
-
 PNG_SIZE = {"width": 1100, "height": 640, "scale": 2}
+
+FAINT = 0.3
+"""The opacity of what was observed, behind the same smoothed."""
 
 MOST_TOLD = 8
 """A point of a line lists no more decisions than that."""
@@ -75,8 +79,8 @@ class Theme:
 
 
 THEMES = {
-    False: Theme("#ffffff", "#333333", "#e4e4e4", "rgba(110,110,110,0.13)", "#8aa6c1", "#0072b2", "#009e73", "#d55e00"),
-    True: Theme("#303030", "#e4e4e4", "#4a4a4a", "rgba(210,210,210,0.13)", "#7d93a8", "#56b4e9", "#2fc79a", "#f58a3c"),
+    False: Theme("#ffffff", "#333333", "#e4e4e4", "rgba(110,110,110,0.07)", "#8aa6c1", "#0072b2", "#009e73", "#d55e00"),
+    True: Theme("#303030", "#e4e4e4", "#4a4a4a", "rgba(210,210,210,0.07)", "#7d93a8", "#56b4e9", "#2fc79a", "#f58a3c"),
 }
 
 BANDS = {
@@ -100,8 +104,9 @@ def draw(
     *,
     scale: Scale = "auto",
     dark: bool = False,
-    colors: Sequence[str] = COLORS,
+    colors: Sequence[str] | None = None,
     departs: int | None = None,
+    smoothing: float = 0.0,
 ) -> dict[str, Any]:
     """The figure of one training in full, or of several to compare.
 
@@ -113,21 +118,24 @@ def draw(
         axis: What is to the right; see `Timeline.positions`.
         scale: How the axis of the losses is divided. "auto" chooses a logarithmic one where they span much.
         dark: Whether the background is dark.
-        colors: The colors of the runs, where there are several, as "#rrggbb"; they repeat when there are more runs.
+        colors: The colors of the runs, where there are several, as "#rrggbb"; by default those of `colors.color_of`.
         departs: The epoch, from 0, after which a replayed training would have been another; see `Replay`.
+        smoothing: How much the losses and metrics are smoothed, from 0 to 0.99; see `picture.smoothed`. What was
+            observed is shown behind.
 
     Returns:
         A plotly figure, {"data": ..., "layout": ...}, that strict JSON can hold.
 
     Raises:
-        ValueError: `axis` or `scale` is none of these, or what the axis shows was not recorded.
+        ValueError: `axis`, `scale` or `smoothing` is none of these, or what the axis shows was not recorded.
     """
-    picture = picture_of(runs, axis, scale, departs)
+    picture = picture_of(runs, axis, scale, departs, smoothing)
     theme = THEMES[dark]
     is_alone = len(runs) == 1
     data: list[dict[str, Any]] = []
     for index, training in enumerate(picture.trainings):
-        look = _Look(training.run, theme, axis, None if is_alone else colors[index % len(colors)])
+        color = color_of(index) if colors is None else colors[index]
+        look = _Look(training.run, theme, axis, None if is_alone else color)
         traces = [_rate(look, line) if line.role == "rate" else _line(look, line) for line in training.lines]
         traces += [trace for marks in training.marks for trace in _marks(look, marks)]
         data += _known_again(training.run.name, traces)
@@ -136,7 +144,7 @@ def draw(
     return {"data": data, "layout": _layout(picture, theme)}
 
 
-def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Any:
+def figure(shown: Run | Replay, axis: Axis = "epoch", *, dark: bool = False) -> Figure:
     """A training, or a replay beside the training as it was, as a plotly figure, which a notebook shows.
 
     Args:
@@ -160,7 +168,7 @@ def drawn(replay: Replay, axis: Axis = "epoch", *, dark: bool = False) -> dict[s
     return draw(both, axis, dark=dark, departs=replay.departs)
 
 
-def to_plotly(figure: dict[str, Any]) -> Any:
+def to_plotly(figure: dict[str, Any]) -> Figure:
     """What `draw` returned as a `plotly.graph_objects.Figure`, which a notebook shows.
 
     Raises:
@@ -230,8 +238,9 @@ def _line(look: _Look, line: Line) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines+markers" if any(lonely) else "lines",
-        "name": label + (" (monitor)" if is_alone and line.role == "monitor" else ""),
+        "name": label + (" (raw)" if line.is_raw else " (monitor)" if is_alone and line.role == "monitor" else ""),
         "legendgroup": label,
+        **({"opacity": FAINT, "showlegend": False} if line.is_raw else {}),
         "x": _x(look.axis, line.x),
         "y": line.y,
         "marker": {"size": [6 if is_lonely else 0 for is_lonely in lonely]} if any(lonely) else {},

@@ -19,8 +19,16 @@ from keras_lrplateau.views.words import Words, count, counted, words_of
 MOST_POINTS = 2000
 """A line with more points is thinned out to about so many; a screen has no more columns."""
 
+MOST_POINTS_IN_ALL = 20_000
+"""Many runs share these: each has fewer points then, but not fewer than `FEWEST_POINTS`."""
+
+FEWEST_POINTS = 200
+
 MOST_MARKS = 10_000
 """Of more decisions only the latest are marked; neither a browser nor an eye can take more. Several runs share them."""
+
+MOST_MARKED_TWICE = 10
+"""With more runs decisions are marked on the rates only: on the metrics nobody could tell them apart."""
 
 MOST_SHADES = 1000
 """Of more plateaus and excursions only the latest are shaded: they cost a browser more than marks do."""
@@ -30,6 +38,9 @@ FAR_OFF = 100.0
 
 WIDE = 20.0
 """A loss whose highest value in sight is more than this multiple of the lowest gets a logarithmic axis."""
+
+MOST_SMOOTHING = 0.99
+"""As in TensorBoard; at 1 nothing would be left of the values."""
 
 Scale = Literal["auto", "linear", "log"]
 """How the axis of the losses is divided."""
@@ -64,6 +75,7 @@ class Line:
         when: For each point, the number of the epoch, from 1, or words for a moment within one.
         told: For each point, the decisions that were taken there.
         index: Of a rate, its number among those of its training.
+        is_raw: Whether it is behind the same line smoothed.
     """
 
     name: str
@@ -74,6 +86,7 @@ class Line:
     when: list[int | str]
     told: Sequence[Sequence[Told]]
     index: int = 0
+    is_raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +159,26 @@ class Picture:
     note: str = ""
 
 
-def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto", departs: int | None = None) -> Picture:
+def picture_of(
+    runs: Sequence[Run],
+    axis: Axis = "epoch",
+    scale: Scale = "auto",
+    departs: int | None = None,
+    smoothing: float = 0.0,
+) -> Picture:
     """What to show of one training in full, or of several to compare; see `figure.draw`.
 
     Raises:
-        ValueError: `axis` or `scale` is none of these, or a training was recorded without what the axis shows.
+        ValueError: `axis`, `scale` or `smoothing` is none of these, or a training was recorded without what the axis
+            shows.
     """
+    if not 0 <= smoothing <= MOST_SMOOTHING:
+        raise ValueError(f"smoothing must be a number from 0 to {MOST_SMOOTHING}. Received: smoothing={smoothing!r}")
     for name, value, choices in (("axis", axis, get_args(Axis)), ("scale", scale, get_args(Scale))):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
     views = [_View(run, axis, max(MOST_MARKS // len(runs), 1)) for run in runs]
+    most = min(MOST_POINTS, max(MOST_POINTS_IN_ALL // max(len(runs), 1), FEWEST_POINTS))
     roles = [_roles(run) if len(runs) == 1 else _only_monitor(run) for run in runs]
     losses = [
         [run.curves[name] for name in names if is_loss(name) and name in run.curves]
@@ -168,7 +191,11 @@ def picture_of(runs: Sequence[Run], axis: Axis = "epoch", scale: Scale = "auto",
     has_losses = any(losses)
     others = ", ".join(sorted({run.monitor for run in runs if not is_loss(run.monitor) and run.monitor in run.curves}))
     trainings = [
-        Training(view.run, _lines(view, names, has_losses) + _rate_lines(view), _marks(view, top, has_losses))
+        Training(
+            view.run,
+            _lines(view, names, has_losses, smoothing, most) + _rate_lines(view, most),
+            _marks(view, top, has_losses, len(runs) <= MOST_MARKED_TWICE),
+        )
         for view, names in zip(views, roles, strict=True)
     ]
     known = _plateaus(views[0]) + _excursions(views[0]) if len(runs) == 1 else []
@@ -206,7 +233,7 @@ class _View:
         if self.timeline.lacks(axis):
             missing = "optimizer steps" if axis == "step" else "wall times"
             raise ValueError(f"no {missing} are known of {run.name!r}; use the axis 'epoch'")
-        decisions = [decision for decision in told(run.decisions) if decision.epoch is not None]
+        decisions = told(run.decisions)
         self.all_told = len(decisions)
         self.told = [self._told(decision) for decision in decisions[-most_marks:]]
         # Before the end of the first epoch nothing is known but the decisions. Under a schedule, or with several
@@ -216,7 +243,7 @@ class _View:
 
     def _told(self, decision: Decision) -> Told:
         moment = self.timeline.moment(decision)
-        return Told(decision, moment, words_of(self.run, decision, moment < _epoch(decision) + 1))
+        return Told(decision, moment, words_of(self.run, decision, moment < decision.epoch + 1))
 
     def x(self, moments: Iterable[float]) -> list[float]:
         return self.timeline.positions(self.axis, moments)
@@ -254,31 +281,54 @@ def _panel(name: str, has_losses: bool) -> Panel:
     return "main" if is_loss(name) or not has_losses else "side"
 
 
-def _lines(view: _View, roles: dict[str, Role], has_losses: bool) -> list[Line]:
+def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
+    """The means of the values so far, each weighing `smoothing` times as much as the one after it.
+
+    As TensorBoard's Scalars smooth: an exponential moving average, without the bias towards its start. Values that are
+    not finite stay as they are, and weigh nothing. `smoothing` is in [0, 1).
+    """
+    found, mean, weight = [], 0.0, 0.0
+    for value in values:
+        if math.isfinite(value):
+            mean = smoothing * mean + (1 - smoothing) * value
+            weight = smoothing * weight + (1 - smoothing)
+        found.append(mean / weight if math.isfinite(value) else value)
+    return found
+
+
+def _lines(view: _View, roles: dict[str, Role], has_losses: bool, smoothing: float, most: int) -> list[Line]:
     run = view.run
     lines = []
     for name, role in roles.items():
         if name not in run.curves:
             continue
-        curve = thinned(run.curves[name])
-        over = [epoch + 1 for epoch in curve.epochs]
+        curve = run.curves[name]
         at = _by_moment(view.told) if name == run.monitor else {}
-        y = [_finite(value) for value in curve.values]
-        told_there = [at.get(moment, ()) for moment in over]
-        lines.append(Line(name, role, _panel(name, has_losses), view.x(over), y, [*over], told_there))
+        # The decisions are on the raw line, since they were made on its values.
+        drawn = [(curve, at)]
+        if smoothing:
+            drawn.append((Curve(curve.epochs, smoothed(curve.values, smoothing), curve.times), {}))
+        for place, (each, told_at) in enumerate(drawn, 1):
+            thin = thinned(each, most)
+            over = [epoch + 1 for epoch in thin.epochs]
+            y = [_finite(value) for value in thin.values]
+            told_there = [told_at.get(moment, ()) for moment in over]
+            panel, is_raw = _panel(name, has_losses), place < len(drawn)
+            lines.append(Line(name, role, panel, view.x(over), y, [*over], told_there, is_raw=is_raw))
     return lines
 
 
-def _rate_lines(view: _View) -> list[Line]:
+def _rate_lines(view: _View, most: int) -> list[Line]:
     lines = []
     at = _by_moment(view.told)
     curves = view.run.rates
     if not curves and view.told and view.is_rate_of_rule:
         curves = {"learning_rate": Curve()}
     for index, (name, curve) in enumerate(curves.items()):
-        moments, rates = _steps(view, curve)
-        # A logarithmic axis has no 0.
-        y = [rate if math.isfinite(rate) and rate > 0 else None for rate in rates]
+        moments, rates = _steps(view, curve, most)
+        # A logarithmic axis has no 0. Rounded, because event files hold single precision: what is the same rate in a
+        # replay would otherwise be a step of its own.
+        y = [float(f"{rate:.7g}") if math.isfinite(rate) and rate > 0 else None for rate in rates]
         when = [_when(view, moment) for moment in moments]
         told_there = [at.get(moment, ()) for moment in moments]
         lines.append(Line(name, "rate", "rate", view.x(moments), y, when, told_there, index))
@@ -294,7 +344,7 @@ def _when(view: _View, moment: float) -> int | str:
     return f"{epoch}, after {counted(steps, 'step')},"
 
 
-def _steps(view: _View, curve: Curve) -> tuple[list[float], list[float]]:
+def _steps(view: _View, curve: Curve, most: int) -> tuple[list[float], list[float]]:
     """The rate as a step line: epochs that were over when it came into force, and the rate from then on.
 
     A curve from TensorBoard may lack the very epoch of a cut, so the decisions count, too. And of an epoch with
@@ -320,27 +370,27 @@ def _steps(view: _View, curve: Curve) -> tuple[list[float], list[float]]:
         for at, moment in enumerate(moments)
         if at in (0, len(moments) - 1) or rates[moment] != rates[moments[at - 1]]
     ]
-    kept = _kept([rates[moment] for moment in changes])
+    kept = _kept([rates[moment] for moment in changes], most)
     changes = [changes[at] for at in kept]
     values = [rates[moment] for moment in changes]
     return (changes, values) if not changes or changes[-1] == end else ([*changes, end], [*values, values[-1]])
 
 
-def thinned(curve: Curve) -> Curve:
-    """The curve with at most about `MOST_POINTS` points: the lowest and the highest of each stretch, and both ends."""
-    if len(curve.epochs) <= MOST_POINTS:
+def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
+    """The curve with at most about `most` points: the lowest and the highest of each stretch, and both ends."""
+    if len(curve.epochs) <= most:
         return curve
-    kept = _kept(curve.values)
+    kept = _kept(curve.values, most)
     return Curve([curve.epochs[at] for at in kept], [curve.values[at] for at in kept], [curve.times[at] for at in kept])
 
 
-def _kept(values: Sequence[float]) -> list[int]:
+def _kept(values: Sequence[float], most: int) -> list[int]:
     """The places of the values that a thinned line keeps."""
     size = len(values)
-    if size <= MOST_POINTS:
+    if size <= most:
         return list(range(size))
     kept = {0, size - 1}
-    stretches = MOST_POINTS // 2
+    stretches = most // 2
     for stretch in range(stretches):
         members = range(stretch * size // stretches, (stretch + 1) * size // stretches)
         finite = [at for at in members if math.isfinite(values[at])]
@@ -352,8 +402,8 @@ def _kept(values: Sequence[float]) -> list[int]:
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 
-def _marks(view: _View, top: float, has_losses: bool) -> list[Marks]:
-    """The decisions, kind by kind, on the rate and on the monitored metric."""
+def _marks(view: _View, top: float, has_losses: bool, is_on_metric: bool) -> list[Marks]:
+    """The decisions, kind by kind, on the rate and perhaps on the monitored metric."""
     run = view.run
     by_kind: dict[Kind, list[Told]] = {}
     for each in view.told:
@@ -363,17 +413,11 @@ def _marks(view: _View, top: float, has_losses: bool) -> list[Marks]:
     for kind in get_args(Kind):
         these = by_kind.get(kind, [])
         y: dict[Panel, list[float | None]] = {"rate": [_rate_at(view, rates, each.decision) for each in these]}
-        if run.monitor in run.curves:
+        if is_on_metric and run.monitor in run.curves:
             y[_panel(run.monitor, has_losses)] = [_height(run, each.decision, top) for each in these]
         if these and these[0].decision.is_action:
             found.append(Marks(kind, view.x(each.moment for each in these), these, y))
     return found
-
-
-def _epoch(decision: Decision) -> int:
-    """Of a decision that has one."""
-    assert decision.epoch is not None
-    return decision.epoch
 
 
 def _height(run: Run, decision: Decision, top: float) -> float | None:
@@ -381,7 +425,7 @@ def _height(run: Run, decision: Decision, top: float) -> float | None:
     curve = run.curves.get(run.monitor, Curve())
     value = decision.value
     if value is None and curve.values:
-        value = curve.values[_at_or_before(curve, _epoch(decision))]
+        value = curve.values[_at_or_before(curve, decision.epoch)]
     if not is_loss(run.monitor):
         return _finite(value)
     if value is None or not math.isfinite(value) or value > top:
@@ -403,9 +447,9 @@ def _rate_at(view: _View, rates: Curve | None, decision: Decision) -> float | No
         if rates is None or not rates.values:
             return None
         if view.run.is_scaled or view.timeline.is_within(decision):
-            rate = view.rate_in_force(rates, _epoch(decision), rate)
+            rate = view.rate_in_force(rates, decision.epoch, rate)
         else:
-            rate = rates.values[_at_or_before(rates, _epoch(decision))]
+            rate = rates.values[_at_or_before(rates, decision.epoch)]
     return rate if math.isfinite(rate) and rate > 0 else None
 
 
@@ -429,8 +473,6 @@ def _plateaus(view: _View) -> list[Shade]:
     ends: list[float] = []
     begin = 0.0
     for decision in view.run.decisions:
-        if decision.epoch is None:
-            continue
         moment = view.timeline.moment(decision)
         if decision.since_epoch is not None:
             ends += [max(decision.since_epoch, begin), moment]
@@ -446,8 +488,6 @@ def _excursions(view: _View) -> list[Shade]:
     ends: list[float] = []
     outcomes: list[Outcome] = []
     for excursion in excursions(view.run):
-        if excursion.opened.epoch is None or (excursion.closed is not None and excursion.closed.epoch is None):
-            continue
         closed = excursion.closed
         end = view.timeline.over if closed is None else view.timeline.moment(closed)
         ends += [view.timeline.moment(excursion.opened), end]
@@ -483,7 +523,7 @@ def _in_sight(run: Run, curves: Iterable[Curve]) -> list[float]:
     """The finite losses of these curves, but for those that are far off."""
     # What came before a return to the first weights is no measure: it may have been broken from its first epoch on.
     returns = [decision.epoch for decision in run.decisions if decision.restore == "start"]
-    begun = max((epoch + 1 for epoch in returns if epoch is not None), default=0)
+    begun = max((epoch + 1 for epoch in returns), default=0)
     found: list[float] = []
     for curve in curves:
         points = [

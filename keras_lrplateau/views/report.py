@@ -150,7 +150,7 @@ def _section(run: Run, identifier: str, heading: str, axis: Axis, dark: bool, fo
         "epochs": words.count(about["epochs"]) if about["epochs"] is not None else None,
         "optimizer steps": words.count(about["steps"]) if about["steps"] is not None else None,
         f"best {monitor}": escape(words.best(about)),
-        f"last {monitor}": escape(about["last"] or "none"),
+        f"last {monitor}": escape(words.last(about)),
         "learning rate": escape(about["rate"] or "several, or none known"),
         "decisions": _counts(run) or "none",
         "last recorded": _moment(about["time"]) if about["time"] is not None else None,

@@ -23,29 +23,49 @@ def summary(run: Run) -> dict[str, Any]:
     """Where a training stands, as strict JSON can hold it.
 
     Returns:
-        "monitor": the name of the monitored metric. "status": see `keras_lrplateau.rule.decision.Status`. "unit": what
-        the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and how many
-        optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and the
-        number of its epoch, from 1; None before there is one. "last": the last observation, or None. "rate": the
-        learning rate in force; None if there are several. "quantity": what the rates of the decisions are. "time": the
-        last wall time, in seconds since 1970; None if none was recorded. Values of metric and rate are texts.
+        "monitor": the name of the monitored metric. "mode": "min" if a smaller one is better, "max" if a
+        larger one is. "status": "finished", or what the rule is doing, see `keras_lrplateau.rule.decision.Status`.
+        "unit": what the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and
+        how many optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and
+        the number of its epoch, from 1; None before there is one. "last": the last observation, or None; and
+        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate" and
+        "first_rate": the learning rate in force, and that of the first epoch; None if there are several, or none is
+        known. "quantity": what the rates of the decisions are. "time": the last wall time, in seconds since 1970; None
+        if none was recorded. Values of metric and rate are texts.
     """
     curve = run.curves.get(run.monitor, Curve())
     best, rate = run.best, run.rate
     timeline = Timeline(run)
     return {
         "monitor": run.monitor,
-        "status": run.status,
+        "mode": run.mode,
+        "status": "finished" if run.is_over else run.status,
         "unit": run.unit,
         "epochs": int(timeline.over) if run.unit == "epoch" else None,
         "steps": timeline.steps,
         "best": None if best is None else number(best.value),
         "best_at": None if best is None else best.epoch + 1,
         "last": number(curve.values[-1]) if curve.values else None,
+        "is_undone": _is_undone(run, timeline),
         "quantity": run.quantity,
         "rate": None if rate is None else number(rate),
+        "first_rate": _first_rate(run),
         "time": run.last_time,
     }
+
+
+def _first_rate(run: Run) -> str | None:
+    """The one learning rate of the first epoch, if that epoch is known."""
+    firsts = [curve.values[0] for curve in run.rates.values() if curve.epochs[:1] == [0]]
+    return number(firsts[0]) if len(firsts) == len(run.rates) == 1 else None
+
+
+def _is_undone(run: Run, timeline: Timeline) -> bool:
+    """Whether the training went back to earlier weights after its last observation."""
+    epochs = run.curves.get(run.monitor, Curve()).epochs
+    last = epochs[-1] if epochs else run.last_epoch
+    returns = [each for each in run.records[-1].decisions if each.restore is not None and each.epoch is not None]
+    return any(timeline.moment(each) >= last + 1 for each in returns)
 
 
 def counts(run: Run) -> dict[str, int]:
@@ -67,12 +87,12 @@ def rows(run: Run, axis: Axis = "epoch", most: int | None = None) -> list[dict[s
         "value" and "best": texts, empty where there is nothing to tell. "reason". "range": the stretch of the figure's
         axis to zoom to, in the axis' unit, which for "time" is milliseconds since 1970.
     """
-    decisions = [(decision, decision.epoch) for decision in told(run.decisions) if decision.epoch is not None]
+    decisions = told(run.decisions)
     decisions = decisions if most is None else decisions[-most:]
     return [
         {
             "kind": decision.kind,
-            "epoch": epoch + 1,
+            "epoch": decision.epoch + 1,
             "rate_before": number(decision.rate_before),
             "rate": number(decision.rate),
             "value": number(decision.value),
@@ -80,17 +100,17 @@ def rows(run: Run, axis: Axis = "epoch", most: int | None = None) -> list[dict[s
             "reason": decision.reason,
             "range": stretch,
         }
-        for (decision, epoch), stretch in zip(decisions, _stretches(run, axis, decisions), strict=True)
+        for decision, stretch in zip(decisions, _stretches(run, axis, decisions), strict=True)
     ]
 
 
-def _stretches(run: Run, axis: Axis, decisions: Sequence[tuple[Decision, int]]) -> Iterator[list[float]]:
-    """What to show of an axis to zoom to each decision, which is given with its epoch."""
+def _stretches(run: Run, axis: Axis, decisions: Sequence[Decision]) -> Iterator[list[float]]:
+    """What to show of an axis to zoom to each decision."""
     timeline = Timeline(run)
     ends: list[float] = []
-    for decision, epoch in decisions:
+    for decision in decisions:
         over = timeline.moment(decision)
-        since: float = epoch if decision.since_epoch is None else decision.since_epoch
+        since: float = decision.epoch if decision.since_epoch is None else decision.since_epoch
         # Epochs for an observation. Within epochs there are several in one, and a plateau is a part of that.
         pace = min(over / max(decision.observation, 1), 1)
         if pace < 1:

@@ -10,7 +10,7 @@ from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.rule.words import change, number
 
-__all__ = ["Words", "best", "change", "count", "counted", "length", "number", "printable", "utc", "words_of"]
+__all__ = ["Words", "best", "change", "count", "counted", "last", "length", "number", "printable", "utc", "words_of"]
 
 
 def count(value: float) -> str:
@@ -41,6 +41,13 @@ def best(about: Mapping[str, Any]) -> str:
     if about["best"] is None:
         return "none"
     return f"{about['best']} {'in epoch' if about['unit'] == 'epoch' else 'at step'} {count(about['best_at'])}"
+
+
+def last(about: Mapping[str, Any]) -> str:
+    """The last observation of a summary, and whether its weights are still there."""
+    if about["last"] is None:
+        return "none"
+    return f"{about['last']} (rolled back)" if about["is_undone"] else str(about["last"])
 
 
 def length(about: Mapping[str, Any]) -> str:

@@ -37,6 +37,9 @@ from keras_lrplateau.rule.decision import Decision, Kind, Snapshot, Status
 
 ROOT = Path(keras_lrplateau.__file__).parents[1]
 
+BOTH = "loss and log10(learning rate)"
+"""The chart of both."""
+
 CUT = Decision("cut", "no improvement on 0.9 in 2 observations", 4, 0.93, 0.9, 0.1, 0.05, since=3, since_epoch=2)
 ROLLBACK = Decision("rollback", "training ended", 4, None, 0.9, 0.05, 0.1, restore="raise")
 
@@ -211,7 +214,7 @@ def loaded(request: pytest.FixtureRequest, logdir: Path) -> Any:
     ingester._stdin_handle.close()
 
 
-def eventually(holds: Any, limit: float = 40.0) -> None:
+def eventually(holds: Any, limit: float = 120.0) -> None:
     end = time.monotonic() + limit
     while not holds():
         assert time.monotonic() < end, f"not within {limit} s"
@@ -346,25 +349,33 @@ def test_time_series_shows_the_scalars_in_a_group_of_ours(server: Server) -> Non
     assert server.series("plain", "lr_plateau/nan") == {0: "NaN"}
 
 
+def test_time_series_shows_the_logarithm_of_the_rate_beside_it(server: Server) -> None:
+    rates = server.series("plain", "lr_plateau/learning_rate")
+    logarithms = server.series("plain", "lr_plateau/log10(learning_rate)")
+    assert logarithms == pytest.approx({step: math.log10(rate) for step, rate in rates.items()})
+
+
 def test_time_series_shows_a_resumed_training_as_one_line(server: Server) -> None:
     assert list(server.series("resumed", "lr_plateau/loss")) == list(range(8))
 
 
 def test_the_text_tab_tells_the_decisions(server: Server) -> None:
     cut = (
-        "<p><strong>cut</strong>: no improvement on 0.9 in 2 observations · learning rate 0.1 → 0.05 · metric 0.93 · "
+        "<p><strong>cut</strong> in epoch {}: no improvement on 0.9 in 2 observations · learning rate 0.1 → 0.05 · metric 0.93 · "
         "best 0.9</p>"
     )
-    end = "<p><strong>rollback</strong>: training ended · learning rate 0.05 → 0.1 · best 0.9</p>"
+    end = "<p><strong>rollback</strong> in epoch 8: training ended · learning rate 0.05 → 0.1 · best 0.9</p>"
     texts = server.texts("plain")
-    assert texts[0] == (5, cut), "of the record of the first epoch, without decisions, there is nothing to tell"
-    assert texts[-1] == (7, f"{cut}\n{end}")
+    assert texts[0] == (5, cut.format(6)), (
+        "of the record of the first epoch, without decisions, there is nothing to tell"
+    )
+    assert texts[-1] == (7, f"{cut.format(8)}\n{end}")
 
 
 def test_the_text_tab_marks_the_resume_and_forgets_what_came_later(server: Server) -> None:
     texts = server.texts("resumed")
     assert [step for step, _ in texts] == [2, 5]
-    assert texts[1][1] == "<p><strong>resumed</strong> at epoch 5</p>"
+    assert texts[1][1] == "<p><strong>resumed</strong> in epoch 6</p>"
 
 
 def test_the_text_tab_shows_hostile_reasons_as_they_are(server: Server) -> None:
@@ -378,7 +389,7 @@ def test_custom_scalars_shows_rate_and_metrics_side_by_side(server: Server) -> N
     (category,) = server.get("custom_scalars/layout")["category"]
     assert category["title"] == "LR plateau"
     charts = {chart["title"]: chart["multiline"]["tag"] for chart in category["chart"]}
-    assert list(charts) == ["learning rate", "loss", "acc"]
+    assert list(charts) == ["learning rate", "loss", "acc", BOTH]
 
     def drawn(chart: str) -> set[str]:
         regex = "|".join(f"({tag})" for tag in charts[chart])  # as the tab joins them
@@ -387,6 +398,7 @@ def test_custom_scalars_shows_rate_and_metrics_side_by_side(server: Server) -> N
     assert drawn("learning rate") == {"lr_plateau/learning_rate"}
     assert drawn("loss") == {"lr_plateau/loss", "lr_plateau/val_loss"}
     assert drawn("acc") == {"lr_plateau/acc"}
+    assert drawn(BOTH) == {"lr_plateau/loss", "lr_plateau/val_loss", "lr_plateau/log10(learning_rate)"}
 
 
 def test_hparams_lists_the_configuration(server: Server) -> None:
@@ -394,7 +406,9 @@ def test_hparams_lists_the_configuration(server: Server) -> None:
     assert {info["name"] for info in infos} == {"patience", "factor", "mode", "recover", "max_lr"}
     request = {"experimentName": "", "allowedStatuses": ["STATUS_UNKNOWN"], "startIndex": 0, "sliceSize": 10}
     (group,) = server.post("hparams/session_groups", request)["sessionGroups"]
-    assert group["name"].startswith("lr_plateau-")
+    assert re.fullmatch(r"plain \([0-9a-f]{8}\)", group["name"])
+    tags = {value["name"]["tag"] for value in group["metricValues"]}
+    assert {"lr_plateau/best(val_loss)", "lr_plateau/learning_rate"} <= tags, "by which runs can be ranked"
     # A number that JSON does not have would make the whole tab fail.
     assert group["hparams"] == {"patience": 3.0, "factor": 0.5, "mode": "min", "recover": True, "max_lr": "inf"}
 
@@ -421,7 +435,8 @@ def assert_shows_literally(source: str, reason: str) -> None:
     shown = Shown(source)
     assert shown.tags == ["p", "strong"]
     line = " ".join("".join(char if char.isprintable() else " " for char in reason).split())
-    assert shown.text.startswith(f"cut: {line} · learning rate" if line or reason else "cut · learning rate")
+    text = re.sub(r" in epoch \d+", "", shown.text, count=1)
+    assert text.startswith(f"cut: {line} · learning rate" if line or reason else "cut · learning rate")
 
 
 # TensorBoard's own, when its sanitizer is imported.
@@ -457,7 +472,7 @@ decisions = st.builds(
     save=st.none() | st.sampled_from(get_args(Snapshot)),
     restore=st.none() | st.sampled_from(get_args(Snapshot)),
     since=st.none() | integers,
-    epoch=st.none() | integers,
+    epoch=integers,
     since_epoch=st.none() | integers,
 )
 records = st.builds(
@@ -528,7 +543,7 @@ def altered(**changes: Any) -> str:
         (b"\xff", "codec can't decode"),
         ("[]", "must be a JSON object"),
         ("{}", "version None"),
-        (altered(version=4), "version 4"),
+        (altered(version=99), "version 99"),
         (altered(version=True), "version True"),
         (altered(epoch=LACKS), r"Missing: \['epoch'\]"),
         (altered(status=LACKS, best=LACKS), r"Missing: \['best', 'status'\]"),
@@ -597,7 +612,7 @@ def test_the_plugin_content_has_a_version() -> None:
     content = tags.summary_metadata().plugin_data.content
     tags.check_plugin_content(content)
     with pytest.raises(ValueError, match="version 99"):
-        tags.check_plugin_content(content.replace(b"3", b"99"))
+        tags.check_plugin_content(content.replace(str(codec.VERSION).encode(), b"99"))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -723,7 +738,7 @@ def test_a_new_file_sorts_after_the_earlier_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("monitor", "tags", "charts"),
     [
-        ("val_loss", ["loss", "val_loss", "learning_rate"], ["learning rate", "loss"]),
+        ("val_loss", ["loss", "val_loss", "learning_rate"], ["learning rate", "loss", BOTH]),
         ("loss", ["loss"], ["loss"]),
         ("val_a.b+c", ["learning_rate_adam", "val_a.b+c"], ["learning rate", "a.b+c"]),
     ],
@@ -743,7 +758,8 @@ def test_the_layout_has_only_charts_with_something_to_draw(
     assert [chart.title for chart in layout.category[0].chart] == charts
     patterns = [pattern for chart in layout.category[0].chart for pattern in chart.multiline.tag]
     for tag in tags:
-        assert [bool(re.match(pattern, f"lr_plateau/{tag}")) for pattern in patterns].count(True) == 1
+        shown = [bool(re.match(pattern, f"lr_plateau/{tag}")) for pattern in patterns].count(True)
+        assert shown == (2 if BOTH in charts and "loss" in tag else 1)
         assert not any(re.match(pattern, f"lr_plateau/{tag}x") for pattern in patterns)
     assert not any(re.match(pattern, "lr_plateau/val_aXb+c") for pattern in patterns)
 
@@ -809,7 +825,7 @@ def test_only_the_first_epoch_after_a_resume_is_marked_as_such_each_time_it_is_w
         writer.record(record)
     writer.close()
     cut = written_text(tmp_path / "not resumed", CUT)
-    assert texts(tmp_path) == {5: f"**resumed** at epoch 5\n\n{cut}", 6: cut}
+    assert texts(tmp_path) == {5: f"**resumed** in epoch 6\n\n{cut.replace('epoch 7', 'epoch 6')}", 6: cut}
 
 
 def test_names_that_are_no_utf8_are_written_with_question_marks(tmp_path: Path) -> None:

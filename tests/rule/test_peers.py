@@ -1,4 +1,4 @@
-"""Coming from PyTorch or optax: the same cuts with the arguments that README's table gives."""
+"""Coming from PyTorch or optax: the same cuts with the arguments that the guide on migrating gives."""
 
 import random
 from collections.abc import Sequence

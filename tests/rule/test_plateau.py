@@ -440,6 +440,27 @@ def test_a_better_metric_at_a_loss_above_that_before_training_is_kept_only_after
     assert state.kept.value == kept
 
 
+@pytest.mark.parametrize(("second", "back"), [(3.0, "start"), (1.9, "best")])
+def test_a_best_is_a_way_back_only_if_its_loss_is_no_higher_than_before_training(second, back):
+    """Of classes that are rare an exploded network may have the best accuracy of all."""
+    accuracy = replace(FULL, mode="max")
+    looks = [(0.1, 9.0, 2.0), (0.9, second, 1.8), (0.8, 400.0, 1.8), (0.8, 400.0, 300.0)]
+    rows = [(value, loss, Evidence(look)) for value, loss, look in looks]
+    state, line, decisions = looked(accuracy, rows, loss_before=2.0)
+    assert line == ["1", "1", "1", "diverged 0.03"]
+    assert decisions[-1].restore == back
+    assert (state.best, state.kept is None) == ((None, True) if back == "start" else (0.9, False))
+
+
+def test_a_best_that_was_once_a_way_back_stays_one():
+    """The untrained weights are dropped with the first best that is better than they are."""
+    rows = [(5.0, 1.9, Evidence(2.0)), (4.0, 1.8, Evidence(1.9)), (3.0, 1.7, Evidence(1.8)), (2.0, 3.0, Evidence(1.7))]
+    state, *_ = looked(FULL, [*rows, (2.5, 1.5, Evidence(1.5))], loss_before=2.0)
+    assert state.kept.value == 2.0
+    assert FULL.needed_snapshots(state) == {"best"}
+    assert FULL.step(state, NAN).decision.restore == "best"
+
+
 def test_a_loss_that_rises_and_comes_down_within_the_epoch_is_not_diverged():
     rows = [(30.0, 30.0, mean(2.0)), (25.0, 25.0, mean(1.9)), (40.0, 40.0, mean(3.0))]
     _, line, _ = looked(FULL, rows, loss_before=2.0)
@@ -515,7 +536,7 @@ def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
     state, line, decisions = restarted()
     assert next(text for text in line if " " in text) == "cut 0.5", "a cut comes first"
     assert line[-1] == "restart 0.03"
-    assert decisions[-1].restore == "start"
+    assert (decisions[-1].save, decisions[-1].restore) == ("best", "start"), "the weights of now are put aside"
     assert "rose from 63 to 300 as training began, came down to 14.1" in decisions[-1].reason
     assert "has shown no learning in 16 observations since" in decisions[-1].reason
     assert (state.best, state.aside.best) == (None, 14.0)

@@ -32,10 +32,10 @@ from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule import auto, plateau
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.settings import rule_settings
-from keras_lrplateau.tensorboard import plugin, whatif
+from keras_lrplateau.tensorboard import listing, plugin, whatif
 from keras_lrplateau.tensorboard.loader import PLUGIN_NAME, Loader
 from keras_lrplateau.views import picture
-from keras_lrplateau.views.figure import COLORS
+from keras_lrplateau.views.colors import COLORS, color_of
 
 ROOT = Path(keras_lrplateau.__file__).parents[1]
 
@@ -73,7 +73,7 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     writer = EventWriter(logdir / "newer" / "lr_plateau", 0)
     good = codec.encode
-    codec.encode = lambda record: good(record).replace('"version": 3', '"version": 99')  # type: ignore[assignment]
+    codec.encode = lambda record: good(record).replace('"version": 4', '"version": 99')  # type: ignore[assignment]
     try:
         writer.record(decided(0))
     finally:
@@ -133,9 +133,24 @@ def test_the_runs_are_listed_by_the_users_log_dir(tab: Client) -> None:
     assert (summary["best"], summary["best_at"]) == ("0.5", 1)
 
 
+def test_the_list_has_the_settings_and_the_decisions_of_each_run(tmp_path: Path) -> None:
+    writer = EventWriter(tmp_path / "a" / "lr_plateau", 0)
+    writer.hparams({"factor": 0.5, "monitor": "val_loss"})
+    writer.close()
+    write_run(tmp_path / "a" / "lr_plateau", decided(0, "cut"), decided(2, "cut", "rollback"))
+    write_run(tmp_path / "b" / "lr_plateau", decided(0))
+    tab = client(tmp_path)
+    for _ in range(2):
+        runs = runs_of(get(tab, "runs"))
+        assert runs["a/lr_plateau"]["settings"] == {"factor": 0.5, "monitor": "val_loss"}
+        assert runs["b/lr_plateau"]["settings"] == {}
+        assert runs["a/lr_plateau"]["counts"] == {"cut": 2, "rollback": 1}
+        assert runs["b/lr_plateau"]["counts"] == {}
+
+
 def test_a_run_of_a_newer_release_says_so_and_spares_the_others(tab: Client) -> None:
     runs = runs_of(get(tab, "runs"))
-    assert "version 99; this release of keras-lrplateau reads version 3" in runs["newer/lr_plateau"]["error"]
+    assert "version 99; this release of keras-lrplateau reads version 4" in runs["newer/lr_plateau"]["error"]
     assert runs["newer/lr_plateau"]["summary"] is None
     assert [name for name, run in runs.items() if run["error"]] == ["newer/lr_plateau"]
 
@@ -186,7 +201,7 @@ class CountingProvider:
 def test_of_many_runs_only_those_that_have_changed_are_read_again(
     seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin, "READING", seconds)
+    monkeypatch.setattr(listing, "READING", seconds)
     for number in range(30):
         write_run(tmp_path / f"run{number}" / "lr_plateau", decided(0))
 
@@ -319,6 +334,22 @@ def test_several_runs_come_in_the_order_asked_for_each_in_its_color(tab: Client)
     assert [lines[name] for name in ("b", "a", "a/lr_plateau_2")] == list(COLORS[:3])
 
 
+def test_a_run_may_have_the_color_of_another(tab: Client) -> None:
+    names = ["b/lr_plateau", "a/lr_plateau", "a/lr_plateau_2"]
+    answer = strictly(get(tab, "figure", run=names, color=["9", "2", "9"]))
+    assert [run["color"] for run in answer["runs"]] == [color_of(9), color_of(2), color_of(9)]
+
+
+def test_the_metric_is_smoothed_on_request(tab: Client) -> None:
+    figure = strictly(get(tab, "figure", run="a/lr_plateau", smoothing="0.6"))["figure"]
+    lines = {trace["name"]: trace["y"] for trace in figure["data"] if trace["mode"] == "lines"}
+    assert lines["val_loss (raw)"] == pytest.approx([2, 1, 2 / 3, 0.5])
+    assert lines["val_loss (monitor)"] == pytest.approx(picture.smoothed(lines["val_loss (raw)"], 0.6))
+    assert "what if \N{MIDDLE DOT} val_loss (raw)" in [
+        trace["name"] for trace in strictly(get(tab, "whatif", run="a/lr_plateau", smoothing="0.6"))["figure"]["data"]
+    ]
+
+
 def test_a_run_that_cannot_be_shown_spares_the_others(tab: Client) -> None:
     answer = strictly(get(tab, "figure", run=["gone", "newer/lr_plateau", "a/lr_plateau"]))
     errors = {run["name"]: run["error"] for run in answer["runs"]}
@@ -353,7 +384,11 @@ def test_axes_and_themes_are_those_asked_for(tab: Client, axis: str, theme: str)
         ({"run": "a/lr_plateau", "axis": "epochs"}, 400, "axis must be one of epoch, step, time. Received: 'epochs'"),
         ({"run": "a/lr_plateau", "scale": ""}, 400, "scale must be one of"),
         ({"run": "a/lr_plateau", "theme": "<b>"}, 400, "theme must be one of light, dark"),
-        ({"run": [f"run{at}" for at in range(21)]}, 400, "at most 20 runs can be compared. Received: 21"),
+        ({"run": [f"run{at}" for at in range(101)]}, 400, "at most 100 runs can be compared. Received: 101"),
+        ({"run": "a/lr_plateau", "smoothing": "1"}, 400, "smoothing must be a number from 0 to 0.99. Received: '1'"),
+        ({"run": "a/lr_plateau", "smoothing": "nan"}, 400, "smoothing must be a number"),
+        ({"run": "a/lr_plateau", "color": "red"}, 400, "color must be an integer from 0 to 999. Received: 'red'"),
+        ({"run": "a/lr_plateau", "color": ["1", "2"]}, 400, "Received: 2 colors for 1 runs"),
     ],
 )
 def test_a_bad_request_gets_a_message(tab: Client, arguments: dict[str, Any], code: int, complaint: str) -> None:
@@ -396,7 +431,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Client:
     write_run(logdir / "bad" / "lr_plateau", decided(0))
     newer = EventWriter(logdir / "newer" / "lr_plateau", 0)
     good = codec.encode
-    codec.encode = lambda record: good(record).replace('"version": 3', '"version": 99')  # type: ignore[assignment]
+    codec.encode = lambda record: good(record).replace('"version": 4', '"version": 99')  # type: ignore[assignment]
     try:
         newer.record(decided(0))
     finally:
@@ -707,7 +742,9 @@ def test_rows_and_marks_are_bounded_and_what_is_left_out_is_said(
 
 
 def test_the_page_and_plotly_are_served(tab: Client) -> None:
-    scripts = {name: "application/javascript" for name in ("index.js", "common.js", "whatif.js")}
+    folder = ROOT / "keras_lrplateau/tensorboard/static"
+    scripts = {path.name: "application/javascript" for path in folder.glob("*.js")}
+    assert {"index.js", "runs.js"} <= set(scripts)
     for name, kind in {**scripts, "style.css": "text/css"}.items():
         response = get(tab, name)
         assert response.status_code == 200

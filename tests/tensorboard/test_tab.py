@@ -17,7 +17,7 @@ from conftest import make_record
 
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.views.figure import COLORS
+from keras_lrplateau.views.colors import COLORS
 
 EPOCHS = 300
 """With a decision at every second one: TensorBoard would keep 100 of them by itself, or 10."""

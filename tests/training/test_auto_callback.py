@@ -271,6 +271,8 @@ ARGUMENTS = {
     "state_path": "state.json",
     "optimizer": "d_optimizer",
     "sinks": None,
+    "on_decision": None,
+    "hparams": {"layers": 3},
 }
 
 

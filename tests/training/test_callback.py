@@ -38,7 +38,7 @@ from conftest import (
 )
 from keras.optimizers import SGD, Adam, RMSprop
 
-from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau import AdaptLROnPlateau, Decision, Sink
 from keras_lrplateau.history import tags
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.run import Observation
@@ -542,6 +542,8 @@ def test_a_callback_is_made_again_from_its_configuration(tmp_path: Path) -> None
         "frequency": 10,
         "optimizer": "d_optimizer",
         "sinks": None,
+        "on_decision": None,
+        "hparams": {"layers": 3},
     }
     defaults = {p.name: p.default for p in inspect.signature(AdaptLROnPlateau).parameters.values()}
     assert arguments.keys() == defaults.keys()
@@ -982,6 +984,25 @@ def test_a_callback_in_front_of_us_that_stops_the_training_makes_it_the_last_epo
 
 def contents(run_dir: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(run_dir.iterdir()) if path.is_file()]
+
+
+def test_a_training_is_over_at_the_end_of_its_fit_and_one_in_parts_when_it_is_finished(tmp_path: Path) -> None:
+    def is_over() -> list[bool]:
+        return [record.is_over for record in read_records(tmp_path / "lr_plateau")]
+
+    whole = AdaptLROnPlateau(log_dir=tmp_path / "whole", verbose=0)
+    fit(tiny_model(), scripted(1.0, 2.0, 3.0), whole, epochs=3)
+    assert [record.is_over for record in read_records(tmp_path / "whole" / "lr_plateau")] == [False, True]
+
+    model = tiny_model()
+    parts = AdaptLROnPlateau(log_dir=tmp_path, verbose=0, reset_on_train_begin=False)
+    for value in (1.0, 2.0):
+        fit(model, scripted(value), parts)
+    assert is_over()
+    assert not any(is_over())
+    parts.finish()
+    assert is_over()[-1]
+    assert not any(is_over()[:-1])
 
 
 @pytest.mark.parametrize("epochs", [4, 5])
@@ -1427,6 +1448,84 @@ def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
     assert len(messages) == (keras.backend.backend() == "tensorflow")
 
 
+# --- sinks of the user ------------------------------------------------------------------------------------------------
+
+
+def test_a_function_receives_every_decision_once_it_is_carried_out() -> None:
+    model, heard = tiny_model(), []
+    adapt = AdaptLROnPlateau(
+        **EXCURSION, on_decision=lambda decision: heard.append((decision, float(model.optimizer.learning_rate)))
+    )
+    fit(model, scripted(*FAILS), adapt, epochs=len(FAILS))
+    assert len(heard) > 2
+    assert [decision for decision, _ in heard] == adapt.decisions
+    assert [rate for _, rate in heard] == pytest.approx([decision.rate for decision in adapt.decisions])
+
+
+def test_auto_mode_has_the_function_too() -> None:
+    heard: list[Decision] = []
+    adapt = AdaptLROnPlateau.auto(on_decision=heard.append)
+    fit(tiny_model(), scripted(*[1.0] * 8), adapt, epochs=8)
+    assert heard
+    assert heard == adapt.decisions
+
+
+class Failing(Sink):
+    """Fails in every epoch, and hears of each decision all the same."""
+
+    def __init__(self) -> None:
+        self.heard: list[Decision] = []
+
+    def epoch(self, epoch: int, numbers: Any, time: float) -> None:
+        raise ConnectionError("the tracker is away")
+
+    def decision(self, decision: Decision, quantity: str) -> None:
+        self.heard.append(decision)
+
+
+def test_each_sink_that_fails_is_one_warning_and_training_goes_on() -> None:
+    def complain(decision: Decision) -> None:
+        raise KeyError(decision.kind)
+
+    sink = Failing()
+    adapt = AdaptLROnPlateau(**EXCURSION, sinks=[sink], on_decision=complain)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    assert len(history["val_loss"]) == len(FAILS)
+    assert len(sink.heard) > 2
+    assert sink.heard == adapt.decisions
+    of_sink, of_function = user_warnings(caught)
+    for words in (repr(sink), "ConnectionError: the tracker is away", "test_callback.py", "in epoch"):
+        assert words in of_sink
+    for words in ("on_decision=<function", "KeyError: 'cut'", "in complain", "Training goes on"):
+        assert words in of_function
+
+
+# --- what it says of itself ------------------------------------------------------------------------------------------
+
+
+def test_its_repr_says_what_it_watches_how_it_stands_and_what_it_decided_last() -> None:
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
+    assert repr(adapt) == "<AdaptLROnPlateau of val_loss: before training>"
+    fit(tiny_model(), scripted(1.0), adapt, epochs=1)
+    assert repr(adapt) == "<AdaptLROnPlateau of val_loss: learning rate 0.1, holding, no decision yet>"
+    fit(tiny_model(), scripted(1.0, 1.0), adapt, epochs=2)
+    assert repr(adapt) == (
+        "<AdaptLROnPlateau of val_loss: learning rate 0.05, holding, last decision in epoch 2: cut: learning rate "
+        "0.1 -> 0.05 (no improvement on 1 in 1 observation)>"
+    )
+
+
+def test_its_decisions_are_a_frame() -> None:
+    pytest.importorskip("pandas")
+    adapt = AdaptLROnPlateau(**EXCURSION)
+    assert len(adapt.decisions_frame()) == 0
+    fit(tiny_model(), scripted(*FAILS), adapt, epochs=len(FAILS))
+    assert adapt.decisions_frame()["kind"].tolist() == kinds(adapt)
+    assert adapt.decisions_frame()["epoch"].tolist() == [decision.epoch for decision in adapt.decisions]
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
@@ -1462,6 +1561,9 @@ def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
         ({"state_path": ""}, ValueError, ["state_path=''", "path of a file"]),
         ({"state_path": "a\0b"}, ValueError, ["state_path", "NUL"]),
         ({"state_path": True}, TypeError, ["state_path=True"]),
+        ({"sinks": [Sink]}, TypeError, ["a list of keras_lrplateau.Sink", "sinks=[MySink()]"]),
+        ({"sinks": Sink()}, TypeError, ["a list of keras_lrplateau.Sink"]),
+        ({"on_decision": "print"}, TypeError, ["a function of a Decision", "on_decision='print'"]),
         ({"epsilon": 0.1}, TypeError, ["epsilon"]),
     ],
     ids=repr,

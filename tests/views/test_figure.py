@@ -22,7 +22,8 @@ from keras_lrplateau.recordings.recording import Recording
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.rule.decision import Decision, Kind, Status
 from keras_lrplateau.views import picture
-from keras_lrplateau.views.figure import COLORS, MARKS, draw, drawn, figure, plotly_js, to_plotly
+from keras_lrplateau.views.colors import COLORS
+from keras_lrplateau.views.figure import MARKS, draw, drawn, figure, plotly_js, to_plotly
 from keras_lrplateau.views.picture import MOST_POINTS, thinned
 from keras_lrplateau.views.tables import counts, rows, summary
 
@@ -236,7 +237,7 @@ def runs(draw_from):
             rate_before=numbers,
             rate=numbers,
             since=st.none() | st.integers(0, 40),
-            epoch=st.just(epoch) | st.none(),
+            epoch=st.just(epoch),
             since_epoch=st.none() | st.integers(0, epoch),
             step=st.none() | st.integers(0, 10**6),
         )
@@ -903,11 +904,10 @@ def test_several_runs_have_one_entry_in_the_legend_for_each_kind():
     assert sorted(entries) == sorted({each.kind for each in EVENTS})
 
 
-def test_colors_begin_again_where_there_are_more_runs():
-    runs_ = [eventful(name=str(index)) for index in range(4)]
-    figure = draw(runs_, colors=("#111111", "#222222", "#333333"))
-    found = [lines(figure)[f"{index} · val_loss"]["line"]["color"] for index in range(4)]
-    assert found == ["#111111", "#222222", "#333333", "#111111"]
+def test_each_of_many_runs_has_a_color_of_its_own():
+    figure = draw([eventful(name=str(index)) for index in range(40)])
+    found = {lines(figure)[f"{index} · val_loss"]["line"]["color"] for index in range(40)}
+    assert len(found) == 40
 
 
 # --- thinning --------------------------------------------------------------------------------------------------------

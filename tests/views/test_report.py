@@ -383,7 +383,7 @@ def gone(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (write_run_of_a_newer_release, "has version 4; this release of keras-lrplateau reads version 3"),
+        (write_run_of_a_newer_release, "has version 5; this release of keras-lrplateau reads version 4"),
         (broken_in_its_first_record, "may be damaged; move it elsewhere"),
         (not_of_events, "may be damaged; move it elsewhere"),
         (gone, "may be damaged; move it elsewhere"),

@@ -32,6 +32,7 @@ def test_the_summary_says_where_a_training_stands():
     run = training(statuses={14: "in excursion", 29: "holding"})
     assert summary(run) == {
         "monitor": "val_loss",
+        "mode": "min",
         "status": "holding",
         "unit": "epoch",
         "epochs": 30,
@@ -39,8 +40,10 @@ def test_the_summary_says_where_a_training_stands():
         "best": "0.516667",
         "best_at": 30,
         "last": "0.516667",
+        "is_undone": False,
         "quantity": "learning rate",
         "rate": "0.05",
+        "first_rate": "0.1",
         "time": time_of(29),
     }
 
@@ -64,7 +67,7 @@ def test_the_summary_counts_the_steps_from_before_a_resume_that_began_at_0():
 def test_the_summary_leaves_open_what_is_not_known():
     run = make_run({"loss": [1.0, 0.9], "learning_rate_a": [0.1, 0.1], "learning_rate_b": [0.1, 0.1]}, mode=None)
     found = summary(run)
-    assert [found[name] for name in ("best", "best_at", "last", "rate")] == [None] * 4
+    assert [found[name] for name in ("best", "best_at", "last", "rate", "first_rate")] == [None] * 5
     assert found["status"] == "holding"
 
 
@@ -78,6 +81,34 @@ def test_the_multiplier_of_a_schedule_is_not_shown_as_a_rate():
     cut = make_decision("cut", 1, 1.0, 0.5)
     run = make_run({"learning_rate": [0.1, 0.08]}, cut, quantity="multiplier of the schedule")
     assert (summary(run)["quantity"], summary(run)["rate"]) == ("multiplier of the schedule", "0.04")
+
+
+def test_a_training_that_has_ended_is_finished_until_it_goes_on():
+    run = make_run({"val_loss": [1.0, 0.9, 0.8]}, make_decision("cut", 2, 0.1, 0.05))
+    run.records[-1] = replace(run.records[-1], is_over=True)
+    assert summary(run)["status"] == "finished"
+    run.curves["val_loss"].append(3, 0.7, time_of(3))
+    assert summary(run)["status"] == "holding"
+
+
+def test_the_first_rate_is_known_only_where_the_first_epoch_is():
+    assert summary(make_run({"learning_rate": [0.5, 0.1]}))["first_rate"] == "0.5"
+    assert summary(make_run({"learning_rate": [None, 0.1]}))["first_rate"] is None
+
+
+def test_the_last_value_is_undone_if_its_weights_were_given_up():
+    """val_loss  1.0  0.9  2.0 (taken back)  0.8"""
+    back = make_decision("rollback", 2, 0.2, 0.1, restore="raise", value=2.0)
+    at_once = make_run({"val_loss": [1.0, 0.9, 2.0]}, back)
+    assert (summary(at_once)["last"], summary(at_once)["is_undone"]) == ("2", True)
+    assert not summary(make_run({"val_loss": [1.0, 0.9, 2.0, 0.8]}, back))["is_undone"], "training went on from there"
+    assert not summary(make_run({"val_loss": [1.0, 0.9, 2.0]}, make_decision("cut", 2, 0.2, 0.1)))["is_undone"]
+
+
+def test_what_was_undone_within_an_epoch_is_not_its_last_value():
+    back = make_decision("rollback", 2, 0.2, 0.1, restore="raise", step=2 * STEPS + 1)
+    run = make_run({"val_loss": [1.0, 0.9, 0.85]}, back)
+    assert not summary(run)["is_undone"]
 
 
 # --- counts ----------------------------------------------------------------------------------------------------------
@@ -201,13 +232,6 @@ def test_a_running_epoch_is_not_counted_but_its_steps_are():
     assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"]
     run.records = run.records[-1:]
     assert [summary(run)[name] for name in ("epochs", "steps", "rate")] == [2, 24, "0.05"], "from its last record alone"
-
-
-def test_a_decision_without_an_epoch_is_left_out():
-    """As of a replay, which knows none."""
-    cut = replace(CUT, epoch=None)
-    record = Record(0, (cut,), "holding", 1, "loss", "min", "learning rate", None, 1.0)
-    assert rows(Run("run", {}, [record])) == []
 
 
 def test_all_of_it_is_strict_json():

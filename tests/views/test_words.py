@@ -8,7 +8,7 @@ from conftest import make_decision, make_run
 
 import keras_lrplateau
 from keras_lrplateau.rule.words import change
-from keras_lrplateau.views.words import best, count, counted, length, number, printable, utc, words_of
+from keras_lrplateau.views.words import best, count, counted, last, length, number, printable, utc, words_of
 
 
 def test_only_one_place_makes_text_of_a_number():
@@ -58,3 +58,9 @@ def test_a_decision_is_told_with_its_moment_its_numbers_and_its_reason():
     assert told == ("cut", "after epoch 2", ("learning rate 0.1 → 0.05", "val_loss 0.9"), "it was flat")
     stays = make_decision("success", 1, 0.1, 0.1, "", value=None, step=15)
     assert words_of(run, stays, True) == ("success", "in epoch 2, after 15 steps", ("learning rate stays 0.1",), "")
+
+
+def test_a_last_value_whose_weights_are_gone_says_so():
+    assert last({"last": "2", "is_undone": False}) == "2"
+    assert last({"last": "2", "is_undone": True}) == "2 (rolled back)"
+    assert last({"last": None, "is_undone": True}) == "none"

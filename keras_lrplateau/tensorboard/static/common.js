@@ -27,6 +27,19 @@ export function attempt(action) {
 
 // --- elements --------------------------------------------------------------------------------------------------------
 
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+
+/** How two texts compare, for `sort`; numbers in them by their size, decimals and exponents included. */
+export function natural(a, b) {
+  const [x, y] = [a, b].map((text) => text.split(/(\d+(?:\.\d+)?(?:e[-+]?\d+)?)/i));
+  // Every second part is a number, and the last part is none.
+  for (let at = 0; at < Math.min(x.length, y.length); at += 1) {
+    const found = at % 2 ? Number(x[at]) - Number(y[at]) : compare(x[at], y[at]);
+    if (found) return found;
+  }
+  return x.length - y.length || compare(a, b);
+}
+
 /** An element with these properties, `data-` and `aria-` attributes, and elements or texts in it. */
 export function make(tag, { data = {}, aria = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -47,6 +60,13 @@ export function choice(name, label, options, onChoice) {
     ),
   );
   return make("fieldset", { id: name }, make("legend", {}, label), ...buttons);
+}
+
+/** One of several, in a menu; for more than a few. */
+export function menu(id, label, options, onChoice) {
+  const select = make("select", { title: label, onchange: () => onChoice(select.value), aria: { label } });
+  select.append(...Object.entries(options).map(([value, text]) => make("option", { value }, text)));
+  return make("label", { id }, make("span", {}, label), select);
 }
 
 export function table(heads, lines = []) {
@@ -78,6 +98,43 @@ export function syncChildren(parent, items, keyOf, create) {
   }
 }
 
+/**
+ * Make the rows of a container one stop of the Tab key: the up and down keys go from row to row, left and right within
+ * one, Home and End to the first and the last. Returns what to call when the rows have changed.
+ */
+export function rove(container, selector) {
+  const controlsOf = (row) => [...row.querySelectorAll("input, button")];
+  const stopAt = (stop) => {
+    for (const row of container.querySelectorAll(selector)) {
+      for (const control of controlsOf(row)) control.tabIndex = row === stop ? 0 : -1;
+    }
+  };
+  container.addEventListener("focusin", ({ target }) => stopAt(target.closest(selector)));
+  container.addEventListener("keydown", (event) => {
+    const rows = [...container.querySelectorAll(selector)];
+    const here = event.target.closest(selector);
+    if (!here) return;
+    const [row, column] = [rows.indexOf(here), controlsOf(here).indexOf(event.target)];
+    const places = {
+      ArrowUp: [row - 1, column],
+      ArrowDown: [row + 1, column],
+      ArrowLeft: [row, column - 1],
+      ArrowRight: [row, column + 1],
+      Home: [0, column],
+      End: [rows.length - 1, column],
+    };
+    if (!places[event.key]) return;
+    event.preventDefault();
+    const [there, place] = places[event.key];
+    if (rows[there]) controlsOf(rows[there])[place]?.focus();
+  });
+  return () => {
+    const rows = [...container.querySelectorAll(selector)];
+    const isPressed = (row) => row.querySelector("[aria-pressed=true]");
+    stopAt(rows.find((row) => row.contains(document.activeElement)) ?? rows.find(isPressed) ?? rows[0]);
+  };
+}
+
 /** Put a text on the clipboard. Throws if the browser refuses. */
 export async function copy(text) {
   try {
@@ -93,6 +150,46 @@ export async function copy(text) {
     focused?.focus();
     if (!isCopied) throw new Error("The browser refuses to copy.");
   }
+}
+
+// --- parts of a run --------------------------------------------------------------------------------------------------
+
+/** What the badges mean. */
+const STATUSES = {
+  searching: "trying out first rates",
+  holding: "no raise or restart under way",
+  "in excursion": "trying a raised rate",
+  "in restart": "trying again from the first weights",
+  annealing: "the rate goes down towards the end of training",
+  exhausted: "no raise is left to try",
+};
+
+/** What the status of a run means; empty if that is not known. */
+export function meaningOf({ status }) {
+  return STATUSES[status] ?? "";
+}
+
+export function setStatus(badge, { error, summary }) {
+  badge.textContent = badge.dataset.status = error ? "unreadable" : summary.status;
+  badge.title = error ?? meaningOf(summary);
+}
+
+export function statusBadge(run) {
+  const badge = make("span", { className: "badge" });
+  setStatus(badge, run);
+  return badge;
+}
+
+export function paint(swatch, color) {
+  swatch.hidden = !color;
+  swatch.style.backgroundColor = color ?? "";
+}
+
+export function timeOf({ time }, style) {
+  if (!time) return "–";
+  const date = new Date(1000 * time);
+  const text = date.toLocaleString(undefined, { dateStyle: style, timeStyle: style });
+  return make("time", { dateTime: date.toISOString() }, text);
 }
 
 // --- the server ------------------------------------------------------------------------------------------------------

@@ -10,54 +10,47 @@
  *     &p.lr_plateau.runs=["a","b"]           several, as a JSON array
  *     &p.lr_plateau.axis=step                or time; left out for epoch
  *     &p.lr_plateau.scale=log                or linear; left out for auto
+ *     &p.lr_plateau.smoothing=0.6            up to 0.99; left out for 0
+ *     &p.lr_plateau.order=best               the order of the list: or time, status; left out for name
+ *     &p.lr_plateau.group=factor             how the list is grouped: by a setting, or by nothing
  *     &p.lr_plateau.whatif={"patience":"5"}  the panel "What if …" is open, with these settings; a JSON object
  *
  * Names of runs, tags and reasons come from the user's files and may hold anything: they reach the page as text only.
  */
 
-import { ask, attempt, choice, copy, countsOf, loadPlotly, make, plot, showAll } from "./common.js";
-import { symbolOf, syncChildren, table, Trouble } from "./common.js";
+import { ask, attempt, choice, copy, countsOf, loadPlotly, make, meaningOf, plot, showAll } from "./common.js";
+import { statusBadge, timeOf, Trouble } from "./common.js";
+import { comparisonTable, showComparison } from "./comparison.js";
+import { decisionTable, markZoomed, resetDecisions, showDecisions, zoomedRow } from "./decisions.js";
+import { borrowFonts, connect, followAddress, followTheme, isInFront, linkWith, writeAddress } from "./host.js";
+import { applyArrangement, arrangement, groupNumbers, namesInOrder, revealSelected, runList, showRuns } from "./runs.js";
 import { applyWhatIfLink, showWhatIf, whatIfLink, whatIfPanel } from "./whatif.js";
 
-const PLUGIN = "lr_plateau";
-
-/** Milliseconds between two looks at the server. */
+/** Milliseconds between two looks at the server, and from the last move of the slider to one. */
 const PERIOD = 5000;
+const DELAY = 150;
 
-/** The server draws no more runs in one figure. */
-const MOST_COMPARED = 20;
-
-/** Further rows of the table are shown on demand: they cost time, and the latest ones matter most. */
-const FEW_ROWS = 200;
+/** As much as TensorBoard smooths. */
+const MOST_SMOOTHING = 0.99;
 
 const AXES = { epoch: "Epoch", step: "Optimizer step", time: "Wall time" };
 const SCALES = { auto: "Auto", linear: "Linear", log: "Log" };
 
-const STATUSES = {
-  searching: "trying out first rates",
-  holding: "no raise or restart under way",
-  "in excursion": "trying a raised rate",
-  "in restart": "trying again from the first weights",
-  annealing: "the rate goes down towards the end of training",
-  exhausted: "no raise is left to try",
-};
-
 const state = {
   /** As the server lists them; null until it has. */
   runs: null,
-  /** The server's message if there are none. */
+  /** The server's message if there are none, and how many it draws in one figure. */
   message: null,
+  most: Infinity,
   /** The names of the runs to show, in the order in which they were chosen; there may be no such runs (yet). */
   selected: [],
   axis: "epoch",
   scale: "auto",
+  smoothing: 0,
   /** Whether the runs were chosen, by the user or by a link. */
   isChosen: false,
   /** What is in sight of each axis that was zoomed, by the axis' name. */
   zoom: {},
-  /** The key of the row that was zoomed to. */
-  row: null,
-  showsAllRows: false,
 };
 
 /** What the server answered last: the texts, to see whether anything is new, and the figure with the runs in it. */
@@ -72,44 +65,38 @@ export async function render() {
   borrowFonts();
   await loadStyle();
   build();
-  followTheme();
+  followTheme(() => refresh({ isOnlyFigure: true }));
   // Whoever draws first waits for it.
   loadPlotly();
-  connect();
-  followAddress();
+  connect(poll);
+  followAddress(linkTexts, applyLink, (link) => {
+    applyLink(link);
+    select(state.selected);
+    revealSelected();
+  });
   await refresh();
   setInterval(poll, PERIOD);
   document.addEventListener("visibilitychange", onMaybeShown);
   window.addEventListener("resize", onMaybeShown);
+  // The list can be made wider; plotly only listens to the window.
+  new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(page.main);
 }
 
 // --- the page --------------------------------------------------------------------------------------------------------
 
 function build() {
   document.body.append(
-    make(
-      "nav",
-      { id: "sidebar", aria: { label: "Runs" } },
-      make("input", {
-        id: "filter",
-        type: "search",
-        placeholder: "Filter runs (regex)",
-        spellcheck: false,
-        autocomplete: "off",
-        oninput: showList,
-        aria: { label: "Filter runs (regular expression)" },
-      }),
-      make("p", { id: "count", role: "status" }),
-      make("ul", { id: "list", onclick: onListClick }),
-    ),
+    make("a", { id: "skip", href: "#main", onclick: skipList }, "Skip the list of runs"),
+    runList({ onSelect: select, onArrange: onArrange }),
     make(
       "main",
-      { id: "main", aria: { busy: "true" } },
+      { id: "main", tabIndex: -1, aria: { busy: "true" } },
       make(
         "header",
         { id: "controls" },
         choice("axis", "Horizontal axis", AXES, choose),
         choice("scale", "Loss scale", SCALES, choose),
+        slider(),
         make("button", { id: "reset", type: "button", hidden: true, onclick: resetZoom }, "Reset zoom"),
         make("button", { id: "copy", type: "button", onclick: copyLink, aria: { live: "polite" } }, "Copy link"),
       ),
@@ -120,23 +107,44 @@ function build() {
         { id: "content", hidden: true },
         make("section", { id: "summaries", aria: { label: "Summary" } }),
         make("div", { id: "stage" }, make("div", { id: "figure" })),
-        whatIfPanel(writeAddress),
-        make(
-          "section",
-          { id: "decisions", onclick: onRowClick, aria: { label: "Decisions" } },
-          table([]),
-          make("p", { id: "none", hidden: true }, "No decision yet."),
-          make("button", { id: "more", type: "button", hidden: true, onclick: showAllRows }),
-          make("p", { id: "rest", className: "note", hidden: true }),
-        ),
+        whatIfPanel(() => writeAddress(linkTexts())),
+        comparisonTable((name) => select([name])),
+        decisionTable(onRow),
       ),
     ),
   );
   page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 }
 
+function slider() {
+  const input = make("input", {
+    type: "range",
+    min: 0,
+    max: MOST_SMOOTHING,
+    step: 0.01,
+    oninput: () => {
+      state.smoothing = input.valueAsNumber;
+      showChoices();
+      clearTimeout(timer);
+      timer = setTimeout(onChoice, DELAY);
+    },
+  });
+  return make("label", { id: "smoothing" }, make("span", {}, "Smoothing"), input, make("output", {}));
+}
+
+let timer;
+
 function showChoices() {
   for (const name of ["axis", "scale"]) page[name].querySelector(`[value=${state[name]}]`).checked = true;
+  const [, input, output] = page.smoothing.children;
+  input.value = state.smoothing;
+  output.textContent = state.smoothing.toFixed(2);
+}
+
+/** From the link before the list, which by itself would only change the address. */
+function skipList(event) {
+  event.preventDefault();
+  page.main.focus();
 }
 
 /** Show a text instead of all that belongs to runs; if it is empty, these again. */
@@ -166,11 +174,11 @@ async function refresh({ isOnlyFigure = false } = {}) {
   const mine = (underWay = new AbortController());
   try {
     if (!isOnlyFigure || !state.runs) takeRuns(await ask("runs", mine.signal));
-    const names = presentRuns();
+    const names = drawnRuns();
     const before = latest.figure;
     if (names.length) await takeFigure(await ask(figureAddress(names), mine.signal), mine.signal);
     else say(state.message ?? (missingText() || "Select a run on the left."));
-    notice(names.length ? missingText() : "");
+    notice(names.length ? [missingText(), leftOutText()].filter(Boolean).join(" ") : "");
     const isOne = names.length === 1 && latest.answer.runs.length === 1;
     showWhatIf(isOne ? { run: names[0], ...view() } : null, latest.figure !== before);
   } catch (error) {
@@ -182,17 +190,14 @@ async function refresh({ isOnlyFigure = false } = {}) {
     if (underWay === mine) {
       underWay = null;
       page.main.ariaBusy = "false";
+      // The server reads on with each request.
+      if (isComparing() && comparedRuns().some(({ counts }) => !counts)) setTimeout(poll, PERIOD / 10);
     }
   }
 }
 
 function poll() {
   if (isInFront() && !underWay) refresh();
-}
-
-/** TensorBoard hides the frame of a tab that is not in front; it then has no height. */
-function isInFront() {
-  return !document.hidden && window.innerHeight > 0;
 }
 
 let wasInFront = false;
@@ -204,13 +209,16 @@ function onMaybeShown() {
 }
 
 function figureAddress(names) {
-  return `figure?${new URLSearchParams([...names.map((name) => ["run", name]), ...Object.entries(view())])}`;
+  const runs = names.map((name) => ["run", name]);
+  const colors = colorNumbers(names).map((number) => ["color", number]);
+  return `figure?${new URLSearchParams([...runs, ...colors, ...Object.entries(view())])}`;
 }
 
 /** How figures are to be drawn. */
 function view() {
   const theme = document.body.classList.contains("dark") ? "dark" : "light";
-  return { axis: state.axis, scale: state.scale, theme };
+  const { axis, scale, smoothing } = state;
+  return { axis, scale, theme, ...(smoothing && { smoothing }) };
 }
 
 function loadStyle() {
@@ -223,28 +231,45 @@ function loadStyle() {
 
 function takeRuns(text) {
   if (text === latest.runs) return;
-  const { runs, message } = JSON.parse(text);
-  const { compare } = new Intl.Collator(undefined, { numeric: true });
-  state.runs = runs.sort((a, b) => compare(a.group, b.group) || compare(a.label, b.label));
-  state.message = message;
+  Object.assign(state, JSON.parse(text));
+  const { runs } = state;
   if (!state.isChosen && !state.selected.length && runs.length) {
     const heardOf = (run) => run.summary?.time ?? 0;
     state.selected = [runs.reduce((newest, run) => (heardOf(run) > heardOf(newest) ? run : newest)).name];
   }
   showList();
+  if (isComparing()) showComparison(comparedRuns(), colorOf);
   if (!latest.runs) revealSelected();
   latest.runs = text;
-}
-
-/** Scroll the list to what a link has selected. */
-function revealSelected() {
-  page.list.querySelector("[aria-pressed=true]")?.scrollIntoView({ block: "nearest" });
 }
 
 /** The names of the selected runs that there are. */
 function presentRuns() {
   const names = new Set(state.runs.map((run) => run.name));
   return state.selected.filter((name) => names.has(name));
+}
+
+/** Those that the figure shows: if there are too many for it, the first ones in the order of the list. */
+function drawnRuns() {
+  const present = presentRuns();
+  if (present.length <= state.most) return present;
+  const chosen = new Set(present);
+  return namesInOrder()
+    .filter((name) => chosen.has(name))
+    .slice(0, state.most);
+}
+
+/** Those that the table compares, as the server lists them. */
+function comparedRuns() {
+  const chosen = new Set(state.selected);
+  return state.runs.filter((run) => chosen.has(run.name) && run.summary);
+}
+
+function leftOutText() {
+  const [shown, chosen] = [drawnRuns().length, presentRuns().length];
+  return shown === chosen
+    ? ""
+    : `The figure shows ${shown} of ${chosen} runs, the first in the order of the list; the table has all of them.`;
 }
 
 function missingText() {
@@ -257,9 +282,8 @@ function missingText() {
 function select(names) {
   state.selected = names;
   state.isChosen = true;
-  state.showsAllRows = false;
   state.zoom = {};
-  state.row = null;
+  resetDecisions();
   page.content.scrollTop = 0;
   showZoom();
   showList();
@@ -273,92 +297,39 @@ function choose(name, value) {
   onChoice();
 }
 
+/** The colors go with the groups, and which runs are drawn goes with the order. */
+function onArrange() {
+  onChoice();
+}
+
 function onChoice() {
-  writeAddress();
+  writeAddress(linkTexts());
   page.main.ariaBusy = "true";
   refresh({ isOnlyFigure: true });
 }
 
-// --- the list of runs ------------------------------------------------------------------------------------------------
+// --- colors ----------------------------------------------------------------------------------------------------------
 
-function onListClick({ target }) {
-  const name = target.closest(".run")?.dataset.run;
-  if (target.matches("input")) {
-    const others = presentRuns().filter((other) => other !== name);
-    select(target.checked ? [...others, name] : others);
-  } else if (target.closest("button")) {
-    select([name]);
+/** The numbers of the colors of the runs in the figure, by name: they stay while other runs come and go. */
+const numbers = new Map();
+
+function colorNumbers(names) {
+  const byGroup = groupNumbers();
+  if (byGroup) return names.map((name) => byGroup.get(name));
+  for (const name of numbers.keys()) if (!names.includes(name)) numbers.delete(name);
+  const taken = new Set(numbers.values());
+  let next = 0;
+  for (const name of names) {
+    if (numbers.has(name)) continue;
+    while (taken.has(next)) next += 1;
+    taken.add(next);
+    numbers.set(name, next);
   }
+  return names.map((name) => numbers.get(name));
 }
 
 function showList() {
-  if (!state.runs) return;
-  const matches = matcher(page.filter.value.trim());
-  const found = new Map(state.runs.filter((run) => matches(run.name)).map((run) => [run.name, run]));
-  const sizes = new Map();
-  for (const { group } of state.runs) sizes.set(group, (sizes.get(group) ?? 0) + 1);
-  const items = [];
-  for (const run of found.values()) {
-    const isMember = sizes.get(run.group) > 1;
-    if (isMember && items.at(-1)?.group !== run.group) items.push({ key: `group ${run.group}`, group: run.group });
-    items.push({ key: `run ${isMember} ${run.name}`, group: run.group, run, isMember });
-  }
-  syncChildren(page.list, items, (item) => item.key, listed);
-  const isFull = state.selected.length >= MOST_COMPARED;
-  for (const item of page.list.querySelectorAll(".run")) updateListed(item, found.get(item.dataset.run), isFull);
-  const isFiltered = found.size < state.runs.length;
-  page.count.textContent = [
-    isFiltered && (found.size ? `${found.size} of ${state.runs.length} runs.` : "No run matches."),
-    isFull && `No more than ${MOST_COMPARED} runs can be compared.`,
-  ]
-    .filter(Boolean)
-    .join(" ");
-}
-
-/** A test whether a name matches: by a regular expression, or, if the text is none, by the text as it is. */
-function matcher(text) {
-  const pattern = attempt(() => new RegExp(text, "i"));
-  return (name) => (pattern ? pattern.test(name) : name.toLowerCase().includes(text.toLowerCase()));
-}
-
-function listed({ group, run, isMember }) {
-  if (!run) return make("li", { className: "group", title: group }, group);
-  return make(
-    "li",
-    { className: isMember ? "run member" : "run", data: { run: run.name } },
-    make("input", { type: "checkbox", title: "Compare", aria: { label: `Compare ${run.name}` } }),
-    make(
-      "button",
-      { type: "button", title: run.name },
-      make("span", { className: "name" }, isMember ? run.label : group),
-      make("span", { className: "swatch" }),
-      make("span", { className: "badge" }),
-      make("span", { className: "best" }),
-    ),
-  );
-}
-
-function updateListed(item, run, isFull) {
-  const [checkbox, button] = item.children;
-  const [, swatch, badge, best] = button.children;
-  const isSelected = state.selected.includes(run.name);
-  checkbox.checked = isSelected;
-  checkbox.disabled = isFull && !isSelected;
-  button.ariaPressed = isSelected;
-  paint(swatch, isSelected ? colorOf(run.name) : null);
-  setStatus(badge, run);
-  best.textContent = run.summary?.best ?? "";
-  best.title = run.summary?.best ? `Best ${run.summary.monitor}` : "";
-}
-
-function setStatus(badge, { error, summary }) {
-  badge.textContent = badge.dataset.status = error ? "unreadable" : summary.status;
-  badge.title = error ?? STATUSES[summary.status] ?? "";
-}
-
-function paint(swatch, color) {
-  swatch.hidden = !color;
-  swatch.style.backgroundColor = color ?? "";
+  if (state.runs) showRuns(state.runs, state.selected, colorOf);
 }
 
 /** The color of a run in the figure; null unless it is one of several there. */
@@ -382,7 +353,8 @@ async function takeFigure(text, signal) {
   if (latest.answer.runs.length) {
     say("");
     showSummaries(errors);
-    showRows();
+    showDecisions(latest.answer, colorOf);
+    showZoom();
     await draw(signal);
   } else {
     say(errors.join("\n"));
@@ -404,7 +376,7 @@ function adaptFigure(data, layout) {
   // Of several runs the list and the summaries show the colors; their names would take the room of the lines.
   if (isComparing()) for (const trace of data) if (trace.mode !== "markers") trace.showlegend = false;
   // By itself, plotly keeps what was zoomed by hand, but not what we zoomed for a row of the table.
-  if (rows.has(state.row)) state.zoom = zoomFor(rows.get(state.row));
+  if (zoomedRow()) state.zoom = zoomFor(zoomedRow());
   for (const [axis, range] of Object.entries(state.zoom)) {
     if (layout[axis]) Object.assign(layout[axis], { range: [...range], autorange: false });
   }
@@ -419,25 +391,29 @@ function keepZoom(changes) {
     if (served ? String(range) === String(served) : autorange) delete state.zoom[axis];
     else state.zoom[axis] = [...range];
   }
-  state.row = null;
+  markZoomed(null);
   showZoom();
 }
 
 function showZoom() {
   page.reset.hidden = !Object.keys(state.zoom).length;
-  for (const row of page.decisions.querySelectorAll("tbody tr")) {
-    row.querySelector("button").ariaPressed = row.dataset.key === state.row;
-  }
 }
 
 async function resetZoom() {
   await showAll(page.figure, latest.answer.figure, Object.keys(state.zoom));
 }
 
-async function zoomTo(key) {
-  const changes = Object.entries(zoomFor(rows.get(key))).map(([axis, range]) => [`${axis}.range`, range]);
+/** A row was chosen: zoom to it, or back if that was done before. */
+function onRow(row) {
+  if (!page.figure.on) return;
+  if (row === zoomedRow()) resetZoom();
+  else zoomTo(row);
+}
+
+async function zoomTo(row) {
+  const changes = Object.entries(zoomFor(row)).map(([axis, range]) => [`${axis}.range`, range]);
   await (await loadPlotly()).relayout(page.figure, Object.fromEntries(changes));
-  state.row = key;
+  markZoomed(row.key);
   showZoom();
   page.stage.scrollIntoView({ block: "nearest" });
 }
@@ -479,18 +455,20 @@ function heightsWithin(axis, [left, right]) {
 function showSummaries(errors) {
   const { runs } = latest.answer;
   page.content.classList.toggle("comparing", isComparing());
+  page.comparison.hidden = !isComparing();
   page.summaries.replaceChildren(
     ...errors.map((error) => make("p", { className: "error" }, error)),
-    ...(isComparing() ? [comparison(runs)] : runs.map(card)),
+    ...(isComparing() ? [] : runs.map(card)),
   );
+  if (isComparing()) showComparison(comparedRuns(), colorOf);
 }
 
 /** What there is to say of one run. */
 function card({ name, summary, counts }) {
-  const { monitor, best, best_at, last, quantity, rate, epochs, steps } = summary;
+  const { monitor, best, best_at, last, is_undone, quantity, rate, epochs, steps } = summary;
   const facts = [
     [`Best ${monitor}`, best ?? "–", best === null ? "" : `epoch ${best_at}`],
-    [`Last ${monitor}`, last ?? "–", ""],
+    [`Last ${monitor}`, last ?? "–", is_undone ? "of weights that were rolled back" : ""],
     ["Learning rate", rate ?? "–", quantity === "learning rate" ? "" : `decisions: ${quantity}`],
     ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer steps`],
     ["Decisions", countsOf(counts, latest.answer.figure), ""],
@@ -499,8 +477,8 @@ function card({ name, summary, counts }) {
     "article",
     { className: "summary", data: { run: name } },
     make("h1", {}, name),
-    statusBadge(summary),
-    make("span", { className: "note" }, STATUSES[summary.status] ?? ""),
+    statusBadge({ error: null, summary }),
+    make("span", { className: "note" }, meaningOf(summary)),
     make("span", { className: "updated note" }, ...(summary.time ? ["Updated ", timeOf(summary, "medium")] : [])),
     make(
       "dl",
@@ -512,247 +490,39 @@ function card({ name, summary, counts }) {
   );
 }
 
-/** The same of several runs, a row each. */
-function comparison(runs) {
-  const heads = ["Run", "Status", "Metric", "Best", "Epoch", "Last", "Rate", "Epochs", "Decisions", "Updated"];
-  return table(
-    heads,
-    runs.map(({ name, summary, counts }) => {
-      const { monitor, best, best_at, last, rate, epochs } = summary;
-      const texts = [monitor, best ?? "–", best_at ?? "–", last ?? "–", rate ?? "–", epochs.toLocaleString()];
-      return make(
-        "tr",
-        { className: "summary", data: { run: name } },
-        make("td", {}, runLabel(name)),
-        make("td", {}, statusBadge(summary)),
-        ...texts.map((text) => make("td", {}, text)),
-        make("td", {}, countsOf(counts, latest.answer.figure)),
-        make("td", {}, timeOf(summary, "short")),
-      );
-    }),
-  );
-}
+// --- the link --------------------------------------------------------------------------------------------------------
 
-function statusBadge(summary) {
-  const badge = make("span", { className: "badge" });
-  setStatus(badge, { error: null, summary });
-  return badge;
-}
-
-function runLabel(name) {
-  const swatch = make("span", { className: "swatch" });
-  paint(swatch, colorOf(name));
-  return make("span", { className: "label", title: name }, swatch, make("span", {}, name));
-}
-
-function timeOf({ time }, style) {
-  if (!time) return "–";
-  const date = new Date(1000 * time);
-  const text = date.toLocaleString(undefined, { dateStyle: style, timeStyle: style });
-  return make("time", { dateTime: date.toISOString() }, text);
-}
-
-// --- the table of decisions ------------------------------------------------------------------------------------------
-
-/** The rows in the table, by key. */
-const rows = new Map();
-
-function showRows() {
-  const { runs } = latest.answer;
-  const { quantity, monitor } = isComparing() ? { quantity: "rate", monitor: "Metric" } : runs[0].summary;
-  const rate = quantity[0].toUpperCase() + quantity.slice(1);
-  const heads = ["Epoch", "Decision", ...(isComparing() ? ["Run"] : []), rate, monitor, "Best", "Reason"];
-  const all = runs
-    .flatMap((run) => run.rows.map((row, index) => keyed(run, row, index)).reverse())
-    .sort((a, b) => b.epoch - a.epoch);
-  const few = state.showsAllRows ? all : all.slice(0, FEW_ROWS);
-  rows.clear();
-  for (const row of few) rows.set(row.key, row);
-  const [shownTable] = page.decisions.getElementsByTagName("table");
-  shownTable.hidden = !all.length;
-  shownTable.tHead.replaceWith(table(heads).tHead);
-  syncChildren(shownTable.tBodies[0], few, (row) => row.key, decisionRow);
-  page.none.hidden = all.length > 0;
-  page.more.hidden = few.length === all.length;
-  const decided = runs.flatMap(({ counts }) => Object.values(counts)).reduce((sum, count) => sum + count, 0);
-  const isAll = decided === all.length;
-  page.more.textContent = `Show ${isAll ? "all" : "the latest"} ${all.length.toLocaleString()} decisions`;
-  page.rest.hidden = isAll;
-  page.rest.textContent =
-    `Of ${decided.toLocaleString()} decisions, the latest ${all.length.toLocaleString()} are listed; ` +
-    "keras-lrplateau report lists all of them.";
-}
-
-/** A row with a key that says all that it shows. Where to zoom to is not in it, and changes as training goes on. */
-function keyed({ name, color }, row, index) {
-  const { range, ...content } = row;
-  return { ...row, run: name, key: JSON.stringify([isComparing() && color, name, index, content]) };
-}
-
-function decisionRow({ kind, epoch, run, rate_before, rate, value, best, reason }) {
-  const rates = rate === rate_before ? rate : `${rate_before} → ${rate}`;
-  const button = make(
-    "button",
-    { type: "button", className: "kind", title: "Zoom to it" },
-    symbolOf(kind, latest.answer.figure),
-    kind,
-  );
-  return make(
-    "tr",
-    { data: { kind, run, epoch } },
-    make("td", {}, String(epoch)),
-    make("td", {}, button),
-    ...(isComparing() ? [make("td", {}, runLabel(run))] : []),
-    ...[rates, value, best].map((text) => make("td", {}, text)),
-    make("td", { className: "reason" }, reason),
-  );
-}
-
-/** A click anywhere in a row, or a key on its button. */
-function onRowClick({ target, detail }) {
-  const key = target.closest("tbody tr")?.dataset.key;
-  // Whoever marks text with the mouse, to copy it, does not want to zoom.
-  if (!key || !page.figure.on || (detail && getSelection().type === "Range")) return;
-  if (key === state.row) resetZoom();
-  else zoomTo(key);
-}
-
-function showAllRows() {
-  state.showsAllRows = true;
-  showRows();
-  showZoom();
-}
-
-// --- TensorBoard around us -------------------------------------------------------------------------------------------
-
-/** Open the channel by which TensorBoard talks to the frames of plugins: JSON, and every message wants an answer. */
-function connect() {
-  const { port1: port, port2 } = new MessageChannel();
-  port.onmessage = ({ data }) => {
-    const { type, id, isReply } = JSON.parse(data);
-    if (isReply) return;
-    port.postMessage(JSON.stringify({ type, id, payload: null, error: null, isReply: true }));
-    if (type === "experimental.DataReloaded") poll();
-  };
-  window.parent.postMessage("experimental.bootstrap", window.location.origin, [port2]);
-}
-
-/**
- * What the address says of us, by key. Read from the address itself: asked for it by "experimental.GetURLPluginData",
- * TensorBoard says what the address has changed to since the page was loaded, but not what it was then.
- */
-function readLink() {
-  const prefix = `p.${PLUGIN}.`;
-  const link = {};
-  for (const part of window.parent.location.hash.split("&")) {
-    const [, key, value] = /^([^=]*)=(.*)$/s.exec(part) ?? [];
-    if (key?.startsWith(prefix)) link[key.slice(prefix.length)] = attempt(() => decodeURIComponent(value)) ?? value;
-  }
-  return link;
-}
-
-function applyLink({ run, runs, axis, scale, whatif }) {
+function applyLink({ run, runs, axis, scale, smoothing, whatif, ...others }) {
   const names = attempt(() => JSON.parse(runs).map(String)) ?? (run === undefined ? null : [run]);
-  if (names) Object.assign(state, { selected: [...new Set(names)].slice(0, MOST_COMPARED), isChosen: true });
+  if (names) Object.assign(state, { selected: [...new Set(names)], isChosen: true });
   state.axis = Object.hasOwn(AXES, axis) ? axis : "epoch";
   state.scale = Object.hasOwn(SCALES, scale) ? scale : "auto";
+  state.smoothing = Math.min(Math.max(Number(smoothing) || 0, 0), MOST_SMOOTHING);
   showChoices();
+  applyArrangement(others);
   applyWhatIfLink(whatif);
 }
 
-/** The address of TensorBoard with what is shown now; what other tabs keep in it stays. */
-function currentLink() {
-  const { selected, axis, scale } = state;
-  const ours = {
+/** What a link to what is shown now has to say, by key. */
+function linkTexts() {
+  const { selected, axis, scale, smoothing } = state;
+  return {
     ...(selected.length === 1 ? { run: selected[0] } : { runs: JSON.stringify(selected) }),
     ...(axis === "epoch" ? {} : { axis }),
     ...(scale === "auto" ? {} : { scale }),
+    ...(smoothing && { smoothing }),
+    ...arrangement(),
     ...(whatIfLink() && { whatif: whatIfLink() }),
   };
-  const prefix = `p.${PLUGIN}.`;
-  const url = new URL(window.parent.location.href);
-  const [, ...others] = url.hash.slice(1).split("&");
-  url.hash = [
-    PLUGIN,
-    ...others.filter((part) => !part.startsWith(prefix)),
-    ...Object.entries(ours).map(([key, value]) => `${prefix}${key}=${encodeURIComponent(value)}`),
-  ].join("&");
-  return url.href;
-}
-
-function isOurAddress() {
-  return window.parent.location.hash.split("&")[0] === `#${PLUGIN}`;
-}
-
-/** Let the address bar, too, say what was chosen. Nothing depends on it. */
-function writeAddress() {
-  try {
-    const { history, location } = window.parent;
-    const link = currentLink();
-    if (isInFront() && isOurAddress() && link !== location.href) history.replaceState(history.state, "", link);
-  } catch {
-    // Another page than TensorBoard's is around us.
-  }
-}
-
-/** Show what the address says, now and when another link is opened while the tab is there, which changes only that. */
-function followAddress() {
-  try {
-    applyLink(readLink());
-    window.parent.addEventListener("hashchange", () => {
-      const link = readLink();
-      if (!isOurAddress() || !Object.keys(link).length || currentLink() === window.parent.location.href) return;
-      applyLink(link);
-      select(state.selected);
-      revealSelected();
-    });
-  } catch {
-    // As above.
-    applyLink({});
-  }
 }
 
 async function copyLink() {
   let text = "Copied";
   try {
-    await copy(currentLink());
+    await copy(linkWith(linkTexts()));
   } catch {
     text = "Cannot copy";
   }
   page.copy.textContent = text;
   setTimeout(() => (page.copy.textContent = "Copy link"), 2000);
-}
-
-/** Light or dark, as TensorBoard is now and whenever it changes. */
-function followTheme() {
-  const { body } = document;
-  try {
-    const host = window.parent.document.body;
-    const follow = () => body.classList.toggle("dark", host.classList.contains("dark-mode"));
-    follow();
-    new MutationObserver(() => {
-      const wasDark = body.classList.contains("dark");
-      if (follow() !== wasDark && isInFront()) refresh({ isOnlyFigure: true });
-    }).observe(host, { attributes: true, attributeFilter: ["class"] });
-  } catch {
-    // As above: light.
-  }
-}
-
-/** TensorBoard's font, which its page has but a frame does not inherit. */
-async function borrowFonts() {
-  try {
-    const host = window.parent;
-    const fonts = await host.document.fonts.ready;
-    // Below a path, TensorBoard looks for its own font in vain.
-    if ([...fonts].some((font) => font.status === "error")) return;
-    const absolute = (_, address) => `url("${new URL(address, host.document.baseURI)}")`;
-    const rules = [...host.document.styleSheets]
-      .flatMap((sheet) => [...sheet.cssRules])
-      .filter((rule) => rule instanceof host.CSSFontFaceRule)
-      .map((rule) => rule.cssText.replace(/url\("([^"]*)"\)/g, absolute));
-    document.head.append(make("style", { textContent: rules.join("\n") }));
-  } catch {
-    // As above: the browser's own font.
-  }
 }
