@@ -715,7 +715,7 @@ def _restart(config: Config, state: State, value: float, words: str) -> Step[Sta
     after = replace(
         _changed(state, rate),
         restarts=state.restarts + 1,
-        attempt=Attempt(rate, start=seen, best_at=seen, is_behind=True),
+        attempt=Attempt(rate, start=seen, best_at=seen, is_behind=state.kept is not None),
         last=math.inf,
     )
     reason = f"{words}, and the last cut was fruitless, too; a new attempt from the first weights"

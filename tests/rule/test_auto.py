@@ -596,6 +596,26 @@ def test_a_training_of_unknown_length_is_cut_instead():
     assert state.restarts == 0
 
 
+def test_a_restart_of_a_training_that_has_kept_nothing_has_nothing_to_beat():
+    """All that it has seen was far worse than before training."""
+    state = replace(
+        Config(observations=60, budget=0.0).start(1.0),
+        rate=0.03,
+        stage=auto.Hold(),
+        attempt=auto.Attempt(1.0, best=1e100, best_at=2, fruitless=1),
+        stretch=auto.Stretch((1e100,) * 5, held=5, mark=1e100, wait=4),
+        last=1e100,
+        observations=14,
+        recoveries=1,
+        loss_before=0.01,
+        is_suspect=True,
+    )
+    state, decision = Config(observations=60, budget=0.0).step(state, 1e100, 1e100)
+    assert (decision.kind, state.kept, state.attempt.is_behind) == ("restart", None, False)
+    _, line_, _ = go_on(Config(observations=60, budget=0.0), state, [1e100] * 40, [1e100] * 40)
+    assert not any(told.startswith("rollback") for told in line_)
+
+
 def test_a_new_best_is_never_lost_to_a_restart():
     """A rolled-back excursion has seen 0.2; then, after a fruitless cut, the metric is flat but for a new best."""
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
