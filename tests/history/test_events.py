@@ -361,8 +361,8 @@ def test_time_series_shows_a_resumed_training_as_one_line(server: Server) -> Non
 
 def test_the_text_tab_tells_the_decisions(server: Server) -> None:
     cut = (
-        "<p><strong>cut</strong> in epoch {}: no improvement on 0.9 in 2 observations · learning rate 0.1 → 0.05 · metric 0.93 · "
-        "best 0.9</p>"
+        "<p><strong>cut</strong> in epoch {}: no improvement on 0.9 in 2 observations · learning rate 0.1 → 0.05 · "
+        "metric 0.93 · best 0.9</p>"
     )
     end = "<p><strong>rollback</strong> in epoch 8: training ended · learning rate 0.05 → 0.1 · best 0.9</p>"
     texts = server.texts("plain")
