@@ -267,7 +267,7 @@ class Config(Rule["State"]):
     def read_state(cls, data: Mapping[str, Any]) -> State:
         return State.from_dict(data)
 
-    def for_length(self, observations: int | None) -> Self:
+    def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
         return replace(self, observations=observations)
 
     def without_search(self) -> Self:
