@@ -48,6 +48,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
 import jax
@@ -79,7 +80,7 @@ from lanes import (
 from optax import contrib
 from tables import geometric_mean, ratio, table
 
-from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule import auto, plateau, search
 from keras_lrplateau.rule.decision import Decision
 
 EPOCHS = 100
@@ -211,17 +212,25 @@ class Changed:
 
 @cache
 def _changed_auto(constants: tuple[tuple[str, float], ...]) -> Any:
-    """A copy of the module; the original stays as it is."""
-    name = f"auto with {constants}"
-    spec = importlib.util.spec_from_file_location(name, auto.__file__)
+    """A copy of the module, with a search of its own; the originals stay as they are."""
+    changed = _copied(auto, constants)
+    changed.search = _copied(search, constants)
+    for constant, value in constants:
+        homes = [module for module in (changed, changed.search) if hasattr(module, constant)]
+        assert homes, constant
+        for home in homes:
+            setattr(home, constant, value)
+    return changed
+
+
+def _copied(module: ModuleType, constants: tuple[tuple[str, float], ...]) -> Any:
+    name = f"{module.__name__} with {constants}"
+    spec = importlib.util.spec_from_file_location(name, module.__file__)
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
     sys.modules[name] = copy  # Its dataclasses look themselves up there.
     spec.loader.exec_module(copy)
-    for constant, value in constants:
-        assert hasattr(copy, constant), constant
-        setattr(copy, constant, value)
     return copy
 
 

@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import hashlib
 import itertools
 import json
 import math
@@ -57,10 +56,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 from keras import layers
+from measured import Measured, Row
 from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has no stubs
 from tables import table
 
-import keras_lrplateau
 from keras_lrplateau import AdaptLROnPlateau
 
 EPOCHS = 30
@@ -74,7 +73,6 @@ OURS = ("no recovery", "ours")
 METHODS = ("none", "keras", *OURS)
 FOLDER = Path(__file__).resolve().parents[2] / "logs" / "recovery"
 Data = tuple[np.ndarray, np.ndarray]
-Row = dict[str, Any]
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
@@ -305,33 +303,7 @@ def callbacks_of(method: str, monitor: str, patience: int, factor: float) -> lis
     return [AdaptLROnPlateau(**settings, **({"recover": False} if method == "no recovery" else {}))]
 
 
-# --- what was measured before ----------------------------------------------------------------------------------------
-
-
-class Store:
-    """Lines of JSON by name; those of our callback are in a file that the code behind its decisions names."""
-
-    def __init__(self, folder: Path):
-        package = Path(keras_lrplateau.__file__).parent
-        code = hashlib.sha256((package / "callback.py").read_bytes())
-        for path in sorted([*(package / "rule").glob("*.py"), *(package / "training").glob("*.py")]):
-            code.update(path.read_bytes())
-        folder.mkdir(parents=True, exist_ok=True)
-        backend = keras.backend.backend()
-        self._paths = {True: folder / f"{backend}-{code.hexdigest()[:12]}.jsonl", False: folder / f"{backend}.jsonl"}
-        self._rows: dict[str, Row] = {}
-        for path in self._paths.values():
-            for line in path.read_text().splitlines() if path.exists() else ():
-                name, row = json.loads(line)
-                self._rows[name] = row
-
-    def get(self, name: str, is_ours: bool, measure: Callable[[], Row]) -> Row:
-        """What is known under this name, or is measured now."""
-        if name not in self._rows:
-            self._rows[name] = measure()
-            with self._paths[is_ours].open("a") as file:
-                file.write(json.dumps([name, self._rows[name]]) + "\n")
-        return self._rows[name]
+# --- runs ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -397,7 +369,7 @@ class Run:
 
 def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Run]:
     """All runs of these tasks, with a line of progress."""
-    store, began = Store(arguments.folder), time.perf_counter()
+    store, began = Measured(arguments.folder), time.perf_counter()
     runs = []
     for task in tasks:
         bench = functools.cache(functools.partial(Bench, task))  # Compiled only where something is to be measured.
@@ -412,7 +384,7 @@ def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Ru
 
 
 def measure_one(
-    store: Store, bench: Callable[[], Bench], fit: list[Any], monitor: str, arguments: argparse.Namespace
+    store: Measured, bench: Callable[[], Bench], fit: list[Any], monitor: str, arguments: argparse.Namespace
 ) -> dict[str, Row]:
     """One run with every method; `fit` is the name of the task, the epochs, the rate and the seed."""
     _, epochs, rate, seed = fit

@@ -18,11 +18,14 @@ The rules:
    then, from the first weights again, ten times it, a tenth of it, and so on until the best one has a worse one on
    either side; then half a decade to either side of the best. The lowest rate that makes most of the best one's
    progress is taken: what a rate too low costs, later raises bring back, but not what a rate too high has done to the
-   weights.
+   weights. The given rate stays where no other is clearly better, and in a training too short for raises it is left
+   only where it does not train; see `keras_lrplateau.rule.search`.
 2. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
    few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
    goes back to where it was, and the next raise waits twice as long.
-3. Cut. A flat trend with no raise to try: a third of the rate. A rising trend: the same, from the best weights.
+3. Cut. A flat trend with no raise to try, or a rising one: a third of the rate. The weights stay: while batch
+   normalisation warms up, a validation metric may get worse for epochs although training gets on. Shortly before the
+   last part there is no cut: annealing brings the rate down anyway.
 4. Restart. A cut was fruitless, too: this attempt has got as far as it will. If the observations left are enough for
    another one, it begins again from the first weights, with a third of the first rate: weights that a high rate has
    led into a corner do not come out of it with a lower one. What was reached is kept. An attempt that is flat, too,
@@ -419,6 +422,15 @@ class Config(Rule[State]):
         if self.observations is not None:
             check_integer("observations", self.observations, minimum=1)
 
+    @property
+    def patience_to_judge(self) -> int:
+        """A plateau, the raise that it leads to, and the next plateau, which is cut; no more than there is.
+
+        A restart takes longer to get ahead. But what it has reached by then is not lost to one who stops it.
+        """
+        needed = WINDOW + RAISE_LENGTH + SHORTEST_WINDOW
+        return needed if self.observations is None else min(needed, self.observations)
+
     def start(self, rate: float) -> State:
         """The state before the first observation.
 
@@ -615,7 +627,8 @@ def _search(
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
         following = search.following(stage, state.loss_before, lambda rate: config.min_lr <= rate <= _ceiling(config))
-        if following is not None:
+        is_enough = not _raises_may_follow(config, state) and search.has_progress(stage, state.loss_before)
+        if following is not None and not is_enough:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
             reason = broken or f"{number(state.rate, 3)} has brought {brought}"
@@ -632,8 +645,11 @@ def _settle(
         reason = "all broke, so a tenth of the lowest one"
     else:
         rate = stage.rate_at(choice)
-        several = len(stage.trials) > 1
-        reason = "the lowest one that makes most of the best one's progress" if several else "no other was tried"
+        reason = "the lowest one that makes most of the best one's progress"
+        if len(stage.trials) == 1:
+            reason = "no other was tried"
+        elif choice == 0:
+            reason = "the given one, since no other is clearly better"
     unbroken = search.scores(stage, state.loss_before)
     loss_before = state.loss_before
     if unbroken and loss_before is not None and min(unbroken.values()) >= loss_before:
@@ -653,6 +669,12 @@ def _settle(
     reason += f"; {search.in_words(stage, loss_before)}"
     after = replace(after, attempt=attempt)
     return _decide(state, after, "settle", value, reason, save=save, restore=restore)
+
+
+def _raises_may_follow(config: Config, state: State) -> bool:
+    """Whether a raise fits in between the search and the last part, and what trials may take is not spent."""
+    has_time = _until_annealing(config, state) >= SHORTEST_WINDOW + RAISE_LENGTH
+    return has_time and state.spent + RAISE_LENGTH <= _budget(config, state)
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------
@@ -685,13 +707,14 @@ def _plateau(config: Config, state: State, after: State, value: float, now: Tren
         return _restart(config, state, value, words)
     if attempt.fruitless and attempt.is_behind:
         return _take_back(config, state, value, words)
-    if now.t > SIGNIFICANT and not new_best and now.end > _goal(config, state) + 2 * now.noise:
-        return _set_back(config, state, value, words)
-    if not attempt.fruitless and _can_raise(config, after, attempt.failed_raise):
+    if now.t <= SIGNIFICANT and not attempt.fruitless and _can_raise(config, after, attempt.failed_raise):
         return _raise(state, after, value, now, words, new_best)
     reason = f"{words}; {'the last cut was fruitless, too' if attempt.fruitless else 'no raise is left to try'}"
     rate = _lower(config, state.rate, CUT)
     if rate == state.rate:
+        # At the lowest rate there is no cut. An attempt that is behind will not catch up there.
+        return _take_back(config, state, value, words) if attempt.is_behind else _go_on(state, after, value, new_best)
+    if _until_annealing(config, state) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)
     cut = replace(after, rate=rate, stretch=Stretch(), attempt=replace(attempt, fruitless=attempt.fruitless + 1))
     return _decide(state, cut, "cut", value, reason, save="best" if new_best else None)
@@ -730,39 +753,18 @@ def _can_restart(config: Config, state: State) -> bool:
 
 
 def _take_back(config: Config, state: State, value: float, words: str) -> Step[State]:
-    assert state.best is not None
-    reason = f"{words}, without having beaten {number(state.best)} from before the restart"
-    return _to_best(config, replace(state, restarts=MOST_RESTARTS), value, "rollback", reason, CUT)
-
-
-def _set_back(config: Config, state: State, value: float, words: str) -> Step[State]:
-    fruitless = state.attempt.fruitless + 1
-    if state.attempt.is_behind or state.kept is None:
-        # The best weights are another attempt's.
-        rate = _lower(config, state.rate, CUT)
-        if rate == state.rate:
-            return hold(state, value) if state.kept is None else _take_back(config, state, value, words)
-        return _decide(state, _changed(state, rate, fruitless), "cut", value, words)
-    return _to_best(config, state, value, "cut", words, CUT**fruitless, fruitless)
-
-
-def _to_best(
-    config: Config, state: State, value: float, kind: Kind, reason: str, share: float, fruitless: int = 0
-) -> Step[State]:
-    """Back to the best weights, with a share of the rate that brought them."""
+    """Give the attempt up: back to the best weights, with a third of the rate that brought them."""
     assert state.kept is not None
-    rate = _lower(config, state.kept.rate, share)
-    if kind == "cut":
-        # After a divergence the rate may be far below that already.
-        rate = min(rate, _lower(config, state.rate, CUT))
-    after = _changed(state, rate, fruitless)
-    after = replace(after, attempt=replace(after.attempt, is_behind=False), last=_best_cost(config, state))
-    return _decide(state, after, kind, value, reason, restore="best")
+    reason = f"{words}, without having beaten {number(state.best)} from before the restart"
+    after = _changed(state, _lower(config, state.kept.rate, CUT))
+    attempt = replace(after.attempt, is_behind=False)
+    after = replace(after, attempt=attempt, restarts=MOST_RESTARTS, last=_best_cost(config, state))
+    return _decide(state, after, "rollback", value, reason, restore="best")
 
 
-def _changed(state: State, rate: float, fruitless: int = 0) -> State:
+def _changed(state: State, rate: float) -> State:
     """Another rate, and so another trend."""
-    attempt = replace(state.attempt, fruitless=fruitless)
+    attempt = replace(state.attempt, fruitless=0)
     return replace(state, rate=rate, stretch=Stretch(), attempt=attempt, patience=SHORTEST_WINDOW)
 
 
@@ -860,8 +862,15 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
+def _until_annealing(config: Config, state: State) -> float:
+    """How many observations there are before the rate is annealed."""
+    if config.observations is None:
+        return math.inf
+    return round(config.observations * (1 - TAIL)) - state.observations
+
+
 def _is_annealing_due(config: Config, state: State) -> bool:
-    return config.observations is not None and state.observations >= round(config.observations * (1 - TAIL))
+    return _until_annealing(config, state) <= 0
 
 
 def _start_annealing(config: Config, state: State, value: float, new_best: bool) -> Step[State]:
@@ -871,14 +880,9 @@ def _start_annealing(config: Config, state: State, value: float, new_best: bool)
     if left <= 0:
         return _go_on(state, after, value, new_best)
     reason = f"the last {_count(left)}: in a straight line towards zero"
-    restore: Snapshot | None = None
-    if not new_best and not state.attempt.is_behind and state.kept is not None and _is_worse(config, state):
-        reason += f", from the best weights, since the last ones are worse than {number(state.best)}"
-        after = replace(after, stretch=Stretch(), last=_best_cost(config, state))
-        restore = "best"
     stage = Anneal(state.rate, state.observations)
     after = replace(after, stage=stage, rate=_annealed(config, after, stage))
-    return _decide(state, after, "anneal", value, reason, save="best" if new_best else None, restore=restore)
+    return _decide(state, after, "anneal", value, reason, save="best" if new_best else None)
 
 
 def _anneal(config: Config, state: State, value: float, new_best: bool) -> Step[State]:
@@ -1002,14 +1006,6 @@ def _signed(config: Config, value: float) -> float:
 def _best_cost(config: Config, state: State) -> float:
     """The best observation, signed; infinite before there is one."""
     return math.inf if state.best is None else _signed(config, state.best)
-
-
-def _goal(config: Config, state: State) -> float:
-    """What the attempt has to beat to be getting on: its own best, or that of all."""
-    if state.attempt.is_behind or state.kept is None:
-        assert state.attempt.best is not None
-        return state.attempt.best
-    return _best_cost(config, state)
 
 
 def _lower(config: Config, rate: float, share: float) -> float:

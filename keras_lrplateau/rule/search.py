@@ -11,7 +11,10 @@ The rules:
    either side of the best.
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
 3. Where every rate is far worse than no training at all, the good ones can only be lower.
-4. The choice is the lowest rate that makes most of the best one's progress.
+4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
+   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch.
+5. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
+   clearly trains, be it the given one.
 """
 
 from __future__ import annotations
@@ -34,6 +37,12 @@ AS_GOOD = 0.98
 
 ENOUGH = 0.7
 """The choice makes this share of the best one's progress, and is at most a decade below it."""
+
+ALIKE = 0.9
+"""The given rate stays if it makes this share of the best one's progress."""
+
+PROGRESS = 0.1
+"""A rate that has lowered the loss by this share of that before training clearly trains."""
 
 HOPELESS = 2.0
 """Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.
@@ -70,17 +79,27 @@ class Search:
 
 
 def choice(search: Search, loss_before: float | None) -> int | None:
-    """The lowest half decade that makes most of the best one's progress; None if all broke.
+    """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
+
+    Returns:
+        How many half decades it is above the given rate; None if all broke.
     """
     share = _shares(search, loss_before)
     if not share:
         return None
     best = _best(share)
-    return min(at for at in share if share[at] >= ENOUGH and at >= best - 2)
+    lowest = min(at for at in share if share[at] >= ENOUGH and at >= best - 2)
+    return 0 if lowest < 0 and share.get(0, 0.0) >= ALIKE else lowest
+
+
+def has_progress(search: Search, loss_before: float | None) -> bool:
+    """Whether some rate clearly trains. Without the loss before training that is not known, and so it is not."""
+    before, unbroken = _score_before(search, loss_before), scores(search, loss_before)
+    return before is not None and bool(unbroken) and min(unbroken.values()) <= before - PROGRESS * abs(before)
 
 
 def following(search: Search, loss_before: float | None, may_try: Callable[[float], bool]) -> int | None:
@@ -113,15 +132,15 @@ def lowest_broken(search: Search, loss_before: float | None) -> float | None:
 
 
 def in_words(search: Search, loss_before: float | None) -> str:
-    """Such as "0.01: 30%, 0.1: 100%, 1: worse than none, 10: broken"."""
+    """Such as "0.01: 1.9 (40%), 0.1: 1.2 (100%), 1: 2.8 (worse than none), 10: broken"."""
     share = _shares(search, loss_before)
 
-    def result(at: int) -> str:
+    def result(at: int, score: float) -> str:
         if at not in share:
             return "broken"
-        return f"{share[at]:.0%}" if share[at] >= 0 else "worse than none"
+        return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
-    return ", ".join(f"{number(search.rate_at(at), 3)}: {result(at)}" for at, _ in search.trials)
+    return ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
 
 
 def _candidates(search: Search, loss_before: float | None) -> list[int]:

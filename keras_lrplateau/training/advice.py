@@ -66,7 +66,9 @@ def look_around(callback: Any) -> Surroundings:
     return Surroundings()
 
 
-def advice(options: Options, model: Any, rate: float, others: Sequence[Any]) -> Iterator[str]:
+def advice(
+    options: Options, model: Any, rate: float, others: Sequence[Any], epochs: int | None = None
+) -> Iterator[str]:
     """What is likely to go wrong, each with the remedy.
 
     Args:
@@ -74,6 +76,7 @@ def advice(options: Options, model: Any, rate: float, others: Sequence[Any]) -> 
         model: The compiled model.
         rate: The rule's rate at the start.
         others: The other callbacks of the `fit`.
+        epochs: How many epochs it has; None where that is not known.
     """
     known = metrics.direction(model, options.monitor)
     if known is not None and options.mode not in ("auto", known):
@@ -88,10 +91,10 @@ def advice(options: Options, model: Any, rate: float, others: Sequence[Any]) -> 
             "change it; lower min_lr, or start with a higher rate."
         )
     for other in others:
-        yield from _about(options, other)
+        yield from _about(options, other, epochs)
 
 
-def _about(options: Options, other: Any) -> Iterator[str]:
+def _about(options: Options, other: Any, epochs: int | None) -> Iterator[str]:
     name = type(other).__name__
     if isinstance(other, (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)):
         yield (
@@ -105,12 +108,16 @@ def _about(options: Options, other: Any) -> Iterator[str]:
                 "remove one of them, or pass optimizer=... to tell them apart."
             )
     elif isinstance(other, keras.callbacks.EarlyStopping):
-        needed = options.rule.patience_to_judge
-        if needed is not None and other.monitor == options.monitor and other.patience < needed:
-            yield (
-                f"AdaptLROnPlateau: EarlyStopping(patience={other.patience}) ends training before a raise can help; "
-                f"give it patience={needed} or more, or turn raising off with max_raises=0."
-            )
+        needed = options.rule.for_length(epochs).patience_to_judge
+        if needed is None or other.monitor != options.monitor or other.patience >= needed:
+            return
+        what, instead = "a raise can help", ", or turn raising off with max_raises=0"
+        if options.rule.name == "auto":
+            what, instead = "auto mode can judge what it tries", ""
+        yield (
+            f"AdaptLROnPlateau: EarlyStopping(patience={other.patience}) ends training before {what}; "
+            f"give it patience={needed} or more{instead}."
+        )
 
 
 def _sets_the_same(mine: Any, theirs: Any) -> bool:

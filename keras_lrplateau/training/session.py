@@ -173,7 +173,7 @@ class Session:
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
-        for message in advice(self.options, self.model, self.rates.rate, around.others):
+        for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs):
             self.notices.once(message, message)
         self.direction_known = self.options.mode != "auto"
         self._find_direction(required=False)

@@ -1,4 +1,4 @@
-"""The benchmarks of big models, of the GPU, of plateau detectors, of recovery and of excursions run, at a tiny size."""
+"""The benchmarks of big models, the GPU, plateau detectors, recovery, jobs and excursions run, at a tiny size."""
 
 import importlib
 import importlib.util
@@ -163,6 +163,36 @@ def test_the_benchmark_of_recovery_repeats_keras_own_fits() -> None:
     assert done.returncode == 0, done.stdout
     for fit, epochs in (("model fit", "2"), ("min_lr", "4"), ("cooldown", "4")):
         assert in_table(done.stdout, fit, "Keras' own fits, on jax") == [epochs, "2", "0", "0"]
+
+
+@pytest.mark.long
+def test_the_benchmark_of_jobs_compares_by_test_metric_and_measures_nothing_twice(tmp_path: Path) -> None:
+    few = ("--only", "fine-tuning", "--lengths", "short", "--rates", "1", "--seeds", "1", "--worst", "1")
+    done = run("jobs.py", *few, "--methods", "fixed", "keras", "auto", "--folder", str(tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    epochs, rate, *metrics = in_table(done.stdout, "fine-tuning, accuracy", "Test metric of the weights left")
+    assert (epochs, rate) == ("10", "x1")
+    for each in metrics:
+        median, worst = re.fullmatch(r"(\d\.\d{3}) \((\d\.\d{3})\)", each).groups()
+        assert median == worst, "of a single seed"
+        assert float(median) > 0.3, "it has learned: there are five classes"
+    assert in_table(done.stdout, "fixed", "What it costs")[0] == "0.0%", "nothing is rolled back"
+    assert "settle, rate 0.01" in done.stdout
+    written = {path: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(len(text.splitlines()) for text in written.values()) == [1, 2], "with our callback, and without it"
+
+    again = run("jobs.py", *few, "--methods", "fixed", "keras", "auto", "--folder", str(tmp_path))
+
+    assert again.stdout.partition("tuning jobs")[2] == done.stdout.partition("tuning jobs")[2]
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == written
+
+
+def test_the_benchmark_of_jobs_names_the_jobs_that_there_are(tmp_path: Path) -> None:
+    done = run("jobs.py", "--only", "nothing", "--folder", str(tmp_path))
+
+    assert done.returncode == 2
+    assert "--only must name tuning jobs: conv, GRU, text, embeddings, U-Net, shapes, fine-tuning" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -141,8 +141,8 @@ def test_from_far_too_low_it_goes_up_by_tens_until_one_breaks_then_looks_between
     assert tried == [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 0.316, 0.0316]
     assert (told(decision), decision.restore) == ("settle 0.1", "best")
     assert state.best == pytest.approx(0.1)
-    assert "1e-05: 0%" in decision.reason
-    assert "0.1: 100%, 0.316: broken, 1: broken" in decision.reason
+    assert "1e-05: 1 (0%)" in decision.reason
+    assert "0.1: 0.1 (100%), 0.316: broken, 1: broken" in decision.reason
 
 
 def test_from_far_too_high_it_goes_down_by_tens():
@@ -205,14 +205,42 @@ def test_in_max_mode_a_larger_metric_wins():
 
 
 def test_the_lowest_rate_with_most_of_the_progress_is_taken():
-    """0.1 brings all, 0.0316 four fifths: enough, since a rate too low is raised later."""
+    """0.1 brings all, 0.0316 four fifths: enough, since a rate too low is raised later. The given one is broken."""
 
     def score_of(rate):
         return NAN if rate > 0.2 else 1.0 - {0.1: 1.0, 0.0316: ENOUGH + 0.1}.get(float(f"{rate:.3g}"), 0.01)
 
-    tried, _, decision = searched(LONG, 0.1, score_of, loss_before=1.0, with_loss=True)
-    assert 0.0316 in tried
+    tried, _, decision = searched(LONG, 1.0, score_of, loss_before=1.0, with_loss=True)
+    assert {0.1, 0.0316} < set(tried)
     assert decision.rate == pytest.approx(0.0316, rel=1e-2)
+    assert "the lowest one that makes most of the best one's progress" in decision.reason
+
+
+def test_the_given_rate_stays_where_a_lower_one_makes_most_of_the_progress_but_not_more():
+    def score_of(rate):
+        return NAN if rate > 0.2 else 1.0 - {0.1: 0.8, 0.0316: 0.82}.get(float(f"{rate:.3g}"), 0.7)
+
+    tried, state, decision = searched(LONG, 0.1, score_of, loss_before=1.0, with_loss=True)
+    assert {0.0316, 0.01} < set(tried), "lower ones were tried"
+    assert score_of(0.0316) < score_of(0.1)
+    assert (decision.rate, state.best) == (0.1, pytest.approx(0.2))
+    assert "the given one, since no other is clearly better; 0.01: 0.3 (85%), 0.0316: 0.18 (100%)" in decision.reason
+
+
+@pytest.mark.parametrize(("loss", "tried"), [(0.9, [0.1]), (0.91, [0.1, 1.0, 0.01])])
+def test_in_a_training_too_short_for_raises_a_rate_that_trains_is_kept_without_a_trial(loss, tried):
+    """Each trial would take a tenth of it."""
+    short = Config(observations=10)
+    rates, _, decision = searched(short, 0.1, lambda rate: loss + 0.05 * (rate != 0.1), 1.0, with_loss=True)
+    assert rates == tried
+    assert decision.rate == 0.1
+
+
+def test_in_a_training_too_short_for_raises_the_search_ends_with_the_first_rate_that_trains():
+    short = Config(observations=14, budget=0.5)
+    rates, _, decision = searched(short, 1e-4, best_at(0.1), 1.0, with_loss=True)
+    assert (rates[-1], decision.rate) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert len(rates) < len(searched(LONG, 1e-4, best_at(0.1), 1.0, with_loss=True)[0])
 
 
 def test_every_trial_begins_with_the_first_weights_and_the_best_one_is_saved():
@@ -454,15 +482,16 @@ def test_a_new_best_makes_a_cut_fruitful():
     assert state.attempt.fruitless == 0
 
 
-def test_a_rising_trend_goes_back_to_the_best_weights_with_a_lower_rate():
-    state = held()
-    state, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
-    assert decision.restore == "best"
-    assert decision.rate < 0.1
+def test_a_rising_trend_is_cut_where_it_is_without_a_raise():
+    """Batch normalisation may make a validation metric worse for epochs, while training gets on."""
+    state, decision, count = until(LONG, held(replace(LONG, budget=0.0)), "cut", line(1.1, 0.1))
+    assert decision.restore is None
+    assert decision.rate == pytest.approx(0.1 * auto.CUT)
+    assert count == auto.SHORTEST_WINDOW - 1
     assert "significant increase" in decision.reason
+    assert until(LONG, held(replace(LONG, budget=0.0)), "raise", flat(1.1))[2] == count, "where it is only flat"
     again, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
-    assert decision.restore == "best"
-    assert decision.rate < state.rate
+    assert decision.restore is None
     assert again.attempt.fruitless > state.attempt.fruitless
 
 
@@ -471,8 +500,24 @@ def test_a_cut_after_a_divergence_does_not_raise_the_rate():
     state, decision = NO_RAISE.step(held(), NAN)
     assert told(decision) == "diverged 0.01"
     _, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
-    assert decision.restore == "best"
-    assert decision.rate < 0.01
+    assert decision.rate == pytest.approx(0.01 * auto.CUT)
+
+
+@pytest.mark.parametrize(("left", "cuts"), [(auto.SHORTEST_WINDOW, 1), (auto.SHORTEST_WINDOW - 1, 0)])
+def test_there_is_no_cut_shortly_before_the_rate_is_annealed(left, cuts):
+    config = replace(NO_RAISE, observations=100)
+    state = replace(held(config), observations=round(100 * (1 - auto.TAIL)) - left - 5)
+    _, line_, _ = go_on(config, state, [1.1] * (left + 5))
+    assert [text.partition(" ")[0] for text in line_ if " " in text] == ["cut"] * cuts + ["anneal"]
+
+
+def test_early_stopping_needs_the_patience_for_a_plateau_a_raise_and_a_cut():
+    state = held(replace(LONG, budget=0.0))
+    _, _, to_raise = until(LONG, state, "raise", flat(1.1))
+    state, _, _ = until(LONG, state, "rollback", flat(1.1))
+    _, _, to_cut = until(LONG, state, "cut", flat(1.1))
+    assert to_raise + auto.RAISE_LENGTH + to_cut <= LONG.patience_to_judge == 20
+    assert replace(LONG, observations=10).patience_to_judge == 10
 
 
 def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
@@ -681,13 +726,13 @@ def test_annealing_does_not_go_below_min_lr():
     assert min(rates) == rates[-1] == 0.04
 
 
-def test_annealing_begins_with_the_best_weights_where_the_last_ones_are_worse():
+def test_annealing_goes_on_from_the_last_weights_even_where_their_metric_is_worse():
+    """A metric may be behind the weights, as that of batch normalisation is. At the end the best ones are kept."""
     config = Config(observations=40, budget=0.0)
-    values = [2.0] * round(40 * (1 - auto.TAIL))
-    _, _, decisions = go_on(config, held(config), values)
+    state, _, decisions = go_on(config, held(config), [2.0] * 39)
     anneal = next(decision for decision in decisions if decision.kind == "anneal")
-    assert anneal.restore == "best"
-    assert "from the best weights, since the last ones are worse than 1" in anneal.reason
+    assert anneal.restore is None
+    assert config.finish(state).decision.restore == "best"
 
 
 def test_annealing_that_begins_with_the_last_observation_does_nothing():
@@ -928,7 +973,6 @@ def test_a_restart_tells_its_plateau_and_so_does_giving_it_up():
 
 def test_a_rising_trend_is_a_plateau_too():
     _, decision, _ = until(NO_RAISE, held(), "cut", line(1.1, 0.1))
-    assert decision.restore == "best"
     assert (decision.since, decision.observation) == (1, 6)
 
 

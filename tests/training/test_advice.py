@@ -55,6 +55,14 @@ def test_two_of_ours_for_two_optimizers_are_fine() -> None:
     assert not [each for each in caught if "there are two of it" in str(each.message)]
 
 
+def test_early_stopping_too_impatient_for_auto_mode_is_told_the_number_that_would_do() -> None:
+    (said,) = said_in(EarlyStopping(patience=1), AdaptLROnPlateau.auto())
+    assert "EarlyStopping(patience=1) ends training before auto mode can judge what it tries" in said
+    assert "give it patience=2 or more." in said, "more than there are epochs is not needed"
+    assert said_in(EarlyStopping(patience=2), AdaptLROnPlateau.auto()) == []
+    assert said_in(EarlyStopping("loss", patience=1), AdaptLROnPlateau.auto()) == []
+
+
 def test_a_mode_that_contradicts_the_metric_is_named() -> None:
     (said,) = said_in(AdaptLROnPlateau(mode="max"))
     assert "mode='max' contradicts the metric 'val_loss'" in said

@@ -327,6 +327,7 @@ def in_order(first: bool, other: Any, adapt: Any) -> tuple[Any, Any]:
     return (other, adapt) if first else (adapt, other)
 
 
+@pytest.mark.filterwarnings("ignore:AdaptLROnPlateau. EarlyStopping")
 @EITHER_ORDER
 @pytest.mark.parametrize("stops_in", ["excursion from a good trend", "excursion from a flat one", "hold"])
 def test_the_weights_that_early_stopping_restores_stay(first: bool, stops_in: str) -> None:
