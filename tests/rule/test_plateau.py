@@ -545,7 +545,7 @@ def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
 def test_a_dead_network_restarts_although_none_of_its_weights_was_ever_sound():
     """A softmax that is always wrong: its loss stays at six times that before training."""
     rows = [(14.5, 14.5, Evidence(2.3 if epoch == 0 else 14.5)) for epoch in range(20)]
-    state, line, decisions = looked(replace(FULL, patience=3), rows, loss_before=2.3)
+    state, _, decisions = looked(replace(FULL, patience=3), rows, loss_before=2.3)
     assert state.aside is not None
     restart = next(decision for decision in decisions if decision.kind == "restart")
     assert (restart.save, restart.restore) == ("best", "start")
