@@ -43,6 +43,9 @@ CURVE = HERE / "whatif.csv"
 SETTINGS = ["--patience", "5", "--factor", "0.5", "--rate", "0.1"]
 """Of the replay."""
 
+SWEEP = 100
+"""Runs."""
+
 
 def main() -> None:
     """Start TensorBoard, take the pictures, stop it."""
@@ -75,7 +78,7 @@ def main() -> None:
 def write_sweep(folder: Path) -> None:
     """Write 100 runs with the decisions that the rule takes on synthetic losses; in three of them training goes on."""
     settings = itertools.product((0.1, 0.2, 0.5), (3, 5, 10), (0.001, 0.01, 0.1), range(4))
-    for number, (factor, patience, rate, seed) in enumerate(itertools.islice(settings, 100)):
+    for number, (factor, patience, rate, seed) in enumerate(itertools.islice(settings, SWEEP)):
         rng = random.Random(number)
         config = Config(factor=factor, patience=patience, min_lr=1e-5)
         state = config.start(rate)
@@ -84,7 +87,7 @@ def write_sweep(folder: Path) -> None:
         writer = EventWriter(folder / name / "lr_plateau", 0)
         writer.hparams(known)
         # The better the rate, the lower the loss in the end; each cut takes off some noise.
-        end = 0.2 + 0.15 * abs(math.log10(rate) + 2) + rng.uniform(0, 0.05)
+        end = 0.2 + 0.15 * abs(math.log10(rate) + 2.3) + rng.uniform(0, 0.05)
         epochs = 40 + 20 * (number % 3 > 0)
         loss, best = 2.3, None
         for epoch in range(epochs):
@@ -127,7 +130,7 @@ def wait_for_runs(url: str) -> list[str]:
         try:
             with urllib.request.urlopen(f"{url}/data/plugin/lr_plateau/runs") as answer:
                 runs = json.load(answer)["runs"]
-            if len(runs) > 100 and all(run["counts"] is not None for run in runs):
+            if len(runs) > SWEEP and all(run["counts"] is not None for run in runs):
                 return [run["name"] for run in runs]
         except OSError:
             pass

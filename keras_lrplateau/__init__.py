@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keras_lrplateau.recordings.replay import Replay, replay
     from keras_lrplateau.resume.state_file import StateFileError
     from keras_lrplateau.trackers.mlflow import MlflowSink
+    from keras_lrplateau.trackers.notebook import LiveFigure
     from keras_lrplateau.trackers.wandb import WandbSink
     from keras_lrplateau.views.figure import figure
 
@@ -31,6 +32,7 @@ __all__ = [
     "AdaptLROnPlateau",
     "Config",
     "Decision",
+    "LiveFigure",
     "MlflowSink",
     "Record",
     "Recording",
@@ -53,6 +55,7 @@ __all__ = [
 
 _LOADED_WHEN_NAMED = {
     "AdaptLROnPlateau": "callback",
+    "LiveFigure": "trackers.notebook",
     "MlflowSink": "trackers.mlflow",
     "Record": "history.run",
     "Recording": "recordings.recording",

@@ -18,7 +18,7 @@ from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
-from keras_lrplateau.training.options import Options, make_options
+from keras_lrplateau.training.options import NOT_MADE, Options, explained, make_options
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.session import Session
 
@@ -137,6 +137,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._set_up(make_options("default", locals()))
 
     @classmethod
+    @explained
     def auto(
         cls,
         monitor: str = "val_loss",
@@ -239,26 +240,21 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         not stopped. (With `log_dir` or `state_path`, and a backup such as `keras.callbacks.BackupAndRestore`, none of
         this is needed.) In a callback that saves, list it behind this one.
 
-        Example: a loop of your own, which goes on where its last checkpoint is.
+        Example:
 
         ```python
-        adapt = AdaptLROnPlateau(log_dir="logs")
-        adapt.set_model(model)
-        first = 0
-        if os.path.exists("checkpoint.json"):
-            model.load_weights("checkpoint.weights.h5")
-            with open("checkpoint.json") as file:
-                adapt.load_state_dict(json.load(file))
-                first = adapt.next_epoch
-        adapt.on_train_begin()
-        for epoch in range(first, 100):
-            adapt.on_epoch_begin(epoch)
-            logs = train_one_epoch(model)  # {"loss": ..., "val_loss": ...}
-            adapt.on_epoch_end(epoch, logs)
-            model.save_weights("checkpoint.weights.h5")
-            with open("checkpoint.json", "w") as file:
-                json.dump(adapt.state_dict(), file)
-        adapt.on_train_end()
+        model.save_weights("checkpoint.weights.h5")
+        with open("checkpoint.json", "w") as file:
+            json.dump(adapt.state_dict(), file)
+        ```
+
+        In another process:
+
+        ```python
+        model.load_weights("checkpoint.weights.h5")
+        with open("checkpoint.json") as file:
+            adapt.load_state_dict(json.load(file))
+        model.fit(x, y, initial_epoch=adapt.next_epoch, epochs=100, callbacks=[adapt])
         ```
 
         Returns:
@@ -391,8 +387,16 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
             raise RuntimeError(f"AdaptLROnPlateau: call on_train_begin {after}before the other hooks")
         return self._session
 
-    def set_model(self, model: Any) -> None:
+    def set_params(self, params: Any = None) -> None:
+        """Take what Keras says of the `fit`."""
+        if not isinstance(self, AdaptLROnPlateau):  # The class itself is in the list of callbacks.
+            raise TypeError(NOT_MADE.format("AdaptLROnPlateau"))
+        super().set_params(params)
+
+    def set_model(self, model: Any = None) -> None:
         """Take the model, and make the schedule of its optimizer scalable, if there is one."""
+        if not isinstance(self, AdaptLROnPlateau):
+            raise TypeError(NOT_MADE.format("AdaptLROnPlateau"))
         if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(model).__mro__):
             raise TypeError(
                 "AdaptLROnPlateau is a callback of Keras 3, and this model is one of tf_keras (Keras 2). Received: "

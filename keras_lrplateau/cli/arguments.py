@@ -28,7 +28,13 @@ examples:
                                                       what would have been decided
 
 Each command has examples of its own: keras-lrplateau COMMAND --help
+
+completion of words in bash, after pip install shtab (also: zsh, tcsh):
+  eval "$(shtab --shell=bash --prog=keras-lrplateau keras_lrplateau.cli.arguments.parser)"
 """
+
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+"""For shtab: what completes the name of a file or a directory, in each shell."""
 
 REPORT_EXAMPLES = """\
 examples:
@@ -81,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     Raises:
         SystemExit: The arguments are wrong (status 2), or ask for help or the version.
     """
-    return _parser().parse_args(arguments)
+    return parser().parse_args(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,39 +97,34 @@ class _Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command. shtab makes the completion for a shell of it, see `EXAMPLES`."""
+    whole = _Parser(
         prog="keras-lrplateau",
         description="Shows what AdaptLROnPlateau decided in a training, or would have decided, and why.",
         epilog=EXAMPLES + STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     show = _add(commands, "show", SHOW_EXAMPLES, "print the decisions of each run")
-    show.add_argument(
-        "paths", metavar="LOGDIR_OR_RUN", nargs="+", type=expanduser, help="where to look for runs, also below"
-    )
+    _add_paths(show, "LOGDIR_OR_RUN", "where to look for runs, also below")
     show.add_argument("--json", action="store_true", help="print JSON")
 
     compare = _add(commands, "compare", COMPARE_EXAMPLES, "print a line for each run")
-    compare.add_argument(
-        "paths", metavar="LOGDIR_OR_RUN", nargs="+", type=expanduser, help="where to look for runs, also below"
-    )
+    _add_paths(compare, "LOGDIR_OR_RUN", "where to look for runs, also below")
     compare.add_argument("--json", action="store_true", help="print JSON")
     _add_page(compare, None, "also write a page with one figure of all runs")
 
     report = _add(commands, "report", REPORT_EXAMPLES, "write a page with the figure and the decisions of each run")
-    report.add_argument("path", metavar="LOGDIR_OR_RUN", type=expanduser, help="where to look for runs, also below")
+    _add_paths(report, "LOGDIR_OR_RUN", "where to look for runs, also below", name="path", nargs=None)
     _add_page(report, "report.html", "the page (default: %(default)s)")
     report.add_argument("--png", action="store_true", help="also write each figure as a PNG beside the page")
 
     replay = _add(commands, "replay", REPLAY_EXAMPLES, "print the decisions that other settings would have made")
     replay.usage = "%(prog)s FILE [FILE ...] [--monitor NAME] [--patience VALUE[,VALUE...]] [further options]"
-    replay.add_argument(
-        "paths", metavar="FILE", nargs="+", type=expanduser, help="a recorded training curve, or a log directory"
-    )
+    _add_paths(replay, "FILE", "a recorded training curve, or a log directory")
     replay.add_argument("--monitor", default="val_loss", help="the metric to watch (default: %(default)s)")
     replay.add_argument(
         "--mode", choices=("auto", "min", "max"), default="auto", help="auto: by the name of the metric (default)"
@@ -142,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="VALUE[,VALUE...]",
             help=_help(setting).replace("%", "%%"),
         )
-    return parser
+    return whole
 
 
 def _add(commands: Any, name: str, examples: str, about: str) -> argparse.ArgumentParser:
@@ -157,8 +158,18 @@ def _add(commands: Any, name: str, examples: str, about: str) -> argparse.Argume
     return parser
 
 
+def _add_paths(
+    parser: argparse.ArgumentParser, metavar: str, about: str, *, name: str = "paths", nargs: str | None = "+"
+) -> None:
+    added = parser.add_argument(name, metavar=metavar, nargs=nargs, type=expanduser, help=about)
+    vars(added).update(complete=FILES)
+
+
 def _add_page(parser: argparse.ArgumentParser, default: str | None, about: str) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE", default=default, help=f"{about}; it opens without a network")
+    output = parser.add_argument(
+        "-o", "--output", metavar="FILE", default=default, help=f"{about}; it opens without a network"
+    )
+    vars(output).update(complete=FILES)
     parser.add_argument(
         "--axis", choices=get_args(Axis), default="epoch", help="the horizontal axis of figures (default: %(default)s)"
     )

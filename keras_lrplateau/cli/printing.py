@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from rich.text import Text
 from keras_lrplateau.views.words import printable
 
 PIPE_WIDTH = 120
-"""The width of a table in a pipe, where there is no terminal to ask."""
+"""The width of a table in a pipe, where there is no terminal to ask, without COLUMNS."""
 
 
 def complain(message: str) -> None:
@@ -41,7 +42,9 @@ def print_json(content: Any) -> None:
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], below: str = "") -> None:
     """Print a table with a title above and text below. A row is dim if one of its first two cells ends with "?"."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    # Rich knows the width of a terminal, and takes that of COLUMNS first.
+    is_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    console = Console(highlight=False, width=None if is_known else PIPE_WIDTH)
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for head in heads:
         shown.add_column(Text(printable(head)), overflow="fold")

@@ -23,7 +23,7 @@ from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, Record, Run, rate_used
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.rule.decision import Decision, Rule, RuleState
+from keras_lrplateau.rule.decision import Decision, Rule, RuleState, multiplier_bounds
 
 SAME = 1e-5
 """Rates that differ by less than this share are the same: files round to float32, or to six digits."""
@@ -321,14 +321,8 @@ class _Rates:
 
 def _bounded(config: Rule[Any], unscaled: float) -> Rule[Any]:
     """The rule with bounds for the multiplier of a schedule whose rate is `unscaled`."""
-    if unscaled <= 0 or not math.isfinite(config.min_lr / unscaled):
-        return replace(config, min_lr=0.0, max_lr=None)  # A schedule at zero stays there, whatever the multiplier.
-    max_lr = None if config.max_lr is None else config.max_lr / unscaled
-    return replace(
-        config,
-        min_lr=config.min_lr / unscaled,
-        max_lr=max_lr if max_lr is None or math.isfinite(max_lr) else None,
-    )
+    min_lr, max_lr = multiplier_bounds(config.min_lr, config.max_lr, unscaled)
+    return replace(config, min_lr=min_lr, max_lr=max_lr)
 
 
 def _last_known(curve: Curve, epochs: Sequence[int]) -> Iterator[float]:

@@ -399,6 +399,9 @@ class Config(Rule[State]):
             cut and annealed.
         observations: How many observations the training will have; None if that is not known. Then there is no restart
             and no annealing. Integer >= 1.
+        anneals: Whether to anneal. If not, the rate is held over the last observations, without trials: an optimizer
+            that averages the weights of the whole training has no use for a lower rate at its end (Defazio et al. 2024,
+            "The road less scheduled").
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -412,6 +415,7 @@ class Config(Rule[State]):
     max_lr: float | None = None
     budget: float = 0.25
     observations: int | None = None
+    anneals: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -555,9 +559,9 @@ class Config(Rule[State]):
         """The state whose `to_dict` wrote this."""
         return State.from_dict(data)
 
-    def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of so many observations in all; None if that is not known."""
-        return replace(self, observations=observations)
+    def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
+        """This rule for a training of this many observations in all; None if that is not known."""
+        return replace(self, observations=observations, anneals=anneals)
 
     def without_search(self) -> Self:
         """This rule with the given rate instead of trials."""
@@ -681,9 +685,11 @@ def _hold(config: Config, state: State, value: float, new_best: bool) -> Step[St
     if attempt.best is None or state.last < attempt.best:
         attempt = replace(attempt, best=state.last, best_at=state.observations, fruitless=0)
         state = replace(state, attempt=attempt)
-    if _is_annealing_due(config, state):
-        return _start_annealing(config, state, value, new_best)
     after = _keep(state, value) if new_best else state
+    if _is_annealing_due(config, state):
+        if config.anneals:
+            return _start_annealing(config, state, value, new_best)
+        return _go_on(state, after, value, new_best)  # No trial could be judged any more.
     if len(state.stretch.window) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)
     now = trend(state.stretch.window)
@@ -732,7 +738,7 @@ def _restart(config: Config, state: State, value: float, words: str) -> Step[Sta
     after = replace(
         _changed(state, rate),
         restarts=state.restarts + 1,
-        attempt=Attempt(rate, start=seen, best_at=seen, is_behind=True),
+        attempt=Attempt(rate, start=seen, best_at=seen, is_behind=state.kept is not None),
         last=math.inf,
     )
     reason = f"{words}, and the last cut was fruitless, too; a new attempt from the first weights"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
@@ -299,12 +300,31 @@ class Rule(abc.ABC, Generic[StateT]):
         """
 
     @abc.abstractmethod
-    def for_length(self, observations: int | None) -> Self:
-        """This rule for a training of this many observations in all; None if that is not known."""
+    def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
+        """This rule for a training of this many observations in all; None if that is not known.
+
+        Args:
+            observations: As above.
+            anneals: Whether to lower the rate in the last part, if the rule does so.
+        """
 
     @abc.abstractmethod
     def without_search(self) -> Self:
         """This rule without trials of rates at the start."""
+
+
+def multiplier_bounds(min_lr: float, max_lr: float | None, unscaled: float) -> tuple[float, float | None]:
+    """Return the bounds of a rate as bounds of the multiplier of a schedule.
+
+    Args:
+        min_lr, max_lr: The bounds of the rate; None for no bound.
+        unscaled: The present rate of the schedule, without the multiplier. A schedule at zero stays there, whatever the
+            multiplier: then there are no bounds.
+    """
+    if unscaled <= 0 or not math.isfinite(min_lr / unscaled):
+        return 0.0, None
+    highest = None if max_lr is None else max_lr / unscaled
+    return min_lr / unscaled, highest if highest is None or math.isfinite(highest) else None
 
 
 def start(rule: Rule[StateT], rate: float) -> StateT:

@@ -267,7 +267,7 @@ class Config(Rule["State"]):
     def read_state(cls, data: Mapping[str, Any]) -> State:
         return State.from_dict(data)
 
-    def for_length(self, observations: int | None) -> Self:
+    def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
         return replace(self, observations=observations)
 
     def without_search(self) -> Self:
@@ -557,21 +557,20 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
         return hold(state, value)
     best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
     waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
-    is_stalled = not state.exhausted and (at_floor or state.cuts >= config.cuts_to_stall)
-    can_restart = config.recover and config.rollback and state.may_restart and state.aside is None
-    if can_restart and state.kept is not None and finding.may_be_kept:
+    is_stuck = at_floor or state.cuts >= config.cuts_to_stall
+    may_restart = config.recover and config.rollback and state.may_restart and state.aside is None
+    if may_restart and finding.may_be_kept:
         # In place of the raise, which is not made after such a beginning.
-        is_stuck = is_stalled and config.max_raises > 0
-        is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck)
+        is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck and config.max_raises > 0)
         if is_dead and (state.rate < state.start_rate or at_floor):
             return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
     if at_floor and state.exhausted:
         return hold(state, value)
-    if is_stalled:
+    if is_stuck and not state.exhausted:
         stalled = f"stalled: {waited}, " + ("at min_lr" if at_floor else f"after {state.cuts} fruitless cuts")
         if state.aside is not None:
             return _take_back(config, state, state.aside, value, f"the restart brought no new best; {stalled}")
-        return _raise(config, state, value, stalled, finding)
+        return _raise(config, state, value, stalled, finding, may_restart)
     return _cut(config, state, value, waited)
 
 
@@ -592,14 +591,18 @@ def _cut(config: Config, state: State, value: float, reason: str, kind: Kind = "
 # --- raises ----------------------------------------------------------------------------------------------------------
 
 
-def _raise(config: Config, state: State, value: float, stalled: str, finding: Finding) -> Step[State]:
+def _raise(
+    config: Config, state: State, value: float, stalled: str, finding: Finding, may_restart: bool
+) -> Step[State]:
     if config.max_raises == 0:
         return _exhaust(config, state, value, stalled)
     if finding.verdict == "suspect" or state.watch.peak is not None:
         why = finding.reason or f"the training loss rose to {number(state.watch.peak)} as training began"
-        if state.rate <= config.min_lr:
-            return hold(state, value)
-        return _cut(config, state, value, f"{stalled}; no raise, since {why}")
+        reason = f"{stalled}; no raise, since {why}"
+        if state.watch.peak is not None and not may_restart:
+            return _exhaust(config, state, value, reason)
+        # Either the doubt may be over soon, or a restart may come.
+        return hold(state, value) if state.rate <= config.min_lr else _cut(config, state, value, reason)
     ceiling = math.inf if config.max_lr is None else config.max_lr
     if state.rate_too_high is not None:
         # Back to a rate that broke training would only break it again.

@@ -80,7 +80,7 @@ def _read_for_a_while(where: Where, names: list[str]) -> Iterator[tuple[str, Run
         yield from event_reader.read_runs(*where, batch).items()
         before, now = now, time.monotonic()
         # A call takes long even for one short run.
-        many *= 4 if now - before < READING / 4 else 1
+        many *= 4 if now - before < READING / 2 else 1
 
 
 def _add_settings(where: Where, known: Mapping[str, _Listed], earlier: Mapping[str, _Listed]) -> None:

@@ -1,1 +1,1 @@
-"""Ready sinks for other people's trackers, one file for each. Each imports its tracker when a sink is made."""
+"""Ready sinks for trackers and notebooks, one file for each. Each imports what it needs when a sink is made."""

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import final
 
 from keras_lrplateau.history.recorder import Sink
+
+FRAMEWORKS = {"keras_lrplateau", "keras", "jax", "tensorflow", "torch"}
+"""The packages between the user's line and a warning."""
+
+
+def _level_of_user() -> int:
+    """The `stacklevel` of a warning that points at the user's own line, such as that of `model.fit`."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in FRAMEWORKS:
+            return level
+        frame, level = frame.f_back, level + 1
+    return 1  # In a thread of Keras, without any line of the user.
 
 
 @final
@@ -21,7 +37,7 @@ class Notices:
         """Warn, unless there was a warning on this topic before."""
         if topic not in self._given:
             self._given.add(topic)
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=_level_of_user())
 
     # --- files and sinks ---------------------------------------------------------------------------------------------
 

@@ -63,6 +63,15 @@ def chosen_optimizer(model: Any, wanted: Any) -> Any:
     return wanted
 
 
+def averages_weights(optimizer: Any) -> bool:
+    """Whether the weights in the model are averages over the whole training, so that lowering the rate is pointless.
+
+    With `use_ema` they are not: Keras keeps those averages beside them, and they reach back a few hundred steps only.
+    """
+    schedule_free = getattr(keras.optimizers, "ScheduleFreeAdamW", None)  # Since Keras 3.15.
+    return schedule_free is not None and any(isinstance(leaf, schedule_free) for leaf in all_leaves(optimizer))
+
+
 def iterations_of(optimizer: Any) -> int:
     """How many steps an optimizer has counted."""
     # Early releases of Keras 3 count only those of the optimizer inside a LossScaleOptimizer.

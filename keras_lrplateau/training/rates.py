@@ -10,11 +10,11 @@ For a `LossScaleOptimizer`, the optimizer inside it counts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_lrplateau.rule.decision import multiplier_bounds
 from keras_lrplateau.training.optimizers import leaf_optimizers, to_float
 from keras_lrplateau.training.schedules import LARGE, multiplier_of, unscaled_rate
 
@@ -143,10 +143,7 @@ class RateControl:
         unscaled = max(
             unscaled_rate(rate.optimizer) if rate.multiplier is not None else rate.share for rate in self._rates
         )
-        if unscaled <= 0 or not math.isfinite(self._min_lr / unscaled):
-            return 0.0, None  # A schedule at zero stays there, whatever the multiplier.
-        max_lr = None if self._max_lr is None else self._max_lr / unscaled
-        return self._min_lr / unscaled, max_lr if max_lr is None or math.isfinite(max_lr) else None
+        return multiplier_bounds(self._min_lr, self._max_lr, unscaled)
 
     def write(self, value: float) -> None:
         """Set the rate.

@@ -168,7 +168,7 @@ def chosen_settings(options: Options) -> dict[str, Any]:
     """The part of `settings_of` that the user has chosen, which needs no model."""
     rule = dataclasses.asdict(options.rule)
     # The direction may be found later, and the length of a training may change.
-    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations")}
+    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations", "anneals")}
     return {"monitor": options.monitor, "mode": options.mode, **rule, "frequency": options.frequency}
 
 

@@ -31,6 +31,7 @@ from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
+    averages_weights,
     chosen_optimizer,
     iterations_of,
     leaf_optimizers,
@@ -311,7 +312,7 @@ class Session:
         left = int((self._epochs - self.next_epoch) / interval)
         if rule.name == "default":
             left = min([left, *self._around.observations_left(self.options.monitor)])
-        return rule.for_length(max(seen + left, 1))
+        return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
 
     # --- observe -----------------------------------------------------------------------------------------------------
 

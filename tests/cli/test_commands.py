@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from test_report import in_a_process, write_run
 
 from keras_lrplateau import Config
 from keras_lrplateau.cli import commands, printing
+from keras_lrplateau.cli.arguments import EXAMPLES
 from keras_lrplateau.history import codec
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.replay import replay
 from keras_lrplateau.settings import rule_settings
+
+ROOT = Path(__file__).parents[2]
 
 VALUES = [1.0, 0.9, 0.95, 0.93, 0.94, 0.96, 0.97, 0.5, 0.6, 0.7]
 """With patience 2 there are cuts after the 4th and the 6th, and after the 10th; with patience 5, after the 7th."""
@@ -424,6 +428,49 @@ def test_in_a_pipe_a_line_is_as_long_as_it_has_to_be_and_no_longer(tmp_path: Pat
     assert "\x1b" not in done.stdout
     assert "4       cut        0.1 -> 0.01" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= printing.PIPE_WIDTH
+
+
+def test_a_table_is_as_wide_as_columns_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "training.csv")
+    command = [sys.executable, "-m", "keras_lrplateau.cli.commands", "replay", "training.csv", "--patience", "2"]
+    widths = {}
+    for columns in ("80", "160"):
+        monkeypatch.setenv("COLUMNS", columns)
+        widths[columns] = max(map(len, in_a_process(command).stdout.splitlines()))
+    assert widths["80"] <= 80 < widths["160"] <= 160
+
+
+def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
+    pytest.importorskip("shtab", reason="shtab is not installed: pip install shtab")
+    write_csv(tmp_path / "training.csv")
+    (line,) = [line for line in EXAMPLES.splitlines() if "shtab --" in line]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = (
+        line
+        + """
+complete_words() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    $(complete -p keras-lrplateau | sed 's/.*-F \\([^ ]*\\).*/\\1/') keras-lrplateau "${@: -1}"
+    echo "${COMPREPLY[@]}"
+}
+complete_words keras-lrplateau re
+complete_words keras-lrplateau replay --pat
+complete_words keras-lrplateau replay train
+"""
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert [set(found.split()) for found in done.stdout.splitlines()] == [
+        {"report", "replay"},
+        {"--patience"},
+        {"training.csv"},
+    ], done.stderr
 
 
 def test_replay_loads_neither_keras_nor_tensorflow(tmp_path: Path) -> None:

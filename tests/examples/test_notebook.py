@@ -1,7 +1,9 @@
 """examples/notebook.ipynb runs from top to bottom, in a kernel of its own, and shows its figures."""
 
+import base64
 import copy
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,16 @@ def outputs(notebook: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Any
     return [output for cell in run.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-def test_it_is_stored_without_outputs(notebook: Any) -> None:
+def test_it_is_stored_with_pictures_that_show_where_no_script_runs(notebook: Any, outputs: list[Any]) -> None:
     nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
-    assert PATH.stat().st_size < 20_000
+    stored = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    pictures = [output.data for output in stored if "data" in output]
+    assert len(pictures) == len([output for output in outputs if FIGURE in output.get("data", {})])
+    assert all(set(picture) == {"image/png"} for picture in pictures)
+    assert all(base64.b64decode(picture["image/png"]).startswith(b"\x89PNG") for picture in pictures)
+    printed = "".join(output.text for output in stored if output.get("name") == "stdout")
+    assert {"restart", "success"} <= set(re.findall(r"^epoch +\d+  (\w+):", printed, flags=re.MULTILINE)), "a rescue"
+    assert PATH.stat().st_size < 400_000
 
 
 def test_it_tells_each_decision(outputs: list[Any]) -> None:

@@ -641,6 +641,26 @@ def test_a_training_of_unknown_length_is_cut_instead():
     assert state.restarts == 0
 
 
+def test_a_restart_of_a_training_that_has_kept_nothing_has_nothing_to_beat():
+    """All that it has seen was far worse than before training."""
+    state = replace(
+        Config(observations=60, budget=0.0).start(1.0),
+        rate=0.03,
+        stage=auto.Hold(),
+        attempt=auto.Attempt(1.0, best=1e100, best_at=2, fruitless=1),
+        stretch=auto.Stretch((1e100,) * 5, held=5, mark=1e100, wait=4),
+        last=1e100,
+        observations=14,
+        recoveries=1,
+        loss_before=0.01,
+        is_suspect=True,
+    )
+    state, decision = Config(observations=60, budget=0.0).step(state, 1e100, 1e100)
+    assert (decision.kind, state.kept, state.attempt.is_behind) == ("restart", None, False)
+    _, line_, _ = go_on(Config(observations=60, budget=0.0), state, [1e100] * 40, [1e100] * 40)
+    assert not any(told.startswith("rollback") for told in line_)
+
+
 def test_a_new_best_is_never_lost_to_a_restart():
     """A rolled-back excursion has seen 0.2; then, after a fruitless cut, the metric is flat but for a new best."""
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
@@ -685,6 +705,19 @@ def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
     config, state, *_ = annealing(20)
     _, line_, _ = go_on(config, state, [0.5, 0.4, 0.6, 0.7] * 5)
     assert set(line_) == {told(config.step(state, 0.5).decision)}
+
+
+def test_where_the_optimizer_averages_the_weights_the_rate_is_held_to_the_end_without_a_trial():
+    def ended(anneals):
+        config = Config(observations=40, budget=0.5, anneals=anneals)
+        _, state, _ = searched(config, 0.1, best_at(0.1))
+        _, _, decisions = go_on(config, state, [1.0 - 0.01 * i for i in range(40 - state.observations)])
+        return [each for each in decisions if each.observation > round(40 * (1 - auto.TAIL))]
+
+    assert "anneal" in [each.kind for each in ended(True)]
+    assert {each.kind for each in ended(False)} <= {"best", "hold", "rollback", "success"}
+    last = ended(False)[3:]
+    assert len({each.rate for each in last}) == 1
 
 
 def test_annealing_does_not_go_below_min_lr():

@@ -542,11 +542,22 @@ def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
     assert (state.best, state.aside.best) == (None, 14.0)
 
 
+def test_a_dead_network_restarts_although_none_of_its_weights_was_ever_sound():
+    """A softmax that is always wrong: its loss stays at six times that before training."""
+    rows = [(14.5, 14.5, Evidence(2.3 if epoch == 0 else 14.5)) for epoch in range(20)]
+    state, _, decisions = looked(replace(FULL, patience=3), rows, loss_before=2.3)
+    assert state.aside is not None
+    restart = next(decision for decision in decisions if decision.kind == "restart")
+    assert (restart.save, restart.restore) == ("best", "start")
+    assert not any(decision.keep for decision in decisions)
+    assert restart.rate == 0.03
+
+
 def test_a_dead_network_is_never_raised():
     config = replace(RAISES, patience=5, rollback=False)
     _, _, decisions = run(config, [14.0] * 40, losses=DEAD[:40], loss_before=63.0)
-    kinds = {decision.kind for decision in decisions if decision.is_action}
-    assert kinds == {"cut"}
+    kinds = [decision.kind for decision in decisions if decision.is_action]
+    assert kinds == ["cut"] * config.cuts_to_stall + ["exhausted"] + ["cut"] * (len(kinds) - config.cuts_to_stall - 1)
     assert any("no raise, since the training loss rose from 63 to 300" in d.reason for d in decisions)
 
 
@@ -663,7 +674,7 @@ def test_the_snapshot_of_the_start_is_kept_only_while_a_restart_is_possible():
 def test_without_snapshots_nothing_is_restored_and_nothing_restarts():
     config = replace(FULL, rollback=False)
     _, line, decisions = restarted(config)
-    assert {text.split()[0] for text in line if " " in text} == {"cut"}
+    assert {text.split()[0] for text in line if " " in text} == {"cut", "exhausted"}
     _, line, more = run(replace(SHORT, rollback=False), [*STALLED, 5, 5, 5, 5, NAN])
     assert {"rollback 0.01", "diverged 0.0003"} <= set(line)
     everything = decisions + more

@@ -135,7 +135,7 @@ def test_the_list_is_ordered_and_grouped_and_the_groups_have_colors(open_page: A
     assert texts(page, "#list .name")[:2] == ["f0.1_s7", "f0.1_s6"]
     page.select_option("#order select", "time")
     assert texts(page, "#list .name")[:2] == ["f0.1_s7", "f0.2_s7"]
-    assert page.locator("#group option").all_text_contents() == ["log dir", "nothing", "factor"]
+    assert page.locator("#group option").all_text_contents() == ["folder", "nothing", "factor"]
     page.select_option("#group select", "factor")
     assert texts(page, "#list .group") == ["factor: 0.1", "factor: 0.2", "factor: 0.5"]
     settle(page)
@@ -159,6 +159,29 @@ def test_a_run_keeps_its_color_when_another_one_goes(open_page: Any) -> None:
     page.wait_for_selector(f"#comparison tr[data-run='{NAMES[0]}']", state="detached")
     settle(page)
     assert page.evaluate(f"{color}.firstChild.style.accentColor") == before != ""
+
+
+def test_runs_in_several_folders_are_named_within_their_folder(open_page: Any) -> None:
+    page = open_page(linked(NAMES[0]))
+    runs = ["a/x_1", "a/x_2", "b/c/y_1", "b/c/y_1", "b/c/y_2", "alone"]
+    names = [f"{name}/lr_plateau" for name in runs]
+    names[3] += "_2"
+    arranged = """async names => {
+        const { arranged, shortened } = await import("./runs.js");
+        const runs = names.map(name => {
+            const [, group, label] = /^(.*)\\/(.*)$/.exec(name);
+            return {name, group, label, error: "unreadable", summary: null, settings: {}};
+        });
+        return arranged(runs, "name", "folder").map(({title, runs}) => {
+            const {prefix, short} = shortened(runs.map(({name}) => name));
+            return [title, prefix, ...runs.map(({name}) => short(name))];
+        });
+    }"""
+    assert page.evaluate(arranged, names) == [
+        ["a/", "a/x_", "1", "2"],
+        [None, "", "alone"],
+        ["b/c/", "b/c/y_", "1", "1/lr_plateau_2", "2"],
+    ]
 
 
 def test_names_and_orders(open_page: Any) -> None:

@@ -89,7 +89,7 @@ def tensorboard(logdir: Path, output: Path, *flags: str) -> Iterator[Any]:
         process.wait(60)
 
 
-def eventually(holds: Any, limit: float = 60.0) -> Any:
+def eventually(holds: Any, limit: float = 180.0) -> Any:
     """What `holds` returns, as soon as that is true."""
     end = time.monotonic() + limit
     while not (result := holds()):

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import (
+    ROWS,
     Spy,
     at_epoch_end,
     compile_model,
@@ -781,7 +782,8 @@ def test_every_scalar_in_logs_is_written(tmp_path: Path) -> None:
     adapt = AdaptLROnPlateau(log_dir=tmp_path)
     history = fit(tiny_model(metrics=["mae"]), scripted(1.0, 0.9), adapt, epochs=2)
     scalars = read_scalars(tmp_path / "lr_plateau")
-    assert scalars.keys() == {f"lr_plateau/{name}" for name in history}
+    made = {"lr_plateau/log10(learning_rate)", "lr_plateau/best(val_loss)"}
+    assert scalars.keys() - made == {f"lr_plateau/{name}" for name in history}
     for name in ("loss", "mae", "val_loss"):
         assert list(scalars[f"lr_plateau/{name}"].values()) == pytest.approx(history[name])
 
@@ -1448,6 +1450,38 @@ def test_an_unbuilt_model_whose_first_epoch_breaks_gets_a_lower_rate() -> None:
     assert len(messages) == (keras.backend.backend() == "tensorflow")
 
 
+# --- what TensorBoard's HParams tab shows -----------------------------------------------------------------------------
+
+
+def settings_in(run_dir: Path) -> dict[str, Any]:
+    from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+
+    contents = [value.metadata.plugin_data.content for _, value in read_values(run_dir, "hparams")]
+    (stored,) = (parse_session_start_info_plugin_data(content).hparams for content in contents)
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in stored.items()}
+
+
+def test_the_hparams_of_a_run_are_the_users_the_arguments_and_what_was_compiled(tmp_path: Path) -> None:
+    hparams = {"layers": np.int64(3), "augmentation": "mixup", "patience": 99}
+    adapt = AdaptLROnPlateau(patience=1, log_dir=tmp_path, hparams=hparams)
+    fit(tiny_model(Adam(0.25)), scripted(1.0, 2.0, 3.0), adapt, epochs=3)
+    found = settings_in(tmp_path / "lr_plateau")
+    assert found["layers"] == 3
+    assert found["augmentation"] == "mixup"
+    assert found["patience"] == 1, "the argument's own value, by which the what-if panel goes"
+    assert found["starting_learning_rate"] == 0.25
+    assert found["optimizer"] == "Adam"
+    assert found["batch_size"] == ROWS
+
+
+def test_the_best_observation_is_a_scalar_by_which_runs_can_be_ranked(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0, log_dir=tmp_path)
+    fit(tiny_model(), scripted(1.0, 0.5, 2.0, 3.0), adapt, epochs=4)
+    scalars = read_scalars(tmp_path / "lr_plateau")
+    assert list(scalars["lr_plateau/best(val_loss)"].items())[-1] == (3, 0.5)
+    assert set(adapt.run.curves) == {name.removeprefix("lr_plateau/") for name in scalars if "(" not in name}
+
+
 # --- sinks of the user ------------------------------------------------------------------------------------------------
 
 
@@ -1563,6 +1597,8 @@ def test_its_decisions_are_a_frame() -> None:
         ({"state_path": True}, TypeError, ["state_path=True"]),
         ({"sinks": [Sink]}, TypeError, ["a list of keras_lrplateau.Sink", "sinks=[MySink()]"]),
         ({"sinks": Sink()}, TypeError, ["a list of keras_lrplateau.Sink"]),
+        ({"hparams": [3]}, TypeError, ["a dict of names", "hparams=[3]"]),
+        ({"hparams": {"layers": None}}, TypeError, ["hparams['layers']=None", "mixup"]),
         ({"on_decision": "print"}, TypeError, ["a function of a Decision", "on_decision='print'"]),
         ({"epsilon": 0.1}, TypeError, ["epsilon"]),
     ],
@@ -1573,6 +1609,33 @@ def test_a_mistaken_argument_is_named_at_once(arguments: Any, error: Any, words:
         AdaptLROnPlateau(**arguments)
     for word in words:
         assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (AdaptLROnPlateau, r"callbacks=\[AdaptLROnPlateau\(\)\]"),
+        (AdaptLROnPlateau.auto, r"callbacks=\[AdaptLROnPlateau.auto\(\)\]"),
+    ],
+    ids=["the class", "auto"],
+)
+@pytest.mark.backends
+def test_a_callback_that_was_not_made_is_refused_with_the_remedy(given: Any, remedy: str) -> None:
+    with pytest.raises(TypeError, match=remedy):
+        fit(tiny_model(), given)
+
+
+def test_an_argument_that_auto_mode_does_not_have_is_explained() -> None:
+    with pytest.raises(TypeError, match=r"patience=5; leave it out, or pass it to AdaptLROnPlateau without \.auto"):
+        AdaptLROnPlateau.auto(patience=5)  # type: ignore[call-arg]  # the mistake under test
+    with pytest.raises(TypeError, match="unexpected keyword argument 'patients'"):
+        AdaptLROnPlateau.auto(patients=5)  # type: ignore[call-arg]
+
+
+def test_a_warning_points_at_the_line_of_the_user() -> None:
+    with pytest.warns(UserWarning, match="not_a_metric") as caught:
+        tiny_model().fit(*data(), verbose=0, callbacks=[AdaptLROnPlateau("not_a_metric")])
+    assert [warning.filename for warning in caught if "not_a_metric" in str(warning.message)] == [__file__]
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, -0.5])

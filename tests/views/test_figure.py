@@ -496,8 +496,9 @@ def test_the_rate_is_the_same_whatever_epochs_the_curve_lacks(spans, data):
         )
         unit = STEPS if axis == "step" else 1
         for each in range(len(rates)):
-            assert value_at(partly, each * unit) == value_at(whole, each * unit) == rates[each]
-        assert (partly["x"][-1], partly["y"][-1]) == (whole["x"][-1], whole["y"][-1]) == (len(rates) * unit, rate)
+            assert value_at(partly, each * unit) == value_at(whole, each * unit) == pytest.approx(rates[each], rel=1e-6)
+        end = (len(rates) * unit, pytest.approx(rate, rel=1e-6))
+        assert (partly["x"][-1], partly["y"][-1]) == (whole["x"][-1], whole["y"][-1]) == end
 
 
 def test_the_rate_of_a_schedule_is_that_of_the_curve_and_not_the_multiplier():

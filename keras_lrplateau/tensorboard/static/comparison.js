@@ -1,7 +1,7 @@
 /** The table of the runs that are compared: a row each, in the order that the user chooses, and as a CSV file. */
 
 import { attempt, make, natural, paint, rove, statusBadge, syncChildren, timeOf } from "./common.js";
-import { differing, scoreOf, settingOf, shortName } from "./runs.js";
+import { differing, scoreOf, settingOf, shortened } from "./runs.js";
 
 const state = {
   runs: [],
@@ -99,7 +99,11 @@ function sortBy(key) {
 function show() {
   const { runs } = state;
   parts.title.textContent = `${runs.length} runs compared`;
-  if (!runs.length) return;
+  if (!runs.length) {
+    parts.table.tBodies[0].replaceChildren();
+    return;
+  }
+  const { short } = shortened(runs.map((run) => run.name));
   const columns = columnsOf(runs);
   const shown = columns.filter(({ isOnlyInFile }) => !isOnlyInFile);
   const head = parts.table.tHead.rows[0];
@@ -110,9 +114,9 @@ function show() {
   }
   const rows = sorted(columns).map((run) => ({
     run,
-    key: JSON.stringify([shown.map((column) => [column.key, column.text(run)]), state.colorOf(run.name), shortName(run.name), run.counts]),
+    key: JSON.stringify([shown.map((column) => [column.key, column.text(run)]), state.colorOf(run.name), short(run.name), run.counts]),
   }));
-  syncChildren(parts.table.tBodies[0], rows, ({ key }) => key, ({ run }) => row(run, shown));
+  syncChildren(parts.table.tBodies[0], rows, ({ key }) => key, ({ run }) => row(run, shown, short));
   parts.refreshStops();
 }
 
@@ -121,12 +125,12 @@ function heading({ key, title, isNumber }) {
   return make("th", { scope: "col", className: isNumber ? "number" : "", data: { column: key } }, button);
 }
 
-function row(run, columns) {
+function row(run, columns, short) {
   const contents = {
     run: () => {
       const swatch = make("span", { className: "swatch" });
       paint(swatch, state.colorOf(run.name));
-      const button = make("button", { type: "button", title: `Show ${run.name} alone` }, shortName(run.name));
+      const button = make("button", { type: "button", title: `Show ${run.name} alone` }, short(run.name));
       return [make("span", { className: "label" }, swatch, button)];
     },
     status: () => [statusBadge(run)],

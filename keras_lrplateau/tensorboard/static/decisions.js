@@ -1,7 +1,7 @@
 /** The table of decisions below the figure: the latest first, of one run or of several together. */
 
 import { make, paint, rove, symbolOf, syncChildren, table } from "./common.js";
-import { shortName } from "./runs.js";
+import { shortened } from "./runs.js";
 
 /** Further rows of the table are shown on demand: they cost time, and the latest ones matter most. */
 const FEW_ROWS = 200;
@@ -10,6 +10,8 @@ const state = {
   /** What the server answered, and the color of a run by its name, or null; null before the first answer. */
   answer: null,
   colorOf: () => null,
+  /** What distinguishes the name of a run. */
+  short: (name) => name,
   showsAll: false,
   /** The rows in the table, by key. */
   rows: new Map(),
@@ -42,7 +44,8 @@ export function decisionTable(onChoose) {
 
 /** Show the decisions of an answer of the server's, the first ones only. */
 export function showDecisions(answer, colorOf) {
-  Object.assign(state, { answer, colorOf });
+  const { short } = shortened(answer.runs.map((run) => run.name));
+  Object.assign(state, { answer, colorOf, short });
   show();
 }
 
@@ -117,7 +120,7 @@ function rowOf({ kind, epoch, run, rate_before, rate, value, best, reason }) {
 function labelOf(run) {
   const swatch = make("span", { className: "swatch" });
   paint(swatch, state.colorOf(run));
-  return make("span", { className: "label", title: run }, swatch, make("span", {}, shortName(run)));
+  return make("span", { className: "label", title: run }, swatch, make("span", {}, state.short(run)));
 }
 
 /** A click anywhere in a row, or a key on its button. */

@@ -460,7 +460,7 @@ function showSummaries(errors) {
     ...errors.map((error) => make("p", { className: "error" }, error)),
     ...(isComparing() ? [] : runs.map(card)),
   );
-  if (isComparing()) showComparison(comparedRuns(), colorOf);
+  showComparison(isComparing() ? comparedRuns() : [], colorOf);
 }
 
 /** What there is to say of one run. */

@@ -18,7 +18,7 @@ const ORDERS = {
 const TAIL = 6;
 
 /** Groups that are no setting's. */
-const FOLDER = "log dir";
+const FOLDER = "folder";
 const NONE = "nothing";
 
 const state = {
@@ -28,9 +28,6 @@ const state = {
   selected: [],
   order: "name",
   group: FOLDER,
-  /** The beginning that all names share, and what makes the rest of a name; see `shortened`. */
-  prefix: "",
-  short: (name) => name,
 };
 
 /** The elements of the list, by id; and what to call when runs are chosen, or arranged in another way. */
@@ -83,13 +80,8 @@ export function runList({ onSelect, onArrange }) {
 
 /** Show these runs, of which some are chosen; `colorOf` gives the color of a run by its name, or null. */
 export function showRuns(runs, selected, colorOf) {
-  Object.assign(state, { runs, selected, colorOf, ...shortened(runs.map((run) => run.name)) });
+  Object.assign(state, { runs, selected, colorOf });
   show();
-}
-
-/** A name as the list shows it. */
-export function shortName(name) {
-  return state.short(name);
 }
 
 /** Scroll the list to what a link has chosen. */
@@ -172,12 +164,18 @@ export function settingOf({ settings, summary }, name) {
 
 /** The settings in which runs differ. A text that is another one in each run, such as its log dir, is only its name. */
 export function differing(runs) {
-  const names = [...new Set([...Object.keys(OBSERVED), ...runs.flatMap(({ settings }) => Object.keys(settings))])];
-  return names.filter((name) => {
+  // Sorted, since TensorBoard has them in any order.
+  const known = [...new Set(runs.flatMap(({ settings }) => Object.keys(settings)))].sort(natural);
+  return [...new Set([...Object.keys(OBSERVED), ...known])].filter((name) => {
     const values = new Set(runs.map((run) => settingOf(run, name)));
     const isText = runs.some(({ settings }) => typeof settings[name] === "string");
     return values.size > 1 && !(isText && runs.length > 2 && values.size === runs.length);
   });
+}
+
+/** The folder of a run's log dir. */
+function folderOf({ group }) {
+  return group.slice(0, Math.max(group.lastIndexOf("/"), 0));
 }
 
 /** The runs in groups, each {title, runs}; what is alone in its folder has no title. */
@@ -188,12 +186,13 @@ export function arranged(runs, order, group) {
   const isFolder = group === FOLDER;
   const groups = new Map();
   for (const run of sorted) {
-    const value = isFolder ? run.group : settingOf(run, group);
+    const value = isFolder ? folderOf(run) : settingOf(run, group);
     if (!groups.has(value)) groups.set(value, []);
     groups.get(value).push(run);
   }
   const found = [...groups].map(([value, members]) => {
-    const title = isFolder ? (members.length > 1 ? value : null) : `${group}: ${value || "not known"}`;
+    const isAlone = members.length === 1 || groups.size === 1;
+    const title = isFolder ? (isAlone ? null : `${value || "."}/`) : `${group}: ${value || "not known"}`;
     return { title, value, runs: members };
   });
   // Else they are in the order of their first members already.
@@ -241,28 +240,26 @@ function matcher(text) {
 
 function show() {
   showArrangement();
-  const { prefix, short } = state;
+  const ofAll = shortened(state.runs.map((run) => run.name));
   const groups = listed();
-  const runs = groups.flatMap((group) => group.runs);
-  const items = groups.flatMap((group) => {
-    const heading = group.title === null ? [] : [{ key: `group ${group.title}`, group }];
-    const isFolder = group.title !== null && state.group === FOLDER;
-    return [
-      ...heading,
-      ...group.runs.map((run) => {
-        const label = isFolder ? run.label : short(run.name);
-        return { key: `run ${group.title !== null} ${label} ${run.name}`, run, label, isMember: group.title !== null };
-      }),
-    ];
+  const items = groups.flatMap(({ title, runs }) => {
+    const { prefix, short } = title === null ? ofAll : shortened(runs.map((run) => run.name));
+    const members = runs.map((run) => {
+      const label = short(run.name);
+      return { key: `run ${title !== null} ${label} ${run.name}`, run, label, isMember: title !== null };
+    });
+    const text = state.group === FOLDER && prefix ? `${prefix}…` : title;
+    return title === null ? members : [{ key: `group ${title} ${text}`, title, text }, ...members];
   });
-  syncChildren(page.list, items, (item) => item.key, item);
+  syncChildren(page.list, items, ({ key }) => key, item);
+  const runs = groups.flatMap((group) => group.runs);
   const selected = new Set(state.selected);
   const byName = new Map(runs.map((run) => [run.name, run]));
   for (const element of page.list.querySelectorAll(".run")) {
     update(element, byName.get(element.dataset.run), selected.has(element.dataset.run));
   }
-  showGroups(groups, short);
-  showHead(runs, prefix, selected);
+  showGroups(groups);
+  showHead(runs, ofAll.prefix, selected);
   refreshStops();
 }
 
@@ -277,13 +274,13 @@ function showArrangement() {
   group.value = state.group;
 }
 
-function item({ group, run, label, isMember }) {
-  if (group) {
+function item({ title, text, run, label, isMember }) {
+  if (!run) {
     return make(
       "li",
-      { className: "group", title: group.title, data: { title: group.title } },
+      { className: "group", title, data: { title } },
       make("span", { className: "swatch" }),
-      make("span", { className: "title" }),
+      make("span", { className: "title" }, text),
     );
   }
   return make(
@@ -313,15 +310,12 @@ function update(element, run, isSelected) {
 }
 
 /** A group by a setting has a color, which all its runs have. */
-function showGroups(groups, short) {
+function showGroups(groups) {
   const byTitle = new Map(groups.map((group) => [group.title, group]));
   for (const element of page.list.querySelectorAll(".group")) {
-    const { title, runs } = byTitle.get(element.dataset.title);
-    const isFolder = state.group === FOLDER;
-    const [swatch, text] = element.children;
-    text.textContent = isFolder ? short(title) || title : title;
+    const { runs } = byTitle.get(element.dataset.title);
     const colors = runs.filter((run) => state.selected.includes(run.name)).map((run) => state.colorOf(run.name));
-    paint(swatch, isFolder ? null : (colors.find(Boolean) ?? null));
+    paint(element.firstChild, state.group === FOLDER ? null : (colors.find(Boolean) ?? null));
   }
 }
 
