@@ -41,8 +41,11 @@ ENOUGH = 0.7
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
 
-PROGRESS = 0.1
-"""A rate that has lowered the loss by this share of that before training clearly trains."""
+PROGRESS = 0.2
+"""A rate that has lowered the loss by this share of that before training clearly trains.
+
+That of 0.1 keeps more rates that are right, and more that are not: the loss before training is that of a single batch.
+"""
 
 HOPELESS = 2.0
 """Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.

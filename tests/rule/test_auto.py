@@ -227,7 +227,7 @@ def test_the_given_rate_stays_where_a_lower_one_makes_most_of_the_progress_but_n
     assert "the given one, since no other is clearly better; 0.01: 0.3 (85%), 0.0316: 0.18 (100%)" in decision.reason
 
 
-@pytest.mark.parametrize(("loss", "tried"), [(0.9, [0.1]), (0.91, [0.1, 1.0, 0.01])])
+@pytest.mark.parametrize(("loss", "tried"), [(0.8, [0.1]), (0.81, [0.1, 1.0, 0.01])])
 def test_in_a_training_too_short_for_raises_a_rate_that_trains_is_kept_without_a_trial(loss, tried):
     """Each trial would take a tenth of it."""
     short = Config(observations=10)
