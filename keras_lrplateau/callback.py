@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -16,44 +15,16 @@ from keras_lrplateau.history.run import Run
 from keras_lrplateau.resume.saved import Saved, decode, encode
 from keras_lrplateau.rule.decision import Decision, RuleState
 from keras_lrplateau.rule.words import number
-from keras_lrplateau.settings import settings_of
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
-from keras_lrplateau.training.options import Options, make_options
+from keras_lrplateau.training.options import NOT_MADE, Options, explained, make_options
 from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.session import Session
 
 if TYPE_CHECKING:
     from keras_lrplateau.history.frame import DataFrame
     from keras_lrplateau.views.figure import Figure
-
-
-Arguments = ParamSpec("Arguments")
-Made = TypeVar("Made")
-
-NOT_MADE = "a callback must be made first. Received: callbacks=[{0}]; pass callbacks=[{0}()]"
-
-
-def _explained(auto: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Say more than Python does, where `auto` gets an argument of the other rule, or stands in a list of callbacks."""
-
-    @functools.wraps(auto)
-    def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
-        others = [name for name in kwargs if name in settings_of("default") and name not in settings_of("auto")]
-        if others:
-            raise TypeError(
-                f"auto mode decides itself what {others[0]} would say. Received: {others[0]}={kwargs[others[0]]!r}; "
-                f"leave it out, or pass it to AdaptLROnPlateau without .auto"
-            )
-        return auto(*args, **kwargs)
-
-    def refuse(*_: Any) -> None:
-        raise TypeError(NOT_MADE.format("AdaptLROnPlateau.auto"))
-
-    # Keras asks all that is in a list of callbacks for these.
-    vars(explained).update(async_safe=True, set_model=refuse, set_params=refuse)
-    return explained
 
 
 class AdaptLROnPlateau(keras.callbacks.Callback):
@@ -166,7 +137,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         self._set_up(make_options("default", locals()))
 
     @classmethod
-    @_explained
+    @explained
     def auto(
         cls,
         monitor: str = "val_loss",
@@ -269,26 +240,21 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         not stopped. (With `log_dir` or `state_path`, and a backup such as `keras.callbacks.BackupAndRestore`, none of
         this is needed.) In a callback that saves, list it behind this one.
 
-        Example: a loop of your own, which goes on where its last checkpoint is.
+        Example:
 
         ```python
-        adapt = AdaptLROnPlateau(log_dir="logs")
-        adapt.set_model(model)
-        first = 0
-        if os.path.exists("checkpoint.json"):
-            model.load_weights("checkpoint.weights.h5")
-            with open("checkpoint.json") as file:
-                adapt.load_state_dict(json.load(file))
-                first = adapt.next_epoch
-        adapt.on_train_begin()
-        for epoch in range(first, 100):
-            adapt.on_epoch_begin(epoch)
-            logs = train_one_epoch(model)  # {"loss": ..., "val_loss": ...}
-            adapt.on_epoch_end(epoch, logs)
-            model.save_weights("checkpoint.weights.h5")
-            with open("checkpoint.json", "w") as file:
-                json.dump(adapt.state_dict(), file)
-        adapt.on_train_end()
+        model.save_weights("checkpoint.weights.h5")
+        with open("checkpoint.json", "w") as file:
+            json.dump(adapt.state_dict(), file)
+        ```
+
+        In another process:
+
+        ```python
+        model.load_weights("checkpoint.weights.h5")
+        with open("checkpoint.json") as file:
+            adapt.load_state_dict(json.load(file))
+        model.fit(x, y, initial_epoch=adapt.next_epoch, epochs=100, callbacks=[adapt])
         ```
 
         Returns:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -16,6 +17,11 @@ from keras_lrplateau.rule.auto import Config as AutoConfig
 from keras_lrplateau.rule.decision import Decision, Rule
 from keras_lrplateau.rule.plateau import Config
 from keras_lrplateau.settings import RuleName, Setting, check_integer, rule_settings, settings_of
+
+Arguments = ParamSpec("Arguments")
+Made = TypeVar("Made")
+
+NOT_MADE = "a callback must be made first. Received: callbacks=[{0}]; pass callbacks=[{0}()]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +161,24 @@ def _path(name: str, value: Any, wanted: str) -> str:
 def _plain(value: Any) -> Any:
     """A NumPy scalar, as search libraries hand them out, as a Python number; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def explained(auto: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Say more than Python does, where `auto` gets an argument of the other rule, or stands in a list of callbacks."""
+
+    @functools.wraps(auto)
+    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        others = [name for name in kwargs if name in settings_of("default") and name not in settings_of("auto")]
+        if others:
+            raise TypeError(
+                f"auto mode decides itself what {others[0]} would say. Received: {others[0]}={kwargs[others[0]]!r}; "
+                f"leave it out, or pass it to AdaptLROnPlateau without .auto"
+            )
+        return auto(*args, **kwargs)
+
+    def refuse(*_: Any) -> None:
+        raise TypeError(NOT_MADE.format("AdaptLROnPlateau.auto"))
+
+    # Keras asks all that is in a list of callbacks for these.
+    vars(called).update(async_safe=True, set_model=refuse, set_params=refuse)
+    return called
