@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import pickle
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
