@@ -234,7 +234,8 @@ def _announce(run_dir: Path) -> None:
     if module is None or writer is None or writer.__module__ == module.__name__:
         return
     try:
-        writer(str(run_dir), filename_suffix=".announced").close()
+        # Whole: who follows may be another process, with another working directory.
+        writer(str(run_dir.absolute()), filename_suffix=".announced").close()
     except Exception as error:
         warnings.warn(f"{writer.__module__} cannot follow the event files in {run_dir}: {error}", stacklevel=2)
 

@@ -22,6 +22,10 @@ wandb: Any = pytest.importorskip("wandb", reason="wandb is not installed: pip in
 
 ROOT = Path(__file__).parents[2]
 
+# Without WANDB_SERVICE, by which a process would share the service of this one.
+OFFLINE = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+OFFLINE |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+
 PLATEAUS = [1.0, 0.9, 0.9, 0.9, 0.9]
 """Cuts after the third epoch, from 0, and each later one."""
 
@@ -169,7 +173,7 @@ def test_the_code_in_the_guide_runs(tmp_path: Path) -> None:
     code = (ROOT / "examples/guides/trackers.md").read_text(encoding="utf-8").split("```python\n")
     training, weights_and_biases = code[1].partition("```")[0], code[3].partition("```")[0]
     assert "WandbSink()" in weights_and_biases
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    environment = {**OFFLINE, "PYTHONPATH": str(ROOT)}
     names = "import keras; import numpy as np; from keras_lrplateau import AdaptLROnPlateau\n"
     done = subprocess.run(
         [sys.executable, "-c", names + training + weights_and_biases],
@@ -197,7 +201,7 @@ wandb.finish()
 
 
 def test_wandb_follows_our_event_files_as_it_follows_those_of_tensorboard(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    environment = {**OFFLINE, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", SYNCED],
         cwd=tmp_path,

@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import pickle
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -1602,7 +1603,7 @@ def test_its_decisions_are_a_frame() -> None:
         ({"on_decision": "print"}, TypeError, ["a function of a Decision", "on_decision='print'"]),
         ({"epsilon": 0.1}, TypeError, ["epsilon"]),
     ],
-    ids=repr,
+    ids=lambda given: re.sub(r" at 0x\w+", "", repr(given)),  # Processes must agree on the names.
 )
 def test_a_mistaken_argument_is_named_at_once(arguments: Any, error: Any, words: list[str]) -> None:
     with pytest.raises(error) as raised:
