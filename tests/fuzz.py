@@ -558,7 +558,7 @@ def record(rng: random.Random) -> Record:
     best = rng.choice((None, Observation(epoch, rng.choice(FINITE))))
     return Record(
         epoch=epoch,
-        decisions=tuple(replace(each, epoch=rng.choice((None, epoch)), since_epoch=None) for each in made),
+        decisions=tuple(replace(each, epoch=epoch, since_epoch=None) for each in made),
         status=rng.choice(get_args(Status)),
         steps=rng.choice((0, 10, 2**40)),
         monitor=rng.choice(("val_loss", "", "ü\n\x00", "\ud800")),

@@ -39,6 +39,7 @@ def write_csv(path: Path, values: list[float] = VALUES, rates: list[float] | Non
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # Parallel tests have one.
 
 
 def figures_of(page: Path) -> list[dict[str, Any]]:
