@@ -343,7 +343,7 @@ def test_whatever_the_optimizer_is(optimizer: Any, first: bool, tmp_path: Path) 
     assert set(kinds(expected.adapt)) == {"cut", "raise", "rollback", "diverged", "success"}
 
 
-AUTO = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [3.0] * 8 + [NAN] + [0.5, 0.6] * 7
+AUTO = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [3.0] * 12 + [NAN] + [0.5, 0.6] * 7
 """A search; a good trend, and a raise that gets ahead; one that does not; a plateau, a divergence, annealing."""
 
 

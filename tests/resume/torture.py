@@ -253,12 +253,12 @@ def _killer(task: Task) -> list[Any]:
         stream.flush()
         die()
 
-    def replace_snapshot(path: Path, write: Callable[[Any], object]) -> None:
+    def replace_snapshot(path: Path, write: Callable[[Any], object], like: Path | None) -> None:
         if is_time():
             if task.place == "in a snapshot":
-                atomic.replace_file(path, lambda stream: halved(write, stream))
+                atomic.replace_file(path, lambda stream: halved(write, stream), like)
             has_snapshot.add(now["epoch"])
-        atomic.replace_file(path, write)
+        atomic.replace_file(path, write, like)
 
     def replace_state(path: Path, write: Callable[[Any], object]) -> None:
         if is_time() and task.place == "before the rename":
