@@ -293,18 +293,21 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many copies of a training state are in memory at this moment; and `copies.taken`, before each was taken."""
     from keras_lrplateau.training import snapshots
 
-    take, first_arrays = snapshots.take_snapshot, []
+    class Copy(list):  # Which can be watched, other than a plain list. JAX may go on using the arrays in it.
+        pass
+
+    take, references = snapshots.take_snapshot, []
 
     def count() -> int:
-        return sum(reference() is not None for reference in first_arrays)
+        return sum(reference() is not None for reference in references)
 
     count.taken = []
 
     def spy(*arguments: Any) -> Any:
         count.taken.append(count())
-        arrays = take(*arguments)
-        first_arrays.append(weakref.ref(arrays[0]))
-        return arrays
+        copy = Copy(take(*arguments))
+        references.append(weakref.ref(copy))
+        return copy
 
     monkeypatch.setattr(snapshots, "take_snapshot", spy)
     return count
