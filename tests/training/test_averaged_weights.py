@@ -33,8 +33,8 @@ def learn(optimizer: Any, *callbacks: Any, epochs: int = 20) -> tuple[float, flo
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1)])
     compile_model(model, optimizer, compiled=keras.backend.backend() != "torch", loss="mse")
-    # On TensorFlow Keras would build it within the traced step: ScheduleFreeAdamW's averages would begin at zero, not at
-    # the weights. With AdaptLROnPlateau it is always built before.
+    # On TensorFlow Keras would build it within the traced step: ScheduleFreeAdamW's averages would begin at zero, not
+    # at the weights. With AdaptLROnPlateau it is always built before.
     model.optimizer.build(model.trainable_variables)
     validation = x[128:], y[128:]
     before = model.evaluate(*validation, verbose=0)
