@@ -543,7 +543,7 @@ def test_a_far_worse_loss_is_no_divergence_where_the_weights_have_not_grown_and_
     rows = [(5.0, 25.0, Evidence()), (5.5, 22.0, Evidence(22.0)), (4.0, 20.0, Evidence(21.0)), (3.9, 20.0, None)]
     assert looked(FULL, rows[:2], loss_before=2.0)[1] == ["1", "diverged 0.03"]
     assert compared(FULL, rows[:2], growth=11.0, loss_before=2.0)[1] == ["1", "diverged 0.03"]
-    state, line, decisions, comparisons = compared(FULL, rows, loss_before=2.0)
+    state, line, _, comparisons = compared(FULL, rows, loss_before=2.0)
     assert (line, comparisons) == (["1", "1", "1", "1"], 1)
     assert (state.loss_before, state.kept.value) == (22.0, 3.9), "from then on snapshots are sound again"
     later = [(9e9, 9e9, Evidence(9e9))] * 2
