@@ -122,6 +122,7 @@ class Evidence:
             running mean over the epoch.
         growth: How many times as large the weights are, as a root mean square, as in the snapshot to go back to. > 0.
             None if nobody has looked: it is wanted only where a decision would go back, see `Decision.compared_with`.
+        grown_since: The snapshot that they were compared with.
     """
 
     first_loss: float | None = None
@@ -129,6 +130,7 @@ class Evidence:
     skipped: float = 0.0
     is_validated: bool = True
     growth: float | None = None
+    grown_since: Snapshot = "start"
 
 
 @dataclass(frozen=True, slots=True)

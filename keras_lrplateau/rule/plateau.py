@@ -204,7 +204,8 @@ class Config(Rule["State"]):
             return _go_on(self, state, value, loss, improved, SOUND if is_finite else NOT_FINITE, evidence)
         evidence = evidence or NOTHING_ELSE
         if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
-            state = replace(state, loss_before=known)
+            # What seemed a rise by the yardstick of before was none.
+            state = replace(state, loss_before=known, watch=Watch(has_learned=True))
         vouched = improved and state.best is not None
         finding = soundness.assess(state.watch, value, loss, state.loss_before, evidence, vouched)
         looked = _looked(state, loss, evidence, finding)

@@ -12,8 +12,8 @@ Broken is acted on. Suspect is not: it only forbids a raise, and, where the weig
 best one.
 
 Exploded weights are large. So before anything is thrown away the weights are compared with those to go back to. Where
-they are finite, and have not grown to `GREW` times their size, training is neither broken nor dead, whatever the
-numbers say. There are many losses to which the numbers do injustice: of generators and critics, of temporal
+they are finite and have hardly grown (see `has_grown`), training is neither broken nor dead, whatever the numbers
+say. There are many losses to which the numbers do injustice: of generators and critics, of temporal
 differences, of a term whose weight grows, of targets that are nearly all zero, of a pretrained model that is pruned.
 
 The rules:
@@ -87,12 +87,15 @@ It may always be as high as before training: few batches are as easy as the mean
 SKIPPED = 0.5
 """More skipped steps than this share speak against a rate. A loss scale that begins too high skips a few, once."""
 
-GREW = 5.0
-"""Weights whose root mean square has not grown to this multiple have not exploded.
+GREW = 3.0
+"""Weights whose root mean square is not this multiple of that before training have not exploded.
 
-On the tuning tasks of examples/benchmarks/recovery.py sound trainings end at 0.9 to 2.9 times their first weights, and
-those that diverge or die have at least 11 times.
+On the tuning tasks of examples/benchmarks/recovery.py sound trainings end at 0.9 to 2.9 times their first weights. Of
+those that diverge or die one in a hundred has less than 3 times, and nine in ten have more than 10 times.
 """
+
+GREW_LATER = 1.5
+"""The same, since a later snapshot: little time has passed since the best, and after it the weights hardly grow."""
 
 MAX_RECOVERIES = 6
 """Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
@@ -189,7 +192,8 @@ def assess(
 
 def has_grown(evidence: Evidence) -> bool:
     """Whether the weights may have exploded: they have grown, or nobody has looked."""
-    return evidence.growth is None or not evidence.growth < GREW
+    bound = GREW if evidence.grown_since == "start" else GREW_LATER
+    return evidence.growth is None or not evidence.growth < bound
 
 
 def yardstick(loss: float | None, loss_before: float | None, evidence: Evidence) -> float | None:

@@ -504,8 +504,8 @@ class Session:
                 rule = rule.without_search()
         step = rule.step(state, value, loss, evidence)
         if (back := step.decision.compared_with) is not None:
-            growth = self.snapshots.growth(back, self.model)
-            step = rule.step(state, value, loss, replace(evidence, growth=processes.gather(growth)[0]))
+            growth = processes.gather(self.snapshots.growth(back, self.model))[0]
+            step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
         return step
 
     def _take_back_open_trial(self, epoch: int) -> bool:

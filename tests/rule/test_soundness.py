@@ -135,6 +135,9 @@ def test_a_number_that_is_not_finite_is_only_suspect_where_the_weights_have_not_
     assert verdict(value=broken, growth=SMALL) == verdict(loss=broken, growth=SMALL) == "suspect"
     assert verdict(value=broken, loss=broken, is_finite=True, growth=SMALL) == "suspect", "both, as with monitor='loss'"
     assert verdict(value=broken, growth=LARGE) == verdict(loss=broken, growth=LARGE) == "broken"
+    later = {"value": broken, "grown_since": "best"}
+    assert verdict(**later, growth=1.4) == "suspect"
+    assert verdict(**later, growth=1.5) == "broken", "there was less time to grow"
     assert verdict(value=broken, growth=NAN) == "broken"
 
 
