@@ -90,8 +90,8 @@ SKIPPED = 0.5
 GREW = 3.0
 """Weights whose root mean square is not this multiple of that before training have not exploded.
 
-Chosen on the tuning tasks of examples/benchmarks/recovery.py, whose README has the table of sizes: sound trainings hardly
-reach it, most of the ruined ones go far beyond.
+Chosen on the tuning tasks of examples/benchmarks/recovery.py, which prints a table of sizes: sound trainings hardly
+reach it, and most of the ruined ones go far beyond.
 """
 
 GREW_LATER = 1.5
