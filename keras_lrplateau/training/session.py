@@ -27,7 +27,7 @@ from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence, make_cadence
-from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, skipped_share
+from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, odd_weights, skipped_share
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
@@ -136,6 +136,7 @@ class Session:
         self._decided: list[Decision] = []
         self._accumulation = 1
         self._batches_before_epoch = 0
+        self._odd_weights: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
@@ -247,6 +248,7 @@ class Session:
 
     def begun(self, epoch: int) -> None:
         """All is ready for the first epoch of a `fit`."""
+        self._odd_weights = odd_weights(self.model)
         self.is_begun = True
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self.next_epoch if epoch == 0 else 0
@@ -397,7 +399,8 @@ class Session:
         if not self.rule.recovers:
             return Evidence(is_validated=is_validated)
         skipped = skipped_share(self.rates.optimizer, (self.host.params or {}).get("steps"), done - self.iterations)
-        return replace(gather_evidence(self.model, logs, first_loss, skipped), is_validated=is_validated)
+        found = gather_evidence(self.model, logs, first_loss, skipped, self._odd_weights)
+        return replace(found, is_validated=is_validated)
 
     def _agree(
         self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool
@@ -620,7 +623,7 @@ class Session:
             # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
             # wrong one.
             model = self.model  # See `Host`: on JAX this brings the rate up to date, too.
-            is_finite = are_finite(model) if step.decision.save is not None else None
+            is_finite = are_finite(model, self._odd_weights) if step.decision.save is not None else None
             decided = len(self.decisions)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:
