@@ -248,7 +248,7 @@ class Session:
 
     def begun(self, epoch: int) -> None:
         """All is ready for the first epoch of a `fit`."""
-        self._odd_weights = odd_weights(self.model)
+        self._odd_weights = odd_weights(self.model) if self.model.built else frozenset()
         self.is_begun = True
         # One training in several fits, each counting from 0: the curve goes on all the same.
         self._epoch_offset = self.next_epoch if epoch == 0 else 0
