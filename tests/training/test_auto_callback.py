@@ -35,6 +35,8 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.rule import auto
+from keras_lrplateau.training import session
+from keras_lrplateau.training.snapshots import Snapshots
 
 
 def linear_model(optimizer: Any) -> Any:
@@ -306,14 +308,20 @@ def test_copies_are_on_their_own(duplicate: Any) -> None:
     assert copies[0].decisions == expected.decisions
 
 
-def test_a_copy_made_in_the_search_has_its_snapshots() -> None:
+def test_a_copy_made_in_the_search_has_its_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Snapshots] = []
     copies: list[Any] = []
-    adapt = AdaptLROnPlateau.auto()
+
+    def make(*arguments: Any) -> Snapshots:
+        made.append(Snapshots(*arguments))
+        return made[-1]
 
     def duplicate(epoch: int, logs: Any) -> None:
         if epoch == 1:
-            copies.append(copy.deepcopy(adapt._session.snapshots))
+            copies.append(copy.deepcopy(made[-1]))
 
+    monkeypatch.setattr(session, "Snapshots", make)
+    adapt = AdaptLROnPlateau.auto()
     rehearse(tiny_model(), adapt, [*SEARCH, 0.9], adapt, at_epoch_end(duplicate))
     assert set(copies[0]) == {"start", "best"}
 
