@@ -165,7 +165,7 @@ def train(*callbacks: keras.callbacks.Callback) -> dict[str, list[float]]:
 
 def main() -> None:
     """Train without and with the callback, and print the decisions and what came of them."""
-    # Not the losses: in a GAN each of them tells of the other network, too.
+    # Not the losses: in a GAN each of them depends on the other network, too.
     adapt = AdaptLROnPlateau(
         "distance", mode="min", optimizer="g_optimizer", factor=0.5, patience=5, rollback_on_cut=True
     )

@@ -19,7 +19,7 @@ _LOOKED_AT = 100
 """Lines among which the names of the columns must be."""
 
 _CHUNK = 2_000
-"""So many rows are held as texts at a time."""
+"""Rows that are held as texts at a time."""
 
 
 _NUMERIC = {*"0123456789+-.", ""}

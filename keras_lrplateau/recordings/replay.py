@@ -38,7 +38,7 @@ SHORTEST_SCHEDULE = 8
 """Over fewer epochs, a rate that always changes may be anything."""
 
 PROGRESS = 10_000
-"""So many observations lie between two reports of progress."""
+"""Observations between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)

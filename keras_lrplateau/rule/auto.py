@@ -66,13 +66,13 @@ from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_integer, check_number
 
 WINDOW = 10
-"""A trend is that of at most so many observations."""
+"""A trend is drawn through at most this many observations."""
 
 SHORTEST_WINDOW = 6
 """No trend is judged on fewer."""
 
 FLAT = 0.0
-"""A slope of so many standard errors, or more, is flat.
+"""A slope of this many standard errors, or more, is flat.
 
 Of slopes that are truly flat every other one is found so, and the next observation asks again. To ask for a significant
 decrease would call a plateau wherever noise hides a slow one.
@@ -99,7 +99,7 @@ RAISE = 3.0
 """A raise goes to this multiple of the rate."""
 
 RAISE_LENGTH = 4
-"""So many observations a raise has to get ahead; the later half of them is compared."""
+"""A raise has this many observations to get ahead; the later half of them is compared."""
 
 AHEAD = 0.5
 """By how many times the noise it must be ahead of the trend before it."""
@@ -111,7 +111,7 @@ MOST_RESTARTS = 2
 """Restarts of one training."""
 
 SHORTEST_ATTEMPT = 16
-"""A restart needs so many observations, and half as many again as the last attempt took to its best."""
+"""A restart needs this many observations, and half as many again as the last attempt took to its best."""
 
 HARD_CUT = 0.1
 """A divergence cuts by this."""
@@ -519,7 +519,7 @@ class Config(Rule[State]):
                 return _decide(state, after, "rollback", None, reason, restore=restore)
 
     def override(self, state: State, rate: float) -> Step[State]:
-        """Go on from a rate that was set by other hands.
+        """Go on from a rate that something else has set.
 
         Args:
             state: The state, with the rate that the controller had set.

@@ -45,7 +45,7 @@ from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 EPOCHS_WITHOUT_VALIDATION = 3
-"""So many epochs without any validation metric are a mistake, where there is no validation data."""
+"""After this many epochs without any validation metric, and without validation data, there is a warning."""
 
 
 class Host(Protocol):

@@ -529,7 +529,7 @@ def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
 
 
 @pytest.mark.parametrize("end", ["flat", "rising", "diverged", "annealed"])
-def test_a_rate_that_somebody_set_below_min_lr_is_not_taken_up_to_it(end):
+def test_a_rate_that_was_set_below_min_lr_is_not_taken_up_to_it(end):
     config = replace(NO_RAISE, min_lr=1.0, observations=200)
     state, _ = config.override(held(config, rate=1.0), 0.1)
     values = {"flat": [1.1] * 40, "rising": [1.0 + 0.1 * i for i in range(40)], "diverged": [NAN] * 3}
@@ -932,7 +932,7 @@ def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
     assert twice(config, state)[1].restore == "best"
 
 
-# --- what a decision tells of its plateau, and what the rule is about ------------------------------------------------
+# --- what a decision says about its plateau, and what the rule asks --------------------------------------------------
 
 
 def plateaus(decisions):
