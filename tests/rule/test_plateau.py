@@ -796,7 +796,7 @@ def test_a_plateau_at_which_nothing_is_left_to_do_is_a_plain_hold():
 
 
 def test_a_plateau_lasts_through_what_could_not_be_cut():
-    """At `min_lr` nothing is done until something else raises the rate. Then it is cut at once, for all of the plateau."""
+    """At `min_lr` nothing is done until something else raises the rate. Then it is cut at once."""
     config = replace(KERAS, min_lr=0.5, patience=1)
     state, line, _ = run(config, [5, 5, 5, 5, 5])
     assert line[-2:] == ["0.5", "0.5"]
