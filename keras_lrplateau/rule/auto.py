@@ -579,6 +579,8 @@ def _watched(
     cost = _signed(config, value)
     best = _best_cost(config, state)
     is_better = math.isfinite(value) and cost < best
+    if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
+        state = replace(state, loss_before=known)
     finding = assess(state.watch, value, loss, state.loss_before, evidence, state.kept is not None and is_better)
     if finding.verdict == "broken":
         return _recover(config, replace(state, watch=Watch(has_learned=True)), value, finding.reason)
