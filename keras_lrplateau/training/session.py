@@ -23,6 +23,8 @@ from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
+from keras_lrplateau.rule.search import HOPELESS
+from keras_lrplateau.rule.soundness import SKIPPED, exceeds
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
@@ -467,11 +469,19 @@ class Session:
             self._warn_of_idle_optimizer()
         evidence = self._evidence(metrics.numbers_in(logs), first_loss, done)
         is_new = epoch == 0 and self.iterations == 0
+        is_blind = bool((self.host.params or {}).get("steps")) and done - self.iterations <= 1
         self._count_steps(done)
-        observed, loss = self._observe(logs), metrics.as_number(logs.get("loss"))
+        observed = self._observe(logs)
+        # The loss of a batch is that before its update. Where there was a single update, perhaps because loss scaling
+        # has skipped the others, the training loss is that of the first weights, whatever rate is being tried.
+        is_blind = is_blind and self.known_state.status == "searching"
+        loss = metrics.as_number(logs.get("val_loss" if is_blind else "loss"))
         value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
         value, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
+        if self._has_only_found_a_scale(loss, evidence):
+            self._begin_again_with_that_scale()
+            value = None
 
         used = self._follow_optimizer(epoch)
         self.notice_override(epoch)
@@ -481,7 +491,7 @@ class Session:
             numbers[self.options.monitor] = value
         self.recorder.epoch(epoch, numbers, time.time(), KerasLogs(logs))
         if value is not None:
-            self.carry_out(epoch, self._ask(value, loss, evidence), Observation(epoch, value))
+            self.carry_out(epoch, self._ask(value, loss, evidence, is_blind), Observation(epoch, value))
         self._stop_if_exhausted()
         is_last = is_last or getattr(self.model, "stop_training", False)  # A loop without `fit` may have none.
         if self.options.reset_on_train_begin and is_last:
@@ -491,15 +501,33 @@ class Session:
         self._report(epoch, is_last, is_over=is_last and self.options.reset_on_train_begin)
         self.remember(epoch, before, has_observation=value is not None)
 
-    def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
-        """Ask the rule about an observation."""
+    def _has_only_found_a_scale(self, loss: float | None, evidence: Evidence) -> bool:
+        """Whether most steps of the first trial were skipped since the loss scale began too high, not the rate.
+
+        After steps that were too large, the training loss is far worse; see `is_blind` for that of a single step.
+        """
+        state = self.known_state
+        if state.status != "searching" or state.observations or "start" not in self.snapshots:
+            return False
+        is_harmless = loss is None or (math.isfinite(loss) and not exceeds(loss, state.loss_before, HOPELESS))
+        return evidence.skipped > SKIPPED and is_harmless
+
+    def _begin_again_with_that_scale(self) -> None:
+        """Go back to the first weights, but for the loss scale; the epoch was no trial, nor one of the training's."""
+        optimizer = self.optimizer
+        scale = to_float(optimizer.dynamic_scale)
+        self.snapshots.restore("start", self.model, optimizer)
+        optimizer.dynamic_scale.assign(scale)
+        self.snapshots.take("start", self.model, optimizer, self.steps)
+        self.rates.write(self.known_state.rate)
+        self.first_epoch = self.next_epoch
+
+    def _ask(self, value: float, loss: float | None, evidence: Evidence, is_blind: bool = False) -> Step[Any]:
+        """Ask the rule about an observation; `is_blind` if the training metrics say nothing about the rate."""
         state = self.known_state
         rule = self.rule_now(state.observations + 1)
-        if state.status == "searching" and (self.host.params or {}).get("steps") == 1:
-            # The loss of a single batch is that before its update: of the first weights, whatever the rate.
-            loss = None
-            if not self.options.monitor.startswith("val_"):
-                rule = rule.without_search()
+        if is_blind and not self.options.monitor.startswith("val_"):
+            rule = rule.without_search()
         return rule.step(state, value, loss, evidence)
 
     def _take_back_open_trial(self, epoch: int) -> bool:
