@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -90,6 +91,7 @@ class Session:
         direction_known: Whether `rule.mode` is the direction of the metric, and not just the default.
         first_epoch: The epoch, from 0, with which this training began, also in an earlier process.
         next_epoch: The first epoch that is not over.
+        epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.
         steps: Optimizer steps so far; those that were rolled back count, too.
@@ -118,6 +120,7 @@ class Session:
         self.direction_known = options.mode != "auto"
         self.first_epoch = 0
         self.next_epoch = 0
+        self.epoch_offset = 0
         self.observed: list[int] = []
         self.best: Observation | None = None
         self.steps = 0
@@ -128,9 +131,10 @@ class Session:
         self.notices = Notices()
 
         self._log: EventLog | None = None
+        # Only what `compile` can be called on; in a loop of one's own it may be any object.
+        self._model = weakref.ref(self.model) if isinstance(self.model, keras.Model) else None
         self._epoch = 0
         self._is_in_epoch = False
-        self._epoch_offset = 0
         self._around = Surroundings()
         self._epochs_without_validation = 0
         self._first_loss: float | None = None
@@ -143,7 +147,7 @@ class Session:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
         recorder = Recorder(self.recorder.run.name)
         recorder.run = self.recorder.run
-        own = {"_log": None, "memory": Memory(), "recorder": recorder, "_around": Surroundings()}
+        own = {"_log": None, "_model": None, "memory": Memory(), "recorder": recorder, "_around": Surroundings()}
         return {**self.__dict__, **own}
 
     @property
@@ -164,8 +168,14 @@ class Session:
 
     @property
     def _epochs(self) -> int | None:
-        """How many epochs the present `fit` has; None where it is not known."""
-        return (self.host.params or {}).get("epochs")
+        """Before which epoch the present `fit` ends; None where it is not known."""
+        epochs: int | None = (self.host.params or {}).get("epochs")
+        return None if epochs is None else epochs + self.epoch_offset
+
+    def is_recompiled(self, before: Session) -> bool:
+        """Whether this training has the model of an earlier one, compiled again since."""
+        is_same = before._model is not None and before._model() is self.model
+        return is_same and before.rates.optimizer is not self.optimizer
 
     # --- the life of a training --------------------------------------------------------------------------------------
 
@@ -186,7 +196,7 @@ class Session:
 
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins, from 0."""
-        self._epoch = epoch + self._epoch_offset
+        self._epoch = epoch + self.epoch_offset
         self._follow_optimizer(self._epoch)
         self._is_in_epoch = True
         is_single = getattr(self.model, "steps_per_execution", 1) == 1
@@ -246,11 +256,9 @@ class Session:
         if self.options.decides_in_epoch:
             self._begin_cadence()
 
-    def begun(self, epoch: int) -> None:
+    def begun(self) -> None:
         """All is ready for the first epoch of a `fit`."""
         self.is_begun = True
-        # One training in several fits, each counting from 0: the curve goes on all the same.
-        self._epoch_offset = self.next_epoch if epoch == 0 else 0
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
@@ -461,8 +469,8 @@ class Session:
 
     def decide_on_epoch(self, epoch: int, logs: dict[str, Any], first_loss: float | None) -> None:
         """Decide about an epoch that is over, and report it."""
+        epoch += self.epoch_offset
         is_last = epoch + 1 == self._epochs
-        epoch += self._epoch_offset
         self.next_epoch = epoch + 1
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
