@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from conftest import compile_model, everything, fit, only, tiny_model
 from keras.optimizers import SGD, Adam
