@@ -38,7 +38,7 @@ SHORTEST_SCHEDULE = 8
 """Over fewer epochs, a rate that always changes may be anything."""
 
 PROGRESS = 10_000
-"""So many observations lie between two reports of progress."""
+"""Observations between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,10 @@ def replay(
     first = 1.0 if rates.first is None else rates.first
     state = replace(rates.starting(config).start(first), loss_before=_loss_before(recording.records))
 
-    losses = _training_loss(recording, recorded)
+    losses = _losses(recording, recorded, "loss")
+    # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
+    is_blind = bool(recording.records) and recording.records[0].steps <= recording.records[0].epoch + 1
+    validated = _losses(recording, recorded, "val_loss") if is_blind else {}
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
     replayed = Curve(epochs=observed.epochs, times=observed.times)
@@ -146,7 +149,10 @@ def replay(
         replayed.values.append(state.rate)
         if sign * value < lowest and math.isfinite(value):
             lowest, best = sign * value, Observation(epoch, value)
-        state, decision = rule.step(state, value, losses.get(epoch))
+        is_searching_blindly = is_blind and state.status == "searching"
+        if is_searching_blindly and not monitor.startswith("val_"):
+            rule = rule.without_search()
+        state, decision = rule.step(state, value, (validated if is_searching_blindly else losses).get(epoch))
         if decision.is_action or count in (0, last):
             decisions = [decision]
             if count == last:
@@ -374,10 +380,10 @@ def unrounded(rate: float) -> float:
 # --- where the two part ----------------------------------------------------------------------------------------------
 
 
-def _training_loss(recording: Recording, run: Run) -> dict[int, float]:
-    """The training loss by epoch, as far as it was recorded."""
+def _losses(recording: Recording, run: Run, name: str) -> dict[int, float]:
+    """A loss by epoch, as far as it was recorded."""
     try:
-        curve = run.curves[recording.resolve("loss")]
+        curve = run.curves[recording.resolve(name)]
     except CurveError:  # There is none, or several may be meant.
         return {}
     return dict(zip(curve.epochs, curve.values, strict=True))

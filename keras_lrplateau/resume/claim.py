@@ -30,6 +30,7 @@ class Files:
         claims: The claims to release when the training is over.
         failure: Why the log dir could not be read; None if it could.
         ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
+        shift: How many epochs to add to those of the `fit`, which counts them from 0 in each phase; 0 if it does not.
     """
 
     run_dir: Path | None = None
@@ -39,6 +40,7 @@ class Files:
     claims: list[Claim] = field(default_factory=list)
     failure: OSError | None = None
     ended: Entries | None = None
+    shift: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
             _set_aside(path, "it belongs to another training", files.messages)
         return
     found.settings = settings  # These may also know the size of the model.
-    _recall(files, found, epoch, training.iterations)
+    files.shift = found.shift(epoch, training.iterations)
+    _recall(files, found, epoch + files.shift, training.iterations)
 
 
 def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None:
@@ -208,7 +211,8 @@ def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
             if run_dir == newest:
                 break  # It is probably the right one, so the user should see the error.
             continue
-        fits = found.is_of(training.settings) and found.knows(training.epoch, training.iterations)
+        epoch = training.epoch + found.shift(training.epoch, training.iterations)
+        fits = found.is_of(training.settings) and found.knows(epoch, training.iterations)
         if fits and (run_dir == newest or not found.is_finished):
             fitting.append(run_dir)
     return fitting

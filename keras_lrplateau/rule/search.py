@@ -73,7 +73,7 @@ class Search:
     saved: int | None = None
 
     def rate_at(self, at: int) -> float:
-        """The rate so many half decades above the first one."""
+        """The rate this many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
     def tried(self, score: float) -> Search:

@@ -71,12 +71,12 @@ def test_the_history_of_a_real_fit_gives_the_decisions_of_that_fit(settings: dic
 
 def test_the_history_of_a_real_fit_in_auto_mode_gives_its_decisions() -> None:
     values = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [3.0] * 8 + [0.5, 0.6] * 30
-    adapt = AdaptLROnPlateau.auto()
-    # Of a single batch an epoch auto mode does not ask the training loss.
-    history = fit(tiny_model(SGD(0.01)), scripted(*values), adapt, epochs=len(values))
+    adapt = AdaptLROnPlateau.auto("val_other", mode="min")
+    # Of a single batch an epoch auto mode does not ask the training loss, but the metric, as there is no val_loss.
+    history = fit(tiny_model(SGD(0.01)), scripted(*values, name="val_other"), adapt, epochs=len(values))
     del history["loss"]
     assert {"search", "settle", "cut"} <= {decision.kind for decision in adapt.decisions}
-    found = replay(from_history(history), auto.Config())
+    found = replay(from_history(history), auto.Config(), "val_other")
     assert repr(found.decisions) == repr(without_steps(adapt.decisions))
 
 
@@ -97,15 +97,16 @@ def test_a_run_whose_weights_show_that_a_loss_is_no_divergence_is_replayed_witho
     ]
 
 
+@pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto], ids=["default", "auto"])
-def test_a_run_of_ours_is_replayed_as_it_was_with_its_own_settings(make: Any, tmp_path: Path) -> None:
+def test_a_run_of_ours_is_replayed_as_it_was_with_its_own_settings(make: Any, batches: int, tmp_path: Path) -> None:
     """From a rate so high that it is restarted, which the loss of the first batch tells."""
     settings = {} if make == AdaptLROnPlateau.auto else {"patience": 2}
     adapt = make(log_dir=tmp_path, **settings)
     x, y = data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, of what overflows.
-        fit(tiny_model(SGD(1e4)), adapt, epochs=30, batches=2, validation_data=(x, y))
+        fit(tiny_model(SGD(1e4)), adapt, epochs=30, batches=batches, validation_data=(x, y))
     assert {"diverged", "restart", "search"} & {decision.kind for decision in adapt.decisions}
     (recording,) = read(tmp_path)
     config = auto.Config() if make == AdaptLROnPlateau.auto else Config(**settings)

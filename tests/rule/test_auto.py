@@ -312,7 +312,7 @@ def test_the_search_says_by_what_it_went():
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75)
     assert decision.reason == "0.1 has brought a metric of 0.75"
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75, 1.5)
-    assert decision.reason == "0.1 has brought a training loss of 1.5"
+    assert decision.reason == "0.1 has brought a loss of 1.5"
 
 
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
@@ -529,7 +529,7 @@ def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
 
 
 @pytest.mark.parametrize("end", ["flat", "rising", "diverged", "annealed"])
-def test_a_rate_that_somebody_set_below_min_lr_is_not_taken_up_to_it(end):
+def test_a_rate_that_was_set_below_min_lr_is_not_taken_up_to_it(end):
     config = replace(NO_RAISE, min_lr=1.0, observations=200)
     state, _ = config.override(held(config, rate=1.0), 0.1)
     values = {"flat": [1.1] * 40, "rising": [1.0 + 0.1 * i for i in range(40)], "diverged": [NAN] * 3}
@@ -812,6 +812,34 @@ def test_diverged_before_anything_finite_goes_back_to_the_start():
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
+def test_best_weights_that_turn_out_to_be_ruined_are_given_up_for_the_first_ones():
+    """A metric of the training data is a mean over an epoch, at whose end the weights exploded."""
+    state = replace(Config(budget=0.0).start(0.1), loss_before=1.0)
+    config = Config(observations=100, budget=0.0)
+    seen = Evidence(is_finite=True)
+    state, kept = config.step(state, 0.9, 0.9, seen)
+    assert kept.save == "best"
+    decisions = []
+    for loss in (1e9, 1e9, 1e3):
+        state, decision = config.step(state, loss, loss, replace(seen, first_loss=loss))
+        decisions.append((decision.kind, decision.restore))
+    assert decisions == [("hold", None), ("diverged", "best"), ("diverged", "start")]
+    assert state.kept is None
+    assert "the best weights, gone back to before, have a loss of 1000" in decision.reason
+    assert "start" in config.needed_snapshots(state)
+    assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
+@pytest.mark.parametrize("look", [0.9, 5.0, None])
+def test_best_weights_of_which_nothing_bad_is_known_are_kept_however_often_training_diverges(look):
+    config = Config(observations=100, budget=0.0)
+    state = replace(config.start(0.1), loss_before=1.0)
+    state, _ = config.step(state, 0.9, 0.9)
+    for _ in range(3):
+        state, decision = config.step(state, NAN, NAN, Evidence(first_loss=look, is_finite=False))
+        assert (decision.kind, decision.restore) == ("diverged", "best")
+
+
 def test_a_training_loss_far_worse_than_before_training_diverges_when_it_stays_so():
     state = replace(settled(), loss_before=1.0)
     _, decision = LONG.step(state, 0.9, 1e3)
@@ -945,7 +973,7 @@ def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
     assert twice(config, state)[1].restore == "best"
 
 
-# --- what a decision tells of its plateau, and what the rule is about ------------------------------------------------
+# --- what a decision says about its plateau, and what the rule asks --------------------------------------------------
 
 
 def plateaus(decisions):

@@ -63,7 +63,7 @@ def test_a_plateau_of_patience_observations_cuts():
     assert timeline(KERAS, [5, 4, 4, 4, 4, 4]) == ["1", "1", "1", "cut 0.5", "0.5", "cut 0.25"]
 
 
-def test_an_improvement_starts_the_wait_anew():
+def test_an_improvement_starts_the_wait_again():
     assert timeline(KERAS, [5, 5, 4, 4, 3, 3, 3]) == ["1", "1", "1", "1", "1", "1", "cut 0.5"]
 
 
@@ -790,7 +790,7 @@ def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
     assert timeline_from(SHORT, state, [5] * 4) == ["0.001", "0.001", "0.001", "rollback 0.001"]
 
 
-# --- what a decision tells of its plateau ----------------------------------------------------------------------------
+# --- what a decision says about its plateau --------------------------------------------------------------------------
 
 
 def plateaus(decisions):
@@ -868,7 +868,7 @@ def test_a_plateau_at_which_nothing_is_left_to_do_is_a_plain_hold():
 
 
 def test_a_plateau_lasts_through_what_could_not_be_cut():
-    """At `min_lr` nothing is done, until somebody raises the rate: then it is cut at once, for all of the plateau."""
+    """At `min_lr` nothing is done until something else raises the rate. Then it is cut at once."""
     config = replace(KERAS, min_lr=0.5, patience=1)
     state, line, _ = run(config, [5, 5, 5, 5, 5])
     assert line[-2:] == ["0.5", "0.5"]
@@ -1176,7 +1176,7 @@ def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(conf
     stored = {"start"} & config.needed_snapshots(state)
     raises, overridden = 0, False
     for value, loss in values:
-        if value == 3.0:  # Now and then somebody sets the rate.
+        if value == 3.0:  # Now and then something else sets the rate.
             state, overridden = config.override(state, 1.0).state, True
         state, decision = config.step(state, value, loss)
         assert config.min_lr <= state.rate <= (config.max_lr or math.inf)
