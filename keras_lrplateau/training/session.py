@@ -30,7 +30,7 @@ from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence, make_cadence
-from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, skipped_share
+from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, odd_weights, skipped_share
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
@@ -142,6 +142,7 @@ class Session:
         self._decided: list[Decision] = []
         self._accumulation = 1
         self._batches_before_epoch = 0
+        self._odd_weights: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
@@ -259,6 +260,7 @@ class Session:
 
     def begun(self) -> None:
         """All is ready for the first epoch of a `fit`."""
+        self._odd_weights = odd_weights(self.model) if self.model.built else frozenset()
         self.is_begun = True
 
     def record(self, name: str, found: Found) -> None:
@@ -407,7 +409,8 @@ class Session:
         if not self.rule.recovers:
             return Evidence(is_validated=is_validated)
         skipped = skipped_share(self.rates.optimizer, (self.host.params or {}).get("steps"), done - self.iterations)
-        return replace(gather_evidence(self.model, logs, first_loss, skipped), is_validated=is_validated)
+        found = gather_evidence(self.model, logs, first_loss, skipped, self._odd_weights)
+        return replace(found, is_validated=is_validated)
 
     def _agree(
         self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool
@@ -656,7 +659,7 @@ class Session:
             # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
             # wrong one.
             model = self.model  # See `Host`: on JAX this brings the rate up to date, too.
-            is_finite = are_finite(model) if step.decision.save is not None else None
+            is_finite = are_finite(model, self._odd_weights) if step.decision.save is not None else None
             decided = len(self.decisions)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:

@@ -74,6 +74,33 @@ def test_a_metric_that_is_nan_now_and_then_is_no_divergence_where_loss_and_weigh
     assert len(set(rates[0])) == 2, "a cut"
 
 
+@pytest.mark.backends
+def test_a_weight_that_was_never_finite_says_nothing() -> None:
+    """A mask of minus infinity, say, beside a training metric, so that no validation speaks for the weights."""
+
+    class Masked(keras.layers.Dense):
+        def build(self, shape: Any) -> None:
+            super().build(shape)
+            mask = np.triu(np.full((3, 3), -np.inf, "float32"), 1)
+            self.mask = self.add_weight(
+                shape=mask.shape, initializer=lambda *_, **__: mask, trainable=False, name="mask"
+            )
+
+    model = compile_model(keras.Sequential([keras.Input((4,)), Masked(1)]), SGD(0.01), loss="mse")
+    assert not all(np.isfinite(weight).all() for weight in model.get_weights())
+    adapt = AdaptLROnPlateau(monitor="loss", **SETTINGS)
+    fit(model, adapt, epochs=4)
+    assert kinds(adapt) == []
+    adapt = AdaptLROnPlateau(monitor="loss", **SETTINGS)
+
+    def spoil(epoch: int, logs: Any) -> None:
+        weight = model.trainable_variables[0]
+        weight.assign(np.full(weight.shape, np.nan))
+
+    fit(model, at_epoch_end(spoil), adapt, epochs=1)
+    assert kinds(adapt) == ["diverged"], "the others still do"
+
+
 def test_where_validation_is_rare_the_first_batch_since_the_last_observation_is_the_look_at_its_weights() -> None:
     """Of untrained weights that training went back to: in the second epoch after it they are trained ones."""
     weights = [1.0, 50.0, 50.0, 50.0, 20.0, 1.0]
