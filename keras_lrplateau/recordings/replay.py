@@ -132,9 +132,7 @@ def replay(
         config = config.for_length(max(len(observed.values), 1))
     rates = _Rates(recorded, rate)
     first = 1.0 if rates.first is None else rates.first
-    # Only our own runs know the loss before training.
-    before = (record.loss_before for record in recording.records if record.loss_before is not None)
-    state = replace(rates.starting(config).start(first), loss_before=next(before, None))
+    state = replace(rates.starting(config).start(first), loss_before=_loss_before(recording.records))
 
     losses = _losses(recording, recorded, "loss")
     # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
@@ -173,6 +171,18 @@ def replay(
     departs = _departure(recording, rates, run)
     run.curves = {**others, **rates.replayed(config, replayed, state.rate, departs if rate is None else -1)}
     return Replay(config, run, recorded, state, departs, rates.first is None)
+
+
+def _loss_before(records: Sequence[Record]) -> float | None:
+    """The training loss before training, which only our own runs know.
+
+    A run that never went back may have found a better one, by a look at its weights. By the one that it began with, it
+    would have gone back.
+    """
+    known = [record.loss_before for record in records]
+    if any(decision.kind in ("diverged", "restart") for record in records for decision in record.decisions):
+        return next((each for each in known if each is not None), None)
+    return known[-1] if known else None
 
 
 def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:

@@ -578,6 +578,8 @@ def _watched(
     cost = _signed(config, value)
     best = _best_cost(config, state)
     is_better = math.isfinite(value) and cost < best
+    if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
+        state = replace(state, loss_before=known)
     if _is_best_ruined(config, state, evidence):
         words = f"the best weights, gone back to before, have a loss of {number(evidence.first_loss)}"
         return _recover(config, replace(state, kept=None, watch=Watch(has_learned=True)), value, words)

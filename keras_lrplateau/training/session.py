@@ -200,7 +200,8 @@ class Session:
         self._follow_optimizer(self._epoch)
         self._is_in_epoch = True
         is_single = getattr(self.model, "steps_per_execution", 1) == 1
-        self.wants_first_loss = self.rule.recovers and is_single
+        # Where not every epoch has an observation, it is the first one since the last observation that counts.
+        self.wants_first_loss = self.rule.recovers and is_single and self._first_loss is None
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
@@ -491,7 +492,8 @@ class Session:
         loss = metrics.as_number(logs.get("val_loss" if is_blind else "loss"))
         value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
         value, loss, evidence = self._agree(value, loss, evidence, is_new)
-        self._forget_first_loss()
+        if value is not None or is_new:
+            self._forget_first_loss()
         if self._has_only_found_a_scale(loss, evidence):
             self._begin_again_with_that_scale()
             value = None
@@ -541,7 +543,11 @@ class Session:
         rule = self.rule_now(state.observations + 1)
         if is_blind and not self.options.monitor.startswith("val_"):
             rule = rule.without_search()
-        return rule.step(state, value, loss, evidence)
+        step = rule.step(state, value, loss, evidence)
+        if (back := step.decision.compared_with) is not None:
+            growth = processes.gather(self.snapshots.growth(back, self.model))[0]
+            step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
+        return step
 
     def _take_back_open_trial(self, epoch: int) -> bool:
         """Whether there was one."""

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import at_epoch_end, data, fit, scripted, tiny_model
+from conftest import at_epoch_end, compile_model, data, fit, scripted, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from keras.optimizers import SGD
@@ -78,6 +78,23 @@ def test_the_history_of_a_real_fit_in_auto_mode_gives_its_decisions() -> None:
     assert {"search", "settle", "cut"} <= {decision.kind for decision in adapt.decisions}
     found = replay(from_history(history), auto.Config(), "val_other")
     assert repr(found.decisions) == repr(without_steps(adapt.decisions))
+
+
+def test_a_run_whose_weights_show_that_a_loss_is_no_divergence_is_replayed_without_one(tmp_path: Path) -> None:
+    x, y = data()
+    weights = [0.01, *[1.0] * 9]
+    weight = keras.Variable(0.0, trainable=False)
+    model = compile_model(tiny_model(), SGD(1e-6), loss=lambda y, answer: weight * (y - answer) ** 2)
+    set_weight = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: weight.assign(weights[epoch]))
+    adapt = AdaptLROnPlateau(patience=2, log_dir=tmp_path)
+    history = fit(model, set_weight, adapt, epochs=len(weights), validation_data=(x, y))
+    assert min(history["loss"][1:]) > 50 * history["loss"][0]
+    assert {decision.kind for decision in adapt.decisions} == {"cut", "exhausted"}
+    (recording,) = read(tmp_path)
+    found = replay(recording, Config(patience=2))
+    assert [(each.epoch, each.kind) for each in found.decisions] == [
+        (each.epoch, each.kind) for each in adapt.decisions
+    ]
 
 
 @pytest.mark.parametrize("batches", [1, 2])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from conftest import compile_model, everything, fit, only, tiny_model
 from keras.optimizers import SGD, Adam
@@ -409,3 +410,33 @@ def test_arrays_are_ones_own_not_views_of_the_model(tmp_path: Path) -> None:
         assert everything(model) != before
         copies.restore("best", model, None)
         assert everything(model) == before, "nor does the model take the arrays over"
+
+
+# --- how the weights have grown --------------------------------------------------------------------------------------
+
+
+@WHERE
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_compared_with_those_of_a_copy(in_memory: bool, dtype: str, tmp_path: Path, floatx: Any) -> None:
+    floatx(dtype)
+    model = tiny_model(Adam(0.1))
+    copies = Snapshots(in_memory, tmp_path / "copies")
+    copies.take("start", model, None, 0)
+    assert copies.growth("start", model) == pytest.approx(1.0)
+    model.set_weights([8 * weight for weight in model.get_weights()])
+    assert copies.growth("start", model) == pytest.approx(8.0)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    assert np.isnan(copies.growth("start", model))
+
+
+def test_where_there_is_nothing_to_compare_with_nobody_can_tell(tmp_path: Path) -> None:
+    model = tiny_model()
+    copies = Snapshots(False, tmp_path / "copies")
+    assert copies.growth("start", model) is None
+    copies.take("start", model, None, 0)
+    (file,) = (tmp_path / "copies").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert copies.growth("start", model) is None, "a damaged file"
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    copies.take("best", model, None, 0)
+    assert copies.growth("best", model) is None, "from zero anything grows without bound"
