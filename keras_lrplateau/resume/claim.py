@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -14,7 +14,7 @@ from keras_lrplateau.files.locks import Claim
 from keras_lrplateau.history.run import RUN_NAME
 from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.entries import Entries
-from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, next_run_dir
+from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, is_used, next_run_dir
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
 
 
@@ -219,14 +219,23 @@ def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
 
 
 def _new_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bool) -> Path:
-    def is_free(run_dir: Path) -> bool:
-        return _may_claim(files, run_dir / LOCK, training, takes_over=False)
+    def is_free(run_dir: Path, is_still: Callable[[Path], bool]) -> bool:
+        if not _may_claim(files, run_dir / LOCK, training, takes_over=False):
+            return False
+        if is_still(run_dir):
+            return True
+        # Another training has come and gone since we looked.
+        locks.release([files.claims.pop()])
+        return False
+
+    def has_died(run_dir: Path) -> bool:
+        return _died_at_once(run_dir, training.settings)
 
     newest = next_run_dir(log_dir, resume=True)
-    if takes_over and _died_at_once(newest, training.settings) and is_free(newest):
+    if takes_over and has_died(newest) and is_free(newest, has_died):
         return newest
     wanted = next_run_dir(log_dir, resume=False)
-    run_dir = next_run_dir(log_dir, resume=False, is_free=is_free)
+    run_dir = next_run_dir(log_dir, resume=False, is_free=lambda each: is_free(each, lambda place: not is_used(place)))
     busy = [each for each in (wanted, newest, *earlier_run_dirs(newest)) if locks.is_held_elsewhere(each / LOCK)]
     if busy:
         files.messages.append(

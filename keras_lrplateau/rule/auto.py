@@ -399,9 +399,10 @@ class Config(Rule[State]):
             cut and annealed.
         observations: How many observations the training will have; None if that is not known. Then there is no restart
             and no annealing. Integer >= 1.
-        anneals: Whether to anneal. If not, the rate is held over the last observations, without trials: an optimizer
-            that averages the weights of the whole training has no use for a lower rate at its end (Defazio et al. 2024,
-            "The road less scheduled").
+        anneals: Whether to anneal. If not, nothing lowers the rate but a divergence, and over the last observations
+            there are no trials: an optimizer that averages the weights of the whole training has no use for a lower
+            rate (Defazio et al. 2024, "The road less scheduled"). Its averages follow a raise too late to be judged, so
+            the search takes the rate that makes nearly all of the best one's progress.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -622,7 +623,7 @@ def _search(
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     stage = stage.tried(math.inf if broken else metric if loss is None else loss)
-    choice = search.choice(stage, state.loss_before)
+    choice = search.choice(stage, state.loss_before, search.ENOUGH if config.anneals else search.ALIKE)
     after = state
     save: Snapshot | None = None
     if choice == stage.at:
@@ -648,7 +649,8 @@ def _settle(
         reason = "all broke, so a tenth of the lowest one"
     else:
         rate = stage.rate_at(choice)
-        reason = "the lowest one that makes most of the best one's progress"
+        share = "most" if config.anneals else "nearly all"
+        reason = f"the lowest one that makes {share} of the best one's progress"
         if len(stage.trials) == 1:
             reason = "no other was tried"
         elif choice == 0:
@@ -714,8 +716,9 @@ def _plateau(config: Config, state: State, after: State, value: float, now: Tren
         return _raise(state, after, value, now, words, new_best)
     reason = f"{words}; {'the last cut was fruitless, too' if attempt.fruitless else 'no raise is left to try'}"
     rate = _lower(config, state.rate, CUT)
-    if rate == state.rate:
-        # At the lowest rate there is no cut. An attempt that is behind will not catch up there.
+    if rate == state.rate or not config.anneals:
+        # At the lowest rate there is no cut, and none where the optimizer averages the weights. An attempt that is
+        # behind will not catch up there.
         return _take_back(config, state, value, words) if attempt.is_behind else _go_on(state, after, value, new_best)
     if _until_annealing(config, state) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)

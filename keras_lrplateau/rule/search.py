@@ -81,12 +81,13 @@ class Search:
         return replace(self, trials=tuple(sorted({**dict(self.trials), self.at: score}.items())))
 
 
-def choice(search: Search, loss_before: float | None) -> int | None:
+def choice(search: Search, loss_before: float | None, enough: float = ENOUGH) -> int | None:
     """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
+        enough: The share of the best one's progress that is enough.
 
     Returns:
         How many half decades it is above the given rate; None if all broke.
@@ -95,7 +96,7 @@ def choice(search: Search, loss_before: float | None) -> int | None:
     if not share:
         return None
     best = _best(share)
-    lowest = min(at for at in share if share[at] >= ENOUGH and at >= best - 2)
+    lowest = min(at for at in share if share[at] >= enough and at >= best - 2)
     return 0 if lowest < 0 and share.get(0, 0.0) >= ALIKE else lowest
 
 

@@ -476,6 +476,11 @@ class Session:
         epoch += self.epoch_offset
         is_last = epoch + 1 == self._epochs
         self.next_epoch = epoch + 1
+        is_other = self.rates.optimizer is not self.optimizer
+        if is_other and iterations_of(self.rates.optimizer) == self.iterations and iterations_of(self.optimizer) > 0:
+            # Changed by a callback behind ours, before the first step: the whole epoch was that of the new optimizer.
+            self._follow_optimizer(epoch)
+            self.iterations = 0
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
@@ -661,6 +666,9 @@ class Session:
             model = self.model  # See `Host`: on JAX this brings the rate up to date, too.
             is_finite = are_finite(model, self._odd_weights) if step.decision.save is not None else None
             decided = len(self.decisions)
+            if self._follow_optimizer(epoch) is not None:
+                self.cadence.restart(batch)
+                self._count_batches(batch)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:
                 step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite))

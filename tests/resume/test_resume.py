@@ -470,26 +470,29 @@ def load_orbax(folder: Path) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("kind", ["Adam", "schedule"])
-@pytest.mark.parametrize("has_backup", [False, True], ids=["alone", "with BackupAndRestore"])
+@pytest.mark.parametrize("beside", ["nothing", "BackupAndRestore", "ModelCheckpoint"])
 @long
-def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, has_backup: bool, tmp_path: Path) -> None:
+def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, beside: str, tmp_path: Path) -> None:
     """It dies in each of these epochs, and goes on from the last one that was saved."""
     optimizer = {"Adam": lambda: Adam(0.1), "schedule": schedule}[kind]
-    training = Training(tmp_path / "crashes", has_backup=has_backup, optimizer=optimizer)
+    training = Training(tmp_path / "crashes", has_backup=beside == "BackupAndRestore", optimizer=optimizer)
+    others = [checkpoints(training.folder)] if beside == "ModelCheckpoint" else []
     expected = uninterrupted(training, tmp_path / "whole")
     for epoch in (1, 4, 10, 13, 21, None):
         # Orbax finds variables by their paths, which count the models of a process.
         keras.utils.clear_session()
         checkpoint, load = orbax_checkpoint(training.folder), load_orbax(training.folder)
         if epoch is None:
-            found = training.start(None, 0, checkpoint, load=load)
+            found = training.start(None, 0, checkpoint, *others, load=load)
         else:
-            training.crash("batch", epoch, checkpoint, load=load)
+            training.crash("batch", epoch, checkpoint, *others, load=load)
             checkpoint.on_train_end()
             training.arguments["initial_epoch"] = epoch
     assert found.messages == []
     check_same(found, expected)
     assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
+    saved = {int(path.name.partition(".")[0]) for path in training.folder.glob("*.weights.h5")}
+    assert saved == ({epoch + 1 for epoch in ALL} if others else set())
 
 
 @pytest.mark.parametrize("epoch", only((5, 11), [1, 3, 4, 5, 9, 10, 11, 12, 13, 17, 19, 20, 21, 22]))

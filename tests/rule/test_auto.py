@@ -707,6 +707,35 @@ def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
     assert set(line_) == {told(config.step(state, 0.5).decision)}
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.02])
+def test_where_the_optimizer_averages_the_weights_nothing_is_cut_but_by_a_divergence(slope):
+    """Neither on a flat trend nor on a rising one: averages follow late, and need no lower rate."""
+
+    def told_by(anneals):
+        config = Config(observations=200, budget=0.0, anneals=anneals)
+        state, _ = config.step(config.start(0.1), 1.0)
+        state, line_, _ = go_on(config, state, [1.0 + slope * i for i in range(60)])
+        return state, {each.split()[0] for each in line_ if " " in each}
+
+    assert "cut" in told_by(True)[1]
+    state, kinds = told_by(False)
+    assert kinds == set()
+    assert state.rate == 0.1
+    decision = Config(observations=200, budget=0.0, anneals=False).step(state, NAN).decision
+    assert (decision.kind, decision.rate) == ("diverged", pytest.approx(0.01))
+
+
+def test_where_the_optimizer_averages_the_weights_the_search_does_not_count_on_raises():
+    """A third of the best rate makes three quarters of the progress, which is enough where raises can follow."""
+
+    def score_of(rate):
+        return NAN if rate > 0.2 else 1.0 - (0.9 if rate > 0.09 else 0.7 if rate > 0.03 else 0.1)
+
+    chosen = [searched(replace(LONG, anneals=each), 1e-3, score_of, 1.0, True)[2] for each in (True, False)]
+    assert [told(each) for each in chosen] == ["settle 0.0316", "settle 0.1"]
+    assert "makes nearly all of the best one's progress" in chosen[1].reason
+
+
 def test_where_the_optimizer_averages_the_weights_the_rate_is_held_to_the_end_without_a_trial():
     def ended(anneals):
         config = Config(observations=40, budget=0.5, anneals=anneals)
