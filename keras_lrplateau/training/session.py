@@ -547,7 +547,8 @@ class Session:
         if is_blind and not self.options.monitor.startswith("val_"):
             rule = rule.without_search()
         step = rule.step(state, value, loss, evidence)
-        if (back := step.decision.compared_with) is not None:
+        # Only the default rule keeps no best that may be ruined itself.
+        if rule.name == "default" and (back := step.decision.compared_with) is not None:
             growth = processes.gather(self.snapshots.growth(back, self.model))[0]
             step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
         return step
