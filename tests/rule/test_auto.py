@@ -888,6 +888,19 @@ def test_weights_that_are_not_finite_are_never_kept_however_good_the_metric():
     assert (decision.kind, decision.restore, state.best) == ("diverged", "best", 0.5)
 
 
+def test_weights_that_have_hardly_grown_since_the_best_have_not_diverged():
+    state = replace(settled(), loss_before=1.0)
+    _, decision = LONG.step(state, NAN)
+    assert decision.compared_with == "best"
+    small, large = (Evidence(growth=growth, grown_since="best") for growth in (1.1, 11.0))
+    assert LONG.step(state, NAN, 1.0, large).decision.kind == "diverged"
+    assert LONG.step(state, NAN, 1.0, small).decision.kind == "hold"
+    state, _ = LONG.step(state, 1.1, 1e3)
+    assert LONG.step(state, 1.1, 1e3, large).decision.kind == "diverged"
+    after, decision = LONG.step(state, 1.1, 1e3, small)
+    assert (decision.kind, after.loss_before) == ("hold", 1e3)
+
+
 def test_a_rate_at_which_steps_are_skipped_counts_as_broken_in_the_search():
     state, decision = LONG.step(replace(LONG.start(1e3), loss_before=1.0), 1.0, 1.0, Evidence(skipped=1.0))
     assert dict(state.stage.trials) == {0: INF}
