@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_lrplateau"
 TESTS = ROOT / "tests"
@@ -194,6 +196,7 @@ EXTRAS = {"fsspec", "kaleido", "mlflow", "optuna", "pandas", "wandb"}
 """What a user need not have. Keras and TensorBoard load some of them where they are installed."""
 
 
+@pytest.mark.long
 def test_no_module_loads_a_tracker() -> None:
     """Only a sink that is made does."""
     assert loaded_by(files_of(*ROOMS), {"mlflow", "wandb"}) == set()

@@ -151,6 +151,7 @@ def test_the_benchmark_of_recovery_counts_harm_and_rescue_and_measures_nothing_t
     assert {path: path.read_text() for path in tmp_path.iterdir()} == written
 
 
+@pytest.mark.long
 def test_the_benchmark_of_recovery_names_the_tasks_that_there_are(tmp_path: Path) -> None:
     done = run("recovery.py", "--only", "nothing", "--folder", str(tmp_path))
 
@@ -190,6 +191,7 @@ def test_the_benchmark_of_jobs_compares_by_test_metric_and_measures_nothing_twic
     assert {path: path.read_text() for path in tmp_path.iterdir()} == written
 
 
+@pytest.mark.long
 def test_the_benchmark_of_jobs_names_the_jobs_that_there_are(tmp_path: Path) -> None:
     done = run("jobs.py", "--only", "nothing", "--folder", str(tmp_path))
 

@@ -306,39 +306,31 @@ class Server:
             return json.load(response)
 
 
-@pytest.fixture(scope="module")
-def servers(logdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Start a real TensorBoard in each mode; both at the same time, because each takes some seconds."""
-    output = tmp_path_factory.mktemp("output")
-    processes, found = {}, {}
+@pytest.fixture(
+    scope="module", params=["true", pytest.param("false", marks=pytest.mark.long)], ids=["load_fast", "load_slow"]
+)
+def server(request: pytest.FixtureRequest, logdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A real TensorBoard."""
+    output = tmp_path_factory.mktemp("output") / "log"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), f"--load_fast={request.param}"]
+    command += ["--host=127.0.0.1", "--port=0", "--reload_interval=1"]
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def url() -> str:
+        text = output.read_text(errors="replace")
+        assert process.poll() is None, text
+        match = re.search(r"http://127\.0\.0\.1:\d+", text)
+        return match[0] if match else ""
+
     try:
-        for mode in ("true", "false"):
-            command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), f"--load_fast={mode}"]
-            command += ["--host=127.0.0.1", "--port=0", "--reload_interval=1"]
-            with open(output / mode, "wb") as log:
-                processes[mode] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        for mode, process in processes.items():
-
-            def url(mode: str = mode, process: subprocess.Popen[bytes] = process) -> str:
-                text = (output / mode).read_text(errors="replace")
-                assert process.poll() is None, text
-                match = re.search(r"http://127\.0\.0\.1:\d+", text)
-                return match[0] if match else ""
-
-            eventually(url)
-            found[mode] = Server(url())
-            eventually(found[mode].is_ready)
+        eventually(url)
+        found = Server(url())
+        eventually(found.is_ready)
         yield found
     finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            process.wait(10)
-
-
-@pytest.fixture(params=["true", "false"], ids=["load_fast", "load_slow"])
-def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
-    return servers[request.param]
+        process.terminate()
+        process.wait(10)
 
 
 def test_time_series_shows_the_scalars_in_a_group_of_ours(server: Server) -> None:

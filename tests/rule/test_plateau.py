@@ -1322,6 +1322,7 @@ def test_a_step_leaves_the_state_it_was_given_unchanged(config, values):
         state = after
 
 
+@pytest.mark.long
 def test_a_million_observations_take_seconds_and_constant_memory():
     config, state = Config(patience=3), Config(patience=3).start(1.0)
     size = None

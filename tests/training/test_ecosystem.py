@@ -150,6 +150,7 @@ BESIDE_KERAS_TUNER = pytest.mark.filterwarnings(
 )
 
 
+@pytest.mark.long
 @BESIDE_KERAS_TUNER
 def test_each_trial_of_keras_tuner_starts_afresh_and_has_a_run_of_its_own(tmp_path: Path) -> None:
     """Two trials, each with two executions; KerasTuner makes a deep copy of the callbacks for each of these."""

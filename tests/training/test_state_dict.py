@@ -146,6 +146,7 @@ def test_a_schedule_goes_on_with_its_multiplier() -> None:
     assert float(other.optimizer.learning_rate) == pytest.approx(0.1 * 0.9 ** (8 * 1 / 10) * 0.5**7, rel=0.3)
 
 
+@pytest.mark.long
 @pytest.mark.backends
 def test_a_step_cadence_goes_on(tmp_path: Path) -> None:
     def make() -> Any:
