@@ -123,6 +123,7 @@ class Evidence:
         growth: How many times as large the weights are, as a root mean square, as in the snapshot to go back to. > 0.
             None if nobody has looked: it is wanted only where a decision would go back, see `Decision.compared_with`.
         grown_since: The snapshot that they were compared with.
+        val_loss: The loss of the validation, where that has brought the observation of another metric.
     """
 
     first_loss: float | None = None
@@ -131,6 +132,7 @@ class Evidence:
     is_validated: bool = True
     growth: float | None = None
     grown_since: Snapshot = "start"
+    val_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

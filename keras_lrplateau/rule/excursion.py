@@ -2,9 +2,10 @@
 
 The rate goes to `raise_factor` times the one in force at the best, and comes back to the one before along a cosine.
 Nothing is decided on the way. At the end the mean of the later half is compared with the mean of the plateau before
-the raise. If it is better by `NOISE` standard errors, if one of its observations is a new best, and if the training
-loss is no higher, all stays as it is, at the rate before the raise. Else everything goes back to the snapshot taken
-at the raise.
+the raise. If it is better by `NOISE` standard errors, if one of its observations is a new best, and if the loss is no
+higher, all stays as it is, at the rate before the raise. Else everything goes back to the snapshot taken at the raise.
+The loss is that of the validation beside a metric such as its accuracy, else that of training: an accuracy that stands
+still shows no noise, and a single lucky row would do.
 
 Sources: short-horizon bias is why its first half says nothing (Wu et al. 2018, "Understanding short-horizon bias in
 stochastic meta-optimization"). That a raised rate comes back along a cosine: Loshchilov and Hutter 2017, "SGDR". What
@@ -87,7 +88,7 @@ class Excursion:
         done: The observations in it.
         later: Those of its later half.
         has_new_best: Whether one of them is better than the best from before.
-        loss_before: The training losses of the plateau before it, as far as they are known.
+        loss_before: The losses of the plateau before it, as far as they are known.
         loss_later: Those of its later half.
     """
 

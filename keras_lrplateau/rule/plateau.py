@@ -327,7 +327,7 @@ class State:
         cuts: Cuts since the last new best. At a plateau all of them have been fruitless.
         raises: Raises made in this training.
         level: The observations of the present wait, once a stall may end it.
-        loss_level: The training losses of the same time.
+        loss_level: The losses of the same time: of the validation beside a metric of it, else of training.
         excursion: The open excursion, or None.
         kept: What is in the best snapshot, or None if there is none. Known to be sound.
         candidate: What is in the candidate snapshot, or None if there is none.
@@ -466,7 +466,7 @@ def _go_on(
 ) -> Step[State]:
     """Training is not broken: what the metric says."""
     if state.excursion is not None:
-        return _judge(config, state, value, loss, state.excursion)
+        return _judge(config, state, value, _judged_loss(loss, evidence), state.excursion)
     if state.recovery is not None and _was_mistaken(state, state.recovery):
         recovery = state.recovery
         assert recovery.far_worse is not None
@@ -487,7 +487,8 @@ def _go_on(
         and math.isfinite(value)
         and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
     ):
-        level, loss_level = (level or Level()).with_value(value), (loss_level or Level()).with_loss(loss)
+        level = (level or Level()).with_value(value)
+        loss_level = (loss_level or Level()).with_loss(_judged_loss(loss, evidence))
     state = _counted(state, cooldown, wait, level, loss_level)
     if improved:
         return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
@@ -640,6 +641,11 @@ def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[St
     if state.rate <= config.min_lr:
         return decide(state, exhausted, "exhausted", value, reason)
     return _cut(config, exhausted, value, reason, kind="exhausted")
+
+
+def _judged_loss(loss: float | None, evidence: Evidence | None) -> float | None:
+    """The loss by which a raise is judged beside the metric: that of the same validation, else that of training."""
+    return loss if evidence is None or evidence.val_loss is None else evidence.val_loss
 
 
 def _judge(config: Config, state: State, value: float, loss: float | None, excursion: Excursion) -> Step[State]:

@@ -86,12 +86,13 @@ def agree(
         evidence: What else is known.
         rates: Those that the optimizer holds.
     """
-    mine = [value, loss, evidence.first_loss, evidence.skipped]
+    mine = [value, loss, evidence.first_loss, evidence.skipped, evidence.val_loss]
     said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": rates})
-    value, loss, first_loss, skipped = (_mean(column) for column in zip(*(one["numbers"] for one in said), strict=True))
+    columns = zip(*(one["numbers"] for one in said), strict=True)
+    value, loss, first_loss, skipped, val_loss = map(_mean, columns)
     looks = [one["is_finite"] for one in said if one["is_finite"] is not None]
     is_finite = all(looks) if looks else None
-    evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite)
+    evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite, val_loss=val_loss)
     return value, loss, evidence, said[0]["rates"]
 
 

@@ -406,11 +406,12 @@ class Session:
     def _evidence(self, logs: Mapping[str, float], first_loss: float | None, done: int) -> Evidence:
         """What is known about the weights at the end of an epoch, where the optimizer counts `done`."""
         is_validated = self.options.monitor.startswith("val_")
+        val_loss = logs.get("val_loss") if is_validated and self.options.monitor != "val_loss" else None
         if not self.rule.recovers:
-            return Evidence(is_validated=is_validated)
+            return Evidence(is_validated=is_validated, val_loss=val_loss)
         skipped = skipped_share(self.rates.optimizer, (self.host.params or {}).get("steps"), done - self.iterations)
         found = gather_evidence(self.model, logs, first_loss, skipped, self._odd_weights)
-        return replace(found, is_validated=is_validated)
+        return replace(found, is_validated=is_validated, val_loss=val_loss)
 
     def _agree(
         self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool

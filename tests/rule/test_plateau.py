@@ -168,6 +168,23 @@ def test_a_raise_that_costs_training_loss_has_failed():
     assert judged(1.5) == "rollback"
 
 
+def test_a_raise_that_costs_validation_loss_has_failed_whatever_the_loss_of_training():
+    """An accuracy that stands still shows no noise, so that a single lucky row would do."""
+    config = replace(SHORT, mode="max")
+
+    def judged(val_loss, training_loss):
+        state = replace(config.start(1.0), loss_before=2.0)
+        values = zip(
+            [*[0.96] * 9, 0.1, 0.1, 0.97, 0.97], [(1.0, 1.0)] * 9 + [(val_loss, training_loss)] * 4, strict=True
+        )
+        for value, (validated, trained) in values:
+            state, decision = config.step(state, value, trained, Evidence(val_loss=validated))
+        return decision.kind
+
+    assert judged(1.0, 0.5) == judged(0.9, 1.1) == "success"
+    assert judged(1.1, 0.5) == "rollback"
+
+
 def test_what_a_success_brings_is_the_best_only_where_it_is():
     state, *_ = run(SHORT, STALLED)
     after, _, decisions = go_on(SHORT, state, [9, 9, 4, 4])
