@@ -149,6 +149,7 @@ class AdaptLROnPlateau(keras.callbacks.Callback):
         rollback: bool | Literal["disk"] = True,
         log_dir: str | os.PathLike[str] | None = None,
         state_path: str | os.PathLike[str] | Literal[False] | None = None,
+        frequency: int | Literal["epoch"] = "epoch",
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
         on_decision: Callable[[Decision], object] | None = None,

@@ -9,6 +9,7 @@ the value of a window with a smaller last batch is a little too close to the mea
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,10 +66,14 @@ class StepCadence:
     Attributes:
         is_running_mean: Whether a batch's logs hold the mean of the metric since the epoch began; else they hold its
             value for the batch. The loss is always a running mean.
+        at_once: Batches between two hooks of Keras: its `steps_per_execution`.
+        length: Batches in an epoch; None before the first one is over.
     """
 
     def __init__(self, monitor: str, batches: int) -> None:
         self.is_running_mean = True
+        self.at_once = 1
+        self.length: int | None = None
         self._is_loss = monitor == "loss"
         self._batches = batches
         self._windows = [Window(), Window()]
@@ -93,6 +98,16 @@ class StepCadence:
     def resume(self, numbers: Sequence[float]) -> None:
         """Take the window from the `numbers` of an earlier process."""
         self._windows = [Window(numbers[i], int(numbers[i + 1])) for i in (0, 2)]
+
+    @property
+    def is_of_single_batches(self) -> bool:
+        """Whether each observation is of one batch, and so of the weights before its update."""
+        return self._batches == self.at_once == 1
+
+    def observations_in(self, batches: int) -> int:
+        """Return how many observations will come of so many more batches."""
+        whole = math.ceil(self._batches / self.at_once) * self.at_once
+        return (self._windows[0].batches + max(batches, 0)) // whole
 
     def restart(self, batch: int = 0) -> None:
         """Note that Keras' running means start again with this batch; with batch 0, as in each epoch."""
@@ -131,7 +146,7 @@ class StepCadence:
             RuntimeError: The logs of a batch are still missing after `MOST_SECONDS`.
         """
         if batch is None:
-            batch = max(self._logs, default=-1) + 1
+            batch = self.length = max(self._logs, default=-1) + 1
         with self._new_logs:
             if not self._new_logs.wait_for(lambda: self._logs.keys() >= set(self._ended), timeout=MOST_SECONDS):
                 raise RuntimeError(f"the logs of the batches before {batch} have not come in {MOST_SECONDS} seconds")
@@ -168,6 +183,7 @@ def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) ->
     cadence = StepCadence(monitor, frequency * accumulation)
     metric = next(metrics_named(model, monitor), None)
     cadence.is_running_mean = metric is not None
+    cadence.at_once = getattr(model, "steps_per_execution", 1)
     if metric is not None and type(metric).result is not keras.metrics.Mean.result:
         raise ValueError(
             f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="

@@ -83,6 +83,9 @@ def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
     else:
         made = Config(**values, rollback=bool(checked["rollback"]))
     others = {name: value for name, value in checked.items() if name not in rule_settings(rule)}
+    if rule == "auto" and checked["frequency"] != "epoch":
+        # A validation comes too seldom to search by.
+        others["monitor"] = checked["monitor"].removeprefix("val_")
     return Options(rule=made, arguments=checked, **others)
 
 

@@ -47,6 +47,9 @@ from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentu
 EPOCHS_WITHOUT_VALIDATION = 3
 """So many epochs without any validation metric are a mistake, where there is no validation data."""
 
+PLENTY = 10_000
+"""So many observations are taken to be left within a first epoch, where its length is not known before it is over."""
+
 
 class Host(Protocol):
     """What a session needs of its callback.
@@ -136,6 +139,7 @@ class Session:
         self._decided: list[Decision] = []
         self._accumulation = 1
         self._batches_before_epoch = 0
+        self._batch = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
@@ -192,6 +196,7 @@ class Session:
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
+            self._batch = 0
 
     def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         """An epoch is over, and its logs are complete."""
@@ -307,12 +312,25 @@ class Session:
         if self._epochs is None or not self.options.reset_on_train_begin:
             return rule  # Where fits are parts of one training, another may follow.
         seen = self.known_state.observations if observations is None else observations
+        left = self._observations_left(self._epochs - self.next_epoch, seen)
+        return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
+
+    def _observations_left(self, epochs: int, seen: int) -> int:
+        """How many observations are still to come.
+
+        Args:
+            epochs: Those that are not over.
+            seen: How many observations there have been.
+        """
+        stopping = self._around.observations_left(self.options.monitor) if self.rule.name == "default" else []
+        if self.options.decides_in_epoch:
+            steps = (self.host.params or {}).get("steps") or self.cadence.length
+            if steps is None:
+                return PLENTY
+            return self.cadence.observations_in(min([epochs, *stopping]) * steps - self._batch)
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
-        left = int((self._epochs - self.next_epoch) / interval)
-        if rule.name == "default":
-            left = min([left, *self._around.observations_left(self.options.monitor)])
-        return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
+        return min([int(epochs / interval), *stopping])
 
     # --- observe -----------------------------------------------------------------------------------------------------
 
@@ -462,6 +480,7 @@ class Session:
         is_last = epoch + 1 == self._epochs
         epoch += self._epoch_offset
         self.next_epoch = epoch + 1
+        self._batch = 0
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
@@ -495,7 +514,10 @@ class Session:
         """Ask the rule about an observation."""
         state = self.known_state
         rule = self.rule_now(state.observations + 1)
-        if state.status == "searching" and (self.host.params or {}).get("steps") == 1:
+        is_single = (self.host.params or {}).get("steps") == 1
+        if self.options.decides_in_epoch:
+            is_single = self.cadence.is_of_single_batches
+        if state.status == "searching" and is_single:
             # The loss of a single batch is that before its update: of the first weights, whatever the rate.
             loss = None
             if not self.options.monitor.startswith("val_"):
@@ -599,7 +621,7 @@ class Session:
 
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
         """Decide on the batches before this one, and report it."""
-        epoch = self._epoch
+        epoch, self._batch = self._epoch, batch
         is_new = epoch == 0 and self.iterations == 0
         self._count_steps((self._batches_before_epoch + batch) // self._accumulation)
         if self.rates.is_scheduled or processes.count() > 1:
