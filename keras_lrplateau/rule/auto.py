@@ -120,7 +120,11 @@ TAIL = 0.3
 """The share of all observations over which the rate is annealed."""
 
 NOMINAL_LENGTH = 100
-"""The budget of a training whose length is not known is that of one of this length."""
+"""The budget of a training whose length is not known is that of one of this length.
+
+By steps, a training has no more observations than this, but for the search: the constants here were chosen on trainings
+of this length, and by more and shorter observations noise would be taken for a plateau.
+"""
 
 LARGE = 1e100
 """A metric beyond this is taken for this."""
@@ -402,6 +406,9 @@ class Config(Rule[State]):
         anneals: Whether to anneal. If not, the rate is held over the last observations, without trials: an optimizer
             that averages the weights of the whole training has no use for a lower rate at its end (Defazio et al. 2024,
             "The road less scheduled").
+        by_steps: Whether an observation is of a few steps, and not of an epoch. Then the search is wary of high rates,
+            and the last observations count as worse than the best only beyond doubt: the best of many short ones is
+            partly the luckiest.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -416,6 +423,7 @@ class Config(Rule[State]):
     budget: float = 0.25
     observations: int | None = None
     anneals: bool = True
+    by_steps: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -563,6 +571,10 @@ class Config(Rule[State]):
         """This rule for a training of this many observations in all; None if that is not known."""
         return replace(self, observations=observations, anneals=anneals)
 
+    def most_observations(self, state: State) -> int | None:
+        """As many as an ordinary training has epochs; in the search they may be as short as is asked for."""
+        return None if state.phase == "search" else NOMINAL_LENGTH
+
     def without_search(self) -> Self:
         """This rule with the given rate instead of trials."""
         return replace(self, budget=0.0)
@@ -619,7 +631,7 @@ def _search(
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
     stage = stage.tried(math.inf if broken else metric if loss is None else loss)
-    choice = search.choice(stage, state.loss_before)
+    choice = search.choice(stage, state.loss_before, config.by_steps)
     after = state
     save: Snapshot | None = None
     if choice == stage.at:
@@ -910,7 +922,7 @@ def _is_worse(config: Config, state: State) -> bool:
     if len(state.stretch.window) < 3:
         return state.last > best
     now = trend(state.stretch.window[-6:])
-    return now.end > best + 2 * now.noise
+    return now.end > best + (4 if config.by_steps else 2) * now.noise
 
 
 # --- stored states ---------------------------------------------------------------------------------------------------

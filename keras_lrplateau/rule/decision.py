@@ -308,6 +308,14 @@ class Rule(abc.ABC, Generic[StateT]):
             anneals: Whether to lower the rate in the last part, if the rule does so.
         """
 
+    def most_observations(self, state: StateT) -> int | None:
+        """Where observations can be of any length: into how many, at most, to cut a whole training from here on.
+
+        Returns:
+            None for any number.
+        """
+        return None
+
     @abc.abstractmethod
     def without_search(self) -> Self:
         """This rule without trials of rates at the start."""

@@ -12,7 +12,8 @@ The rules:
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
 3. Where every rate is far worse than no training at all, the good ones can only be lower.
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
-   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch.
+   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. By steps it does
+   not: a few steps favour rates that are too high.
 5. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
    clearly trains, be it the given one.
 """
@@ -37,6 +38,13 @@ AS_GOOD = 0.98
 
 ENOUGH = 0.7
 """The choice makes this share of the best one's progress, and is at most a decade below it."""
+
+ENOUGH_BY_STEPS = 0.5
+"""And by steps this share: a few steps favour rates that are too high.
+
+While a higher rate only goes the same way faster, half a decade is worth a factor of three. Where it is worth less than
+two, the higher rate has begun to do harm.
+"""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -81,12 +89,13 @@ class Search:
         return replace(self, trials=tuple(sorted({**dict(self.trials), self.at: score}.items())))
 
 
-def choice(search: Search, loss_before: float | None) -> int | None:
+def choice(search: Search, loss_before: float | None, by_steps: bool = False) -> int | None:
     """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
+        by_steps: Whether a trial is a few steps of an epoch. So few favour rates that are too high, the given one, too.
 
     Returns:
         How many half decades it is above the given rate; None if all broke.
@@ -95,8 +104,9 @@ def choice(search: Search, loss_before: float | None) -> int | None:
     if not share:
         return None
     best = _best(share)
-    lowest = min(at for at in share if share[at] >= ENOUGH and at >= best - 2)
-    return 0 if lowest < 0 and share.get(0, 0.0) >= ALIKE else lowest
+    enough = ENOUGH_BY_STEPS if by_steps else ENOUGH
+    lowest = min(at for at in share if share[at] >= enough and at >= best - 2)
+    return 0 if lowest < 0 and not by_steps and share.get(0, 0.0) >= ALIKE else lowest
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:

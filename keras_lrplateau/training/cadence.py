@@ -75,7 +75,7 @@ class StepCadence:
         self.at_once = 1
         self.length: int | None = None
         self._is_loss = monitor == "loss"
-        self._batches = batches
+        self._least = self._batches = batches
         self._windows = [Window(), Window()]
         self._first = 0
         self._ended: list[int] = []
@@ -103,6 +103,10 @@ class StepCadence:
     def is_of_single_batches(self) -> bool:
         """Whether each observation is of one batch, and so of the weights before its update."""
         return self._batches == self.at_once == 1
+
+    def lengthen(self, batches: int) -> None:
+        """From here on an observation is of so many batches, if that is more than at first."""
+        self._batches = max(self._least, batches)
 
     def observations_in(self, batches: int) -> int:
         """Return how many observations will come of so many more batches."""

@@ -15,7 +15,7 @@ import keras
 
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.training import processes
-from keras_lrplateau.training.optimizers import leaf_optimizers
+from keras_lrplateau.training.optimizers import accumulation_of
 
 
 def gather_evidence(model: Any, logs: Mapping[str, float], first_loss: float | None, skipped: float) -> Evidence:
@@ -58,7 +58,7 @@ def skipped_share(optimizer: Any, steps: int | None, taken: int) -> float:
     """
     if not steps or not hasattr(optimizer, "inner_optimizer"):
         return 0.0
-    expected = steps / (leaf_optimizers(optimizer)[0].gradient_accumulation_steps or 1)
+    expected = steps / accumulation_of(optimizer)
     return min(max(1.0 - float(taken / expected), 0.0), 1.0)
 
 

@@ -31,6 +31,7 @@ from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
+    accumulation_of,
     averages_weights,
     chosen_optimizer,
     iterations_of,
@@ -139,7 +140,7 @@ class Session:
         self._decided: list[Decision] = []
         self._accumulation = 1
         self._batches_before_epoch = 0
-        self._batch = 0
+        self._batches_done = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
@@ -169,6 +170,11 @@ class Session:
         """How many epochs the present `fit` has; None where it is not known."""
         return (self.host.params or {}).get("epochs")
 
+    @property
+    def _batches(self) -> int | None:
+        """How many batches an epoch has; None where that is not known before the first one is over."""
+        return (self.host.params or {}).get("steps") or self.cadence.length
+
     # --- the life of a training --------------------------------------------------------------------------------------
 
     def begin_fit(self, around: Surroundings) -> None:
@@ -177,7 +183,8 @@ class Session:
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
-        for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs):
+        steps = (self._batches or 0) // accumulation_of(self.optimizer)
+        for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs, steps):
             self.notices.once(message, message)
         self.direction_known = self.options.mode != "auto"
         self._find_direction(required=False)
@@ -196,7 +203,8 @@ class Session:
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
-            self._batch = 0
+            self._batches_done = 0
+            self._set_pace()
 
     def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         """An epoch is over, and its logs are complete."""
@@ -324,10 +332,9 @@ class Session:
         """
         stopping = self._around.observations_left(self.options.monitor) if self.rule.name == "default" else []
         if self.options.decides_in_epoch:
-            steps = (self.host.params or {}).get("steps") or self.cadence.length
-            if steps is None:
+            if self._batches is None:
                 return PLENTY
-            return self.cadence.observations_in(min([epochs, *stopping]) * steps - self._batch)
+            return self.cadence.observations_in(min([epochs, *stopping]) * self._batches - self._batches_done)
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
         return min([int(epochs / interval), *stopping])
@@ -480,7 +487,7 @@ class Session:
         is_last = epoch + 1 == self._epochs
         epoch += self._epoch_offset
         self.next_epoch = epoch + 1
-        self._batch = 0
+        self._batches_done = 0
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
@@ -549,6 +556,7 @@ class Session:
             self.best = best_of([found] if self.best is None else [self.best, found], self.rule.mode)
         decision = self._dated(step, epoch)
         self.state = step.state
+        self._set_pace()
         needed = self.rule_now().needed_snapshots(step.state)
         if decision.keep is not None:
             self.snapshots.promote()
@@ -595,12 +603,23 @@ class Session:
 
     # --- within an epoch ---------------------------------------------------------------------------------------------
 
+    def _set_pace(self) -> None:
+        """Make observations longer, if the rule has no use for so many of them."""
+        # Not by a length that was found later: then half of the observations would be of another kind.
+        most, batches = self.rule.most_observations(self.known_state), (self.host.params or {}).get("steps")
+        if most is None or batches is None or self._epochs is None:
+            self.cadence.lengthen(0)
+        else:
+            self.cadence.lengthen((self._epochs - self.first_epoch) * batches // most)
+
     def _begin_cadence(self) -> None:
         assert isinstance(self.options.frequency, int)
-        self._accumulation = leaf_optimizers(self.optimizer)[0].gradient_accumulation_steps or 1
+        self._accumulation = accumulation_of(self.optimizer)
         carried = self.cadence.numbers if self.state is not None else (0, 0, 0, 0)
+        length = self.cadence.length
         self.cadence = make_cadence(self.model, self.options.monitor, self.options.frequency, self._accumulation)
         self.cadence.resume(carried)
+        self.cadence.length = length
 
     def after_batch(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """In any thread, and perhaps out of order: keep what is known of a batch, and lose no time over it."""
@@ -621,7 +640,7 @@ class Session:
 
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
         """Decide on the batches before this one, and report it."""
-        epoch, self._batch = self._epoch, batch
+        epoch, self._batches_done = self._epoch, batch
         is_new = epoch == 0 and self.iterations == 0
         self._count_steps((self._batches_before_epoch + batch) // self._accumulation)
         if self.rates.is_scheduled or processes.count() > 1:
