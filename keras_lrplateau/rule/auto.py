@@ -129,7 +129,7 @@ of this length, and by more and shorter observations noise would be taken for a 
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -630,7 +630,8 @@ def _search(
     broken = finding.reason
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
-    stage = stage.tried(math.inf if broken else metric if loss is None else loss)
+    score = math.inf if broken else metric if loss is None else loss
+    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise)
     choice = search.choice(stage, state.loss_before, config.by_steps)
     after = state
     save: Snapshot | None = None

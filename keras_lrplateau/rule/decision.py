@@ -120,12 +120,14 @@ class Evidence:
         skipped: The share of the optimizer steps since the last observation that were skipped. In [0, 1].
         is_validated: Whether the metric was computed on the weights as they are now, as by a validation. False for a
             running mean over the epoch.
+        noise: The standard error of the training loss, as the mean of so many batches; 0 where it is not known. >= 0.
     """
 
     first_loss: float | None = None
     is_finite: bool | None = None
     skipped: float = 0.0
     is_validated: bool = True
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ The rules:
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. By steps it does
    not: a few steps favour rates that are too high.
-5. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
+5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the highest
+   rate within it counts as the best: rates far too low are all alike, and the way out is up.
+6. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
    clearly trains, be it the given one.
 """
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -45,6 +47,9 @@ ENOUGH_BY_STEPS = 0.5
 While a higher rate only goes the same way faster, half a decade is worth a factor of three. Where it is worth less than
 two, the higher rate has begun to do harm.
 """
+
+WITHIN_NOISE = 4.0
+"""Two trials are alike if no more than so many standard errors of one are between them: three of the difference."""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -71,6 +76,7 @@ class Search:
         at: The half decade above it that is being tried.
         trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
         saved: The half decade whose weights are in the best snapshot; None if there are none.
+        noise: The standard error of the lowest score; 0 where it is not known.
     """
 
     name: ClassVar[Literal["search"]] = "search"
@@ -79,14 +85,17 @@ class Search:
     at: int = 0
     trials: tuple[tuple[int, float], ...] = ()
     saved: int | None = None
+    noise: float = 0.0
 
     def rate_at(self, at: int) -> float:
         """The rate so many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
-    def tried(self, score: float) -> Search:
-        """The search with the score of the rate that was being tried."""
-        return replace(self, trials=tuple(sorted({**dict(self.trials), self.at: score}.items())))
+    def tried(self, score: float, noise: float = 0.0) -> Search:
+        """The search with the score of the rate that was being tried, and its standard error."""
+        is_lowest = all(score < other for _, other in self.trials)
+        trials = tuple(sorted({**dict(self.trials), self.at: score}.items()))
+        return replace(self, trials=trials, noise=noise if is_lowest else self.noise)
 
 
 def choice(search: Search, loss_before: float | None, by_steps: bool = False) -> int | None:
@@ -103,7 +112,7 @@ def choice(search: Search, loss_before: float | None, by_steps: bool = False) ->
     share = _shares(search, loss_before)
     if not share:
         return None
-    best = _best(share)
+    best = _best(search, loss_before)
     enough = ENOUGH_BY_STEPS if by_steps else ENOUGH
     lowest = min(at for at in share if share[at] >= enough and at >= best - 2)
     return 0 if lowest < 0 and not by_steps and share.get(0, 0.0) >= ALIKE else lowest
@@ -153,7 +162,8 @@ def in_words(search: Search, loss_before: float | None) -> str:
             return "broken"
         return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
-    return ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
+    found = ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
+    return f"{found}; ± {number(search.noise, 2)}" if search.noise else found
 
 
 def _candidates(search: Search, loss_before: float | None) -> list[int]:
@@ -163,7 +173,7 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     share = _shares(search, loss_before)
     if not share:
         return [lowest - 2]
-    best = _best(share)
+    best = _best(search, loss_before)
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
     is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
@@ -184,8 +194,13 @@ def _is_in_range(search: Search, at: int) -> bool:
         return False
 
 
-def _best(share: Mapping[int, float]) -> int:
-    return min(at for at in share if share[at] == max(share.values()))
+def _best(search: Search, loss_before: float | None) -> int:
+    """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest within it."""
+    unbroken = scores(search, loss_before)
+    best = min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
+    alike = [at for at in unbroken if unbroken[at] <= unbroken[best] + WITHIN_NOISE * search.noise]
+    is_proven = any(at < best and at not in alike for at in unbroken)
+    return best if is_proven or not search.noise else max(alike)
 
 
 def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
@@ -238,5 +253,6 @@ READ = checks.record(
     at=checks.whole,
     trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
     saved=checks.optional(checks.whole),
+    noise=checks.at_least_0,
 )
 """Reads a stored search."""

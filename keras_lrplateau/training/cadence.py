@@ -9,6 +9,7 @@ the value of a window with a smaller last batch is a little too close to the mea
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Sequence
@@ -68,12 +69,15 @@ class StepCadence:
             value for the batch. The loss is always a running mean.
         at_once: Batches between two hooks of Keras: its `steps_per_execution`.
         length: Batches in an epoch; None before the first one is over.
+        noise: The standard error of the last observation's loss, from the differences between its batches; 0 where it
+            has too few.
     """
 
     def __init__(self, monitor: str, batches: int) -> None:
         self.is_running_mean = True
         self.at_once = 1
         self.length: int | None = None
+        self.noise = 0.0
         self._is_loss = monitor == "loss"
         self._least = self._batches = batches
         self._windows = [Window(), Window()]
@@ -156,6 +160,7 @@ class StepCadence:
                 raise RuntimeError(f"the logs of the batches before {batch} have not come in {MOST_SECONDS} seconds")
         logs = [numbers for _, numbers in sorted(self._logs.items())]
         self._ended, self._logs = [], {}
+        self.noise = self._noise_of([loss for _, loss in logs])
         for i, window in enumerate(self._windows):
             seen = batch - self._first
             values = [number for numbers in logs if (number := numbers[i]) is not None]
@@ -170,6 +175,22 @@ class StepCadence:
         value, loss = (window.total / window.batches if window.batches else None for window in self._windows)
         self._windows = [replace(window, total=0.0, batches=0) for window in self._windows]
         return value, loss
+
+    def _noise_of(self, losses: Sequence[float | None]) -> float:
+        """The standard error of the mean of these batches, from the running means at their ends.
+
+        By the differences between neighbours, which a falling loss makes little larger (von Neumann 1941, "Distribution
+        of the ratio of the mean square successive difference to the variance").
+        """
+        window, size = self._windows[1], self.at_once
+        totals = [window.mean * window.seen]
+        for i, mean in enumerate(losses):
+            totals.append(math.nan if mean is None else mean * (window.seen + (i + 1) * size))
+        values = [(after - before) / size for before, after in itertools.pairwise(totals)]
+        steps = [after - before for before, after in itertools.pairwise(values)]
+        if not steps or not all(map(math.isfinite, steps)):
+            return 0.0
+        return math.sqrt(math.fsum(step * step for step in steps) / (2 * len(steps) * len(values)))
 
 
 def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) -> StepCadence:

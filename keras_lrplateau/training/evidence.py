@@ -73,12 +73,14 @@ def agree(
         evidence: What else is known.
         rates: Those that the optimizer holds.
     """
-    mine = [value, loss, evidence.first_loss, evidence.skipped]
+    mine = [value, loss, evidence.first_loss, evidence.skipped, evidence.noise]
     said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": rates})
-    value, loss, first_loss, skipped = (_mean(column) for column in zip(*(one["numbers"] for one in said), strict=True))
+    value, loss, first_loss, skipped, noise = (
+        _mean(column) for column in zip(*(one["numbers"] for one in said), strict=True)
+    )
     looks = [one["is_finite"] for one in said if one["is_finite"] is not None]
     is_finite = all(looks) if looks else None
-    evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite)
+    evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite, noise=noise or 0.0)
     return value, loss, evidence, said[0]["rates"]
 
 

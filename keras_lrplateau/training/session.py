@@ -495,7 +495,10 @@ class Session:
         is_new = epoch == 0 and self.iterations == 0
         self._count_steps(done)
         observed, loss = self._observe(logs), metrics.as_number(logs.get("loss"))
-        value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
+        value = observed
+        if self.options.decides_in_epoch:
+            value, loss = self.cadence.take()
+            evidence = replace(evidence, noise=self.cadence.noise)
         value, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
 
@@ -646,7 +649,7 @@ class Session:
         if self.rates.is_scheduled or processes.count() > 1:
             _ = self.model  # See `Host`.
         self._find_direction(required=True)
-        evidence = Evidence(self._first_loss, is_validated=False)
+        evidence = Evidence(self._first_loss, is_validated=False, noise=self.cadence.noise)
         agreed, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
         assert agreed is not None

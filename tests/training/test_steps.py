@@ -1,8 +1,7 @@
 """`AdaptLROnPlateau.auto(frequency=N)`: auto mode within an epoch, in real fits."""
 
+import itertools
 import json
-import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from keras.optimizers import SGD, Adam
 from keras_lrplateau import AdaptLROnPlateau, Sink
 from keras_lrplateau.rule import auto
 
-BATCHES = 400
+BATCHES = 600
 """Of an epoch."""
 
-N = 2
+N = 3
 """A two-hundredth of it."""
 
 
@@ -31,13 +30,13 @@ def linear_model(optimizer: Any, **arguments: Any) -> Any:
 
 
 def rows(batches: int = BATCHES) -> tuple[Any, Any]:
-    x = np.random.default_rng(0).normal(size=(4 * batches, 4)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(16 * batches, 4)).astype("float32")
     return x, x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32")
 
 
 def learn(model: Any, *callbacks: Any, batches: int = BATCHES, **arguments: Any) -> Any:
     x, y = rows(batches)
-    return fit(model, *callbacks, x=x, y=y, batch_size=4, **arguments)
+    return fit(model, *callbacks, x=x, y=y, batch_size=16, **arguments)
 
 
 def weights_of(model: Any) -> list[float]:
@@ -56,7 +55,7 @@ class Observations(Sink):
     @property
     def gaps(self) -> list[int]:
         steps = list(self.seen)
-        return [later - earlier for earlier, later in zip(steps, steps[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(steps)]
 
 
 def settled(adapt: Any) -> Any:
@@ -73,8 +72,8 @@ def test_a_rate_wrong_by_orders_of_magnitude_is_put_right_within_a_part_of_the_o
     learn(model, adapt)
     assert kinds(adapt)[0] == "search"
     assert settled(adapt).step <= 0.05 * BATCHES
-    assert 0.003 < settled(adapt).rate < 0.5
-    assert weights_of(model) == pytest.approx([3.0, -2.0, 0.5, -1.0], abs=0.1)
+    assert 0.003 < settled(adapt).rate < 1
+    assert weights_of(model) == pytest.approx([3.0, -2.0, 0.5, -1.0], abs=0.01)
 
 
 @pytest.mark.backends
@@ -107,24 +106,26 @@ def test_by_single_batches_nothing_can_be_searched_for() -> None:
 
 
 def test_a_rate_at_which_training_breaks_is_left_within_the_epoch() -> None:
-    adapt, model = AdaptLROnPlateau.auto(frequency=N), linear_model(SGD(1e30))
+    """What is taken back is not in Keras' mean of the epoch, either."""
+    adapt, model = AdaptLROnPlateau.auto(frequency=10), linear_model(SGD(1e6))
     history = learn(model, adapt)
-    assert "broken" in settled(adapt).reason or "all broke" in settled(adapt).reason
-    assert np.isfinite(model.get_weights()[0]).all()
-    assert math.isfinite(history["loss"][0]), "what was taken back is not in Keras' mean"
+    assert "nan" in adapt.decisions[0].reason
+    assert "1e+06: broken" in settled(adapt).reason
+    assert history["loss"][0] < 100
 
 
 # --- observations ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.parametrize("epochs", [1, 3])
 def test_after_the_search_the_whole_training_has_a_hundred_observations_across_epochs(epochs: int) -> None:
-    adapt, seen = AdaptLROnPlateau.auto(frequency=N, sinks=(sink := Observations(),) and [sink]), sink
+    seen = Observations()
+    adapt = AdaptLROnPlateau.auto(frequency=N, sinks=[seen])
     learn(linear_model(SGD(1e-3)), adapt, epochs=epochs)
     trials = settled(adapt).step // N
     length = epochs * BATCHES // auto.NOMINAL_LENGTH
-    assert length > N or epochs == 1
+    assert length > N
     assert seen.gaps[: trials - 1] == [N] * (trials - 1)
     assert set(seen.gaps[trials:]) <= {length, 2 * length}, "that at the end of an epoch is none within one"
     assert adapt.state.observations == trials + (epochs * BATCHES - N * trials) // length
@@ -147,6 +148,8 @@ def test_the_rate_of_each_observation_is_told_by_step() -> None:
     assert {"loss", "learning_rate"} == sink.seen[N].keys()
 
 
+@pytest.mark.backends
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras does not have it there")
 def test_several_batches_in_one_execution_are_planned_for() -> None:
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     learn(linear_model(SGD(0.01), steps_per_execution=8), adapt)
@@ -197,7 +200,7 @@ def test_the_last_part_of_the_steps_is_annealed_observation_by_observation(epoch
     rates = [decision.rate for decision in annealed]
     assert len(rates) == pytest.approx(auto.TAIL * auto.NOMINAL_LENGTH, abs=2)
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == pytest.approx(0.01 * 0.5 / len(rates))
+    assert rates[-1] == pytest.approx(annealed[0].rate_before * 0.5 / len(rates))
 
 
 class Generator:
@@ -211,41 +214,27 @@ class Generator:
 
 def test_steps_per_epoch_says_how_long_an_epoch_of_a_generator_is() -> None:
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
-    linear_model(SGD(0.01)).fit(iter(Generator()), steps_per_epoch=200, epochs=1, verbose=0, callbacks=[adapt])
+    linear_model(SGD(0.01)).fit(iter(Generator()), steps_per_epoch=BATCHES, shuffle=False, verbose=0, callbacks=[adapt])
     assert kinds(adapt).count("anneal") == pytest.approx(auto.TAIL * auto.NOMINAL_LENGTH, abs=2)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_where_the_length_of_an_epoch_shows_at_its_end_the_first_one_is_not_annealed(epochs: int) -> None:
-    class Dataset(keras.utils.PyDataset):
-        """As a stream: Keras sees where an epoch ends, and no more."""
-
-        num_batches = None
-
-        def __len__(self) -> int:
-            return 60
-
-        def __getitem__(self, index: int) -> Any:
-            return rows(1)
-
-    def stream() -> Iterator[Any]:
-        for _ in range(60 * epochs):
-            yield rows(1)
-
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     model = linear_model(SGD(0.01))
     adapt.set_model(model)
     adapt.set_params({"epochs": epochs, "steps": None, "verbose": 0})
     with pytest.warns(UserWarning, match="pass steps_per_epoch to fit"):
         adapt.on_train_begin()
-    batches = stream()
+    x, y = rows(1)
     for epoch in range(epochs):
         adapt.on_epoch_begin(epoch)
         model.reset_metrics()
         for batch in range(60):
             adapt.on_train_batch_begin(batch)
-            adapt.on_train_batch_end(batch, model.train_on_batch(*next(batches), return_dict=True))
-        adapt.on_epoch_end(epoch, {"loss": 1.0})
+            logs = model.train_on_batch(x, y, return_dict=True)
+            adapt.on_train_batch_end(batch, logs)
+        adapt.on_epoch_end(epoch, logs)
     adapt.on_train_end()
     annealed = [decision.epoch for decision in adapt.decisions if decision.kind == "anneal"]
     assert 0 not in annealed
@@ -282,7 +271,9 @@ def test_its_configuration_makes_an_equal_one() -> None:
     assert again.get_config() == config
 
 
-@pytest.mark.parametrize(("frequency", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), ("step", TypeError)])
+@pytest.mark.parametrize(
+    ("frequency", "error"), [(0, ValueError), (-3, ValueError), (2.5, TypeError), ("step", TypeError)]
+)
 def test_a_frequency_that_is_none_is_refused(frequency: Any, error: Any) -> None:
     with pytest.raises(error, match=f"frequency={frequency!r}"):
         AdaptLROnPlateau.auto(frequency=frequency)
@@ -296,20 +287,19 @@ def test_its_decisions_are_in_the_event_file_with_their_steps(tmp_path: Path) ->
     assert [each for record in records.values() for each in record.decisions] == adapt.decisions
     steps = [event.step for event, value in read_values(run / "steps", "scalars")]
     assert min(steps) == N
-    assert N * len(kinds(adapt)) > 0
     assert max(steps) <= 2 * BATCHES
 
 
 def test_a_training_that_died_in_its_second_epoch_goes_on(tmp_path: Path) -> None:
     """By epochs, as `BackupAndRestore` saves: the second epoch begins again, and nothing is searched for twice."""
 
-    class Died(Exception):
+    class DiedError(Exception):
         pass
 
     class Death(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             if epoch == 1:
-                raise Died
+                raise DiedError
 
     def callbacks() -> list[Any]:
         return [AdaptLROnPlateau.auto(frequency=N, state_path=tmp_path / "state.json")]
@@ -320,13 +310,11 @@ def test_a_training_that_died_in_its_second_epoch_goes_on(tmp_path: Path) -> Non
     whole = AdaptLROnPlateau.auto(frequency=N)
     expected = linear_model(SGD(1e-3))
     learn(expected, whole, epochs=3)
-    with pytest.raises(Died):
+    with pytest.raises(DiedError):
         learn(linear_model(SGD(1e-3)), *callbacks(), Death(), backup(), epochs=3)
     (adapt,) = callbacks()
     model = linear_model(SGD(1e-3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        learn(model, adapt, backup(), epochs=3)
+    learn(model, adapt, backup(), epochs=3)  # Warnings are errors.
     told = [(each.kind, each.step, each.rate) for each in adapt.decisions]
     assert told == [(each.kind, each.step, each.rate) for each in whole.decisions]
     assert weights_of(model) == pytest.approx(weights_of(expected), rel=1e-5)
