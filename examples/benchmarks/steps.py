@@ -1,9 +1,8 @@
 """What does auto mode make of a training of a single epoch, with `frequency=N`?
 
 Small language models foretell the next letter of texts that come with Python: its documentation, or the source of its
-library. No piece of text is seen twice, so the training loss is as honest as a validation. A job is trained from its
-tuned rate, which is about the best for a fixed rate, and from a third, a tenth, three times and ten
-times that rate, with
+library. Each example is seen once, so the training loss is as honest as a validation. A job is trained from its tuned
+rate, which is about the best for a fixed rate, and from a third, a tenth, three times and ten times that rate, with
 
     fixed      no callback
     cosine     the rate annealed to zero over all steps (keras.optimizers.schedules.CosineDecay)

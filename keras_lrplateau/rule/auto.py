@@ -63,7 +63,7 @@ from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.trend import Trend, trend
 from keras_lrplateau.rule.words import number
-from keras_lrplateau.settings import RuleName, check_integer, check_number
+from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 WINDOW = 10
 """A trend is that of at most so many observations."""
@@ -370,6 +370,7 @@ class State:
         stage = {"name": self.phase, **fields["stage"]}
         if isinstance(self.stage, Search):
             stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
+            stage["errors"] = [list(pair) for pair in self.stage.errors]
         if isinstance(self.stage, Excursion):
             stage["before"] = list(self.stage.before)
         stretch = {**fields["stretch"], "window": list(self.stretch.window)}
@@ -429,6 +430,8 @@ class Config(Rule[State]):
         check_settings(self)
         if self.observations is not None:
             check_integer("observations", self.observations, minimum=1)
+        check_flag("anneals", self.anneals)
+        check_flag("by_steps", self.by_steps)
 
     @property
     def patience_to_judge(self) -> int:

@@ -14,8 +14,8 @@ The rules:
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. By steps it does
    not: a few steps favour rates that are too high.
-5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the highest
-   rate within it counts as the best: rates far too low are all alike, and the way out is up.
+5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
+   is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
 6. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
    clearly trains, be it the given one.
 """
@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -48,8 +49,11 @@ While a higher rate only goes the same way faster, half a decade is worth a fact
 two, the higher rate has begun to do harm.
 """
 
-WITHIN_NOISE = 4.0
-"""Two trials are alike if no more than so many standard errors of one are between them: three of the difference."""
+WITHIN_NOISE = 3.0
+"""Two trials are alike if no more than so many standard errors of one are between them: two of the difference."""
+
+NEAR = 0.5
+"""The noise is that of scores at most this share of the lowest one above it."""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -76,7 +80,7 @@ class Search:
         at: The half decade above it that is being tried.
         trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
         saved: The half decade whose weights are in the best snapshot; None if there are none.
-        noise: The standard error of the lowest score; 0 where it is not known.
+        errors: The half decades tried, each with the standard error of its score; 0 where that is not known.
     """
 
     name: ClassVar[Literal["search"]] = "search"
@@ -85,17 +89,26 @@ class Search:
     at: int = 0
     trials: tuple[tuple[int, float], ...] = ()
     saved: int | None = None
-    noise: float = 0.0
+    errors: tuple[tuple[int, float], ...] = ()
 
     def rate_at(self, at: int) -> float:
         """The rate so many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
-    def tried(self, score: float, noise: float = 0.0) -> Search:
+    def tried(self, score: float, error: float = 0.0) -> Search:
         """The search with the score of the rate that was being tried, and its standard error."""
-        is_lowest = all(score < other for _, other in self.trials)
-        trials = tuple(sorted({**dict(self.trials), self.at: score}.items()))
-        return replace(self, trials=trials, noise=noise if is_lowest else self.noise)
+        trials, errors = {**dict(self.trials), self.at: score}, {**dict(self.errors), self.at: error}
+        return replace(self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())))
+
+    @property
+    def noise(self) -> float:
+        """The standard error of a score, as the median of those near the lowest one; 0 where it is not known.
+
+        A rate that is too high makes much noise of its own, and a single error, of few batches, may be far too small.
+        """
+        lowest = min((score for _, score in self.trials), default=math.inf)
+        near = [at for at, score in self.trials if score - lowest <= NEAR * abs(lowest) < math.inf]
+        return statistics.median(dict(self.errors)[at] for at in near) if near and self.errors else 0.0
 
 
 def choice(search: Search, loss_before: float | None, by_steps: bool = False) -> int | None:
@@ -113,8 +126,11 @@ def choice(search: Search, loss_before: float | None, by_steps: bool = False) ->
     if not share:
         return None
     best = _best(search, loss_before)
+    unbroken = scores(search, loss_before)
+    if _is_in_noise(search, unbroken, best) and 0 in _alike(search, unbroken):
+        return 0
     enough = ENOUGH_BY_STEPS if by_steps else ENOUGH
-    lowest = min(at for at in share if share[at] >= enough and at >= best - 2)
+    lowest = min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
     return 0 if lowest < 0 and not by_steps and share.get(0, 0.0) >= ALIKE else lowest
 
 
@@ -173,10 +189,13 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     share = _shares(search, loss_before)
     if not share:
         return [lowest - 2]
-    best = _best(search, loss_before)
+    best, unbroken = _best(search, loss_before), scores(search, loss_before)
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
-    is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
+    is_hopeless = exceeds(min(unbroken.values()), before, HOPELESS)
+    halves = [at for at in (best + 1, best - 1) if at > lowest]
+    if _is_in_noise(search, unbroken, best) and not is_hopeless and (highest == best or best > lowest):
+        return [highest + 2, *halves] if highest == best else halves
     candidates = [highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
     only_one_below = before is None and lowest == best - 2
@@ -184,7 +203,7 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     up = [highest + 2] if share.get(highest, 0) >= AS_GOOD else []
     # By turns: rates far too low may be all alike, and those far too high, too.
     candidates += down + up if is_hopeless or highest > -lowest else up + down
-    return candidates + [at for at in (best + 1, best - 1) if at > lowest]
+    return candidates + halves
 
 
 def _is_in_range(search: Search, at: int) -> bool:
@@ -195,12 +214,20 @@ def _is_in_range(search: Search, at: int) -> bool:
 
 
 def _best(search: Search, loss_before: float | None) -> int:
-    """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest within it."""
+    """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest one within it."""
     unbroken = scores(search, loss_before)
     best = min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
-    alike = [at for at in unbroken if unbroken[at] <= unbroken[best] + WITHIN_NOISE * search.noise]
-    is_proven = any(at < best and at not in alike for at in unbroken)
-    return best if is_proven or not search.noise else max(alike)
+    return max(_alike(search, unbroken)) if _is_in_noise(search, unbroken, best) else best
+
+
+def _alike(search: Search, unbroken: Mapping[int, float]) -> list[int]:
+    """The half decades within the noise of the lowest score."""
+    return [at for at, score in unbroken.items() if score <= min(unbroken.values()) + WITHIN_NOISE * search.noise]
+
+
+def _is_in_noise(search: Search, unbroken: Mapping[int, float], best: int) -> bool:
+    """Whether there is noise, and no lower rate is worse than the best beyond it: all of them may do nothing."""
+    return search.noise > 0 and all(at in _alike(search, unbroken) for at in unbroken if at < best)
 
 
 def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
@@ -243,6 +270,8 @@ def contradictions(search: Search) -> Iterator[str]:
             yield f"a trial at {at} half decades from {search.start_rate!r}"
     if tried != sorted(set(tried)) or search.at in tried or len(tried) >= MOST_TRIALS:
         yield f"at {search.at} after trials at {tried}"
+    if [at for at, _ in search.errors] != tried:
+        yield f"errors of {[at for at, _ in search.errors]} after trials at {tried}"
     if search.saved is not None and search.saved not in tried:
         yield f"saved={search.saved} of trials at {tried}"
 
@@ -253,6 +282,6 @@ READ = checks.record(
     at=checks.whole,
     trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
     saved=checks.optional(checks.whole),
-    noise=checks.at_least_0,
+    errors=checks.listed(checks.pair(checks.whole, checks.at_least_0), most=MOST_TRIALS),
 )
 """Reads a stored search."""

@@ -30,13 +30,13 @@ def linear_model(optimizer: Any, **arguments: Any) -> Any:
 
 
 def rows(batches: int = BATCHES) -> tuple[Any, Any]:
-    x = np.random.default_rng(0).normal(size=(16 * batches, 4)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(64 * batches, 4)).astype("float32")
     return x, x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32")
 
 
 def learn(model: Any, *callbacks: Any, batches: int = BATCHES, **arguments: Any) -> Any:
     x, y = rows(batches)
-    return fit(model, *callbacks, x=x, y=y, batch_size=16, **arguments)
+    return fit(model, *callbacks, x=x, y=y, batch_size=64, **arguments)
 
 
 def weights_of(model: Any) -> list[float]:
