@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -49,11 +49,12 @@ While a higher rate only goes the same way faster, half a decade is worth a fact
 two, the higher rate has begun to do harm.
 """
 
-WITHIN_NOISE = 3.0
-"""Two trials are alike if no more than so many standard errors of one are between them: two of the difference."""
+WITHIN_NOISE = 4.0
+"""Two trials are alike if no more than so many standard errors of one are between them: seldom are the lowest and the
+highest of five equal ones farther apart."""
 
 NEAR = 0.5
-"""The noise is that of scores at most this share of the lowest one above it."""
+"""A score that is at most this share of the lowest one above it is near."""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -100,16 +101,6 @@ class Search:
         trials, errors = {**dict(self.trials), self.at: score}, {**dict(self.errors), self.at: error}
         return replace(self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())))
 
-    @property
-    def noise(self) -> float:
-        """The standard error of a score, as the median of those near the lowest one; 0 where it is not known.
-
-        A rate that is too high makes much noise of its own, and a single error, of few batches, may be far too small.
-        """
-        lowest = min((score for _, score in self.trials), default=math.inf)
-        near = [at for at, score in self.trials if score - lowest <= NEAR * abs(lowest) < math.inf]
-        return statistics.median(dict(self.errors)[at] for at in near) if near and self.errors else 0.0
-
 
 def choice(search: Search, loss_before: float | None, by_steps: bool = False) -> int | None:
     """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
@@ -126,8 +117,7 @@ def choice(search: Search, loss_before: float | None, by_steps: bool = False) ->
     if not share:
         return None
     best = _best(search, loss_before)
-    unbroken = scores(search, loss_before)
-    if _is_in_noise(search, unbroken, best) and 0 in _alike(search, unbroken):
+    if 0 in _all_alike(search, loss_before):
         return 0
     enough = ENOUGH_BY_STEPS if by_steps else ENOUGH
     lowest = min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
@@ -157,6 +147,18 @@ def following(search: Search, loss_before: float | None, may_try: Callable[[floa
     return None
 
 
+def noise(search: Search, loss_before: float | None) -> float:
+    """The standard error of a score: the median of those that are near the lowest score or below that before training.
+
+    It is 0 where it is not known. A rate that is too high makes much noise of its own, a loss that falls fast looks
+    noisy, and a single error, of few batches, may be far too small.
+    """
+    unbroken, errors = scores(search, loss_before), dict(search.errors)
+    lowest = min(unbroken.values(), default=math.inf)
+    limit = max(lowest + NEAR * abs(lowest), -math.inf if loss_before is None else loss_before)
+    return statistics.median([errors.get(at, 0.0) for at, score in unbroken.items() if score <= limit] or [0.0])
+
+
 def scores(search: Search, loss_before: float | None) -> dict[int, float]:
     """The scores of the unbroken trials: finite, and not far worse than before training."""
     before = _score_before(search, loss_before)
@@ -179,7 +181,8 @@ def in_words(search: Search, loss_before: float | None) -> str:
         return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
     found = ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
-    return f"{found}; ± {number(search.noise, 2)}" if search.noise else found
+    error = noise(search, loss_before)
+    return f"{found}; ± {number(error, 2)}" if error else found
 
 
 def _candidates(search: Search, loss_before: float | None) -> list[int]:
@@ -189,12 +192,12 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     share = _shares(search, loss_before)
     if not share:
         return [lowest - 2]
-    best, unbroken = _best(search, loss_before), scores(search, loss_before)
+    best, alike = _best(search, loss_before), _all_alike(search, loss_before)
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
-    is_hopeless = exceeds(min(unbroken.values()), before, HOPELESS)
+    is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
     halves = [at for at in (best + 1, best - 1) if at > lowest]
-    if _is_in_noise(search, unbroken, best) and not is_hopeless and (highest == best or best > lowest):
+    if alike and not is_hopeless and (highest == best or best > lowest):
         return [highest + 2, *halves] if highest == best else halves
     candidates = [highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
@@ -215,19 +218,23 @@ def _is_in_range(search: Search, at: int) -> bool:
 
 def _best(search: Search, loss_before: float | None) -> int:
     """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest one within it."""
+    return max(_all_alike(search, loss_before), default=_lowest_score(search, loss_before))
+
+
+def _lowest_score(search: Search, loss_before: float | None) -> int:
     unbroken = scores(search, loss_before)
-    best = min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
-    return max(_alike(search, unbroken)) if _is_in_noise(search, unbroken, best) else best
+    return min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
 
 
-def _alike(search: Search, unbroken: Mapping[int, float]) -> list[int]:
-    """The half decades within the noise of the lowest score."""
-    return [at for at, score in unbroken.items() if score <= min(unbroken.values()) + WITHIN_NOISE * search.noise]
+def _all_alike(search: Search, loss_before: float | None) -> list[int]:
+    """The half decades within the noise, if no rate is proven to do anything; else none.
 
-
-def _is_in_noise(search: Search, unbroken: Mapping[int, float], best: int) -> bool:
-    """Whether there is noise, and no lower rate is worse than the best beyond it: all of them may do nothing."""
-    return search.noise > 0 and all(at in _alike(search, unbroken) for at in unbroken if at < best)
+    Proven is one that is better than a lower one beyond the noise.
+    """
+    error, unbroken = noise(search, loss_before), scores(search, loss_before)
+    best = _lowest_score(search, loss_before)
+    alike = [at for at in unbroken if unbroken[at] <= unbroken[best] + WITHIN_NOISE * error]
+    return alike if error and all(at in alike for at in unbroken if at < best) else []
 
 
 def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
