@@ -408,7 +408,7 @@ def test_the_noise_of_a_rate_that_is_too_high_is_not_that_of_the_others():
 @pytest.mark.parametrize(("by_steps", "kind"), [(False, "rollback"), (True, "hold")])
 def test_by_steps_the_last_observations_are_worse_only_beyond_doubt(by_steps, kind):
     """The best of many short observations is partly the luckiest."""
-    config = replace(LONG, budget=0.0, by_steps=by_steps)
+    config = replace(LONG, budget=0.0, min_lr=0.1, by_steps=by_steps)  # So nothing is cut.
     state = config.start(0.1)
     for value in (1.0, 0.98, 0.99, 1.01, 1.0, 0.99, 1.01, 1.0):
         state, _ = config.step(state, value)
