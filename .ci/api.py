@@ -25,8 +25,9 @@ import keras_lrplateau
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = keras_lrplateau.__name__
-MODULES = [PACKAGE, *(f"{PACKAGE}.rule.{name}" for name in ("plateau", "excursion", "soundness", "auto", "decision"))]
-"""The public names, and what their docstrings refer to."""
+RULES = ("plateau", "excursion", "soundness", "auto", "decision")
+MODULES = [PACKAGE, f"{PACKAGE}.training.results", *(f"{PACKAGE}.rule.{name}" for name in RULES)]
+"""The public names, what the callback inherits, and what their docstrings refer to."""
 
 
 def shown(space: pdoc.doc.Module | pdoc.doc.Class) -> Iterator[pdoc.doc.Doc]:

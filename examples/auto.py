@@ -18,6 +18,7 @@ import plotly.colors
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -101,7 +102,7 @@ def main() -> None:
         title=f"Test loss and accuracy after {EPOCHS} epochs",
     )
     runs = {}
-    for rate in RATES:
+    for rate in track(RATES, "training from each rate, twice", console=Console(stderr=True), transient=True):
         fixed, before = train(rate, [])
         adapt = AdaptLROnPlateau.auto(log_dir=LOGS / f"{rate:g}")
         adapted, after = train(rate, [adapt])

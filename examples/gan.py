@@ -21,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pag
 import keras
 import numpy as np
 from keras import ops
+from rich.console import Console
+from rich.progress import track
 
 from keras_lrplateau import AdaptLROnPlateau
 
@@ -165,11 +167,12 @@ def train(*callbacks: keras.callbacks.Callback) -> dict[str, list[float]]:
 
 def main() -> None:
     """Train without and with the callback, and print the decisions and what came of them."""
-    # Not the losses: in a GAN each of them tells of the other network, too.
+    # Not the losses: in a GAN each of them depends on the other network, too.
     adapt = AdaptLROnPlateau(
         "distance", mode="min", optimizer="g_optimizer", factor=0.5, patience=5, rollback_on_cut=True
     )
-    for name, callbacks in (("a rate that stays", []), ("AdaptLROnPlateau", [adapt])):
+    trainings = ("a rate that stays", []), ("AdaptLROnPlateau", [adapt])
+    for name, callbacks in track(trainings, "training twice", console=Console(stderr=True), transient=True):
         distances = train(*callbacks)["distance"]
         print(f"{name}: distance {min(distances):.2f} at best, {np.mean(distances[-10:]):.2f} in the last 10 epochs")
     for decision in adapt.decisions:

@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pag
 
 import keras
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -44,7 +45,7 @@ def main() -> None:
     table = Table(
         "starting rate", "ReduceLROnPlateau", "AdaptLROnPlateau", "how", title="Test loss and accuracy after 60 epochs"
     )
-    for rate in RATES:
+    for rate in track(RATES, "training from each rate, twice", console=Console(stderr=True), transient=True):
         plain_loss, plain_accuracy = train(rate, keras.callbacks.ReduceLROnPlateau(**SETTINGS))
         adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"recover/{rate:g}")
         loss, accuracy = train(rate, adapt)

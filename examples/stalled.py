@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pag
 import keras
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -47,12 +48,10 @@ def main() -> None:
     """Train with both callbacks from every seed, and print what came of it."""
     # With raising and recovery off AdaptLROnPlateau follows the rule of ReduceLROnPlateau, and writes event files, too.
     table = Table("seed", "ReduceLROnPlateau's rule", "AdaptLROnPlateau", "raises", "kept", title="Test accuracy")
-    plain = [
-        train(seed, AdaptLROnPlateau(**SETTINGS, max_raises=0, recover=False, log_dir=LOGS / f"stalled/plain_{seed}"))
-        for seed in SEEDS
-    ]
-    ours = []
-    for seed in SEEDS:
+    plain, ours = [], []
+    for seed in track(SEEDS, "training with each seed, twice", console=Console(stderr=True), transient=True):
+        cuts_only = AdaptLROnPlateau(**SETTINGS, max_raises=0, recover=False, log_dir=LOGS / f"stalled/plain_{seed}")
+        plain.append(train(seed, cuts_only))
         adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"stalled/adapt_{seed}")
         ours.append(train(seed, adapt))
         kinds = [decision.kind for decision in adapt.decisions]

@@ -449,13 +449,20 @@ def _names(trained: Sequence[Cell], rated_only: bool = False) -> list[str]:
 
 
 def print_summary(trained: Sequence[Cell]) -> None:
-    """Every method over all cells, starting rates and seeds."""
+    """Every method over all cells, starting rates and seeds; and the peers at the starting rates best for them.
+
+    Those are the rows to compare with: since v* is the lowest of many medians, no single peer reaches 1.
+    """
     rows = []
-    for name in _names(trained):
-        lanes, at_best = (_flat(regrets(cell, name, kept) for cell in trained) for kept in ("last", "best"))
+    names = _names(trained)
+    for name, is_tuned in [*((name, False) for name in names), *((name, True) for name in PEERS if name in names)]:
+        lanes, at_best = (
+            _flat(regrets(cell, name, kept)[tuned(cell, name) if is_tuned else ...] for cell in trained)
+            for kept in ("last", "best")
+        )
         shares = [f"{np.mean(lanes <= bound):.0%}" for bound in (1.1, 1.5)]
         means = (_geometric_mean(lanes), *shares, f"{lanes.max():.1f}", _geometric_mean(at_best))
-        rows.append([name, *means, str(lanes.size)])
+        rows.append([f"{name}, tuned" if is_tuned else name, *means, str(lanes.size)])
     header = ("method", "regret", "<= 1.1", "<= 1.5", "worst", "best checkpoint", "lanes")
     table("Regret over all cells, starting rates and seeds", header, rows)
 

@@ -2,7 +2,7 @@
 
 Measured on *stretches*: the longest parts of a recorded curve in which the learning rate does not change, of at least
 20 epochs; a curve without rates is one stretch. The metric is the validation loss, or the training loss where there is
-none. In each stretch a rule begins anew, and what counts is its first *call* of a plateau:
+none. In each stretch a rule starts again, and what counts is its first *call* of a plateau:
 
     real improvement    more than x = 2 % (of the magnitude) better than at the real improvement before it, or than the
                         first epoch; it is looked for along the curve
@@ -236,7 +236,7 @@ def dlib(values: np.ndarray) -> np.ndarray:
     """The longest way back that is not known to be a way down; dlib calls a plateau at more than its threshold.
 
     Source: count_steps_without_decrease and its robust form in dlib/statistics/running_gradient.h. Theirs are computed
-    anew from the formula. Only the last 500 values are looked at.
+    again from the formula. Only the last 500 values are looked at.
     """
     scores = np.zeros(len(values))
     for i in range(2, len(values)):
@@ -276,7 +276,7 @@ def evidence(values: np.ndarray) -> np.ndarray:
     """How much speaks against a real improvement being under way: the epochs since the last one, times z squared.
 
     z tells how far the metric is from the next real improvement, 2 % better than the best: the distance from there to
-    the end of the line through the last 10 epochs, in standard deviations of an epoch from that line, of which 0.2 % of
+    the end of the line through the last 10 epochs, in standard deviations of an epoch from that line; 0.2 % of
     the metric are the least. Half of it is the logarithm of a likelihood ratio, as in Wald's sequential test: of
     independent normal observations at that distance, against as many at the next real improvement. So a metric that
     has settled clearly above its best is called early, and one whose noise may hide an improvement is given time.

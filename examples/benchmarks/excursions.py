@@ -82,7 +82,7 @@ class Design:
         shape: The raised rate is held, or comes back to the rate before it by a cosine.
         length: How long an excursion lasts at most, in plateaus (`patience` values); None for all the epochs left.
         least: None is opened with fewer plateaus left than this.
-        leaves: So many plateaus of the training are left for the time after it.
+        leaves: How many plateaus of the training are left for the time after it.
         checks_epochs: Whether none is opened that the epochs left cannot judge.
         origin: It starts from the weights that are there, or from the best ones.
         judge: It has succeeded if it brought a new best value ("best"); if the mean of its later half is below the mean

@@ -16,7 +16,7 @@
    bootstrap interval.
 3. How fast copies are taken and gone back to, beside plain copies of the same arrays, and of one contiguous array of as
    many bytes, which is the limit; with PyTorch also of one to and from pinned memory, which is what the bus can do.
-   Before each copy all arrays are made anew on the device, as a training step does: JAX keeps what it has once brought
+   Before each copy all arrays are made again on the device, as a training step does: JAX keeps what it has once brought
    to the host. "host GB" is what is resident in the process right after the copy was taken, beyond what was before it
    (Linux only): the size of the copy, or nothing with rollback="disk", if all is well.
 
@@ -363,7 +363,7 @@ def time_steps(scale: Scale) -> None:
     size = sum(array.nbytes for array in beginning) / 1e6
     table(
         f"2. Steps of {scale.batch_size} rows, {scale.steps} to an epoch; {model.count_params() / 1e6:.2f}M parameters "
-        f"with Adam, of which a copy has {size:.1f} MB; {scale.rounds} rounds of {scale.epochs} epochs, "
+        f"with Adam, a copy has {size:.1f} MB; {scale.rounds} rounds of {scale.epochs} epochs, "
         f"{np.mean(bests):.0%} of them with a new best",
         ("callback", "ms per step", "relative"),
         rows,
@@ -393,7 +393,7 @@ def to_device(values: list[Any], copies: list[Any]) -> list[Any]:
 
 
 def fresh(values: list[Any]) -> list[Any]:
-    """Equal arrays on the device of which there is nothing on the host yet."""
+    """Equal arrays on the device, with nothing of them on the host yet."""
     values = [jnp.copy(value) if BACKEND == "jax" else value.detach().clone() for value in values]
     wait(values)
     return values

@@ -234,7 +234,7 @@ class Method:
     Attributes:
         name: What the tables call it.
         rule: `keras_lrplateau.Config`, or anything else with its methods; None for a schedule.
-        schedule: The share of the starting rate that is used in an epoch, of so many.
+        schedule: The share of the starting rate that is used in an epoch, from its number and that of all epochs.
     """
 
     name: str
@@ -397,7 +397,7 @@ def train(
     model = (weights, over_lanes(optimizer.start, (0,))(weights))
 
     def batches(epoch: int) -> jax.Array:
-        """Rows of each batch, shuffled anew for every seed and epoch. Axes: batch, seed, row."""
+        """Rows of each batch, shuffled again for every seed and epoch. Axes: batch, seed, row."""
         return jax.vmap(lambda key: _batches(task, key, epoch))(keys).swapaxes(0, 1)
 
     def lane_step(weights: Tree, memory: Tree, rate: jax.Array, x: jax.Array, y: jax.Array) -> tuple[Tree, jax.Array]:

@@ -72,7 +72,7 @@ VARIANTS: Variants = {
     OURS_LOGGING: lambda log_dir: [AdaptLROnPlateau(log_dir=log_dir)],
     TENSORBOARD: lambda log_dir: [keras.callbacks.TensorBoard(log_dir)],
 }
-"""The callbacks of each variant, made anew for each fit."""
+"""The callbacks of each variant, made for each fit."""
 
 
 @dataclass(frozen=True)

@@ -279,7 +279,7 @@ def counts(results: list[Result], name: str, kind: str) -> list[np.ndarray]:
 
 
 def interval(cells: list[np.ndarray], draws: int = 2000) -> tuple[float, float]:
-    """Where the geometric mean of all lanes lies in 95 % of so many draws of as many cells."""
+    """Where the geometric mean of all lanes lies in 95 % of this many draws of as many cells."""
     random = np.random.default_rng(0)
     sums, sizes = np.array([cell.sum() for cell in cells]), np.array([cell.size for cell in cells])
     drawn = random.integers(0, len(cells), (draws, len(cells)))

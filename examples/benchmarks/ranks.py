@@ -7,7 +7,7 @@ exchange of what AdaptLROnPlateau sends at the end of an epoch. The processes do
 one that is late: that time is part of training together, whoever needs it. The first exchanges, which connect the
 processes and compile, are left out.
 
-Each process gives the median of its exchanges, of which the table has the slowest process's, and the processor time
+Each process gives the median of its exchanges; the table has the slowest process's, and the processor time
 that one exchange takes it. With more processes than cores the median is above all the time that they wait for a core,
 so the lines through the measurements that say what more processes would cost are those of the processor time: what is
 left where each process has a core of its own. One is in the number of processes, which is what passing messages round

@@ -256,6 +256,12 @@ class Bench:
         ]
         return [float(each["loss"]) for each in results]
 
+    def growth(self, seed: int) -> float:
+        """How many times as large the trainable weights are as before training, as a root mean square."""
+        pairs = list(zip(self.model.weights, self._weights[seed], strict=True))
+        now = sum(float(np.sum(np.array(weight, float) ** 2)) for weight, _ in pairs if weight.trainable)
+        return math.sqrt(now / sum(float(np.sum(first**2)) for weight, first in pairs if weight.trainable))
+
     def constant(self) -> list[float]:
         """The losses of the answer that is best for the training data among those that are alike for all rows."""
         (_, known), (_, others) = self.train, self.validation
@@ -284,6 +290,7 @@ class Bench:
             "constant": self.constant(),
             "after": self.losses(),
             "highest": float(np.max(np.nan_to_num(history["loss"], nan=np.inf))),
+            "growth": self.growth(seed),
             "rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             "decisions": [
                 (each.epoch + 1, each.kind, each.rate, each.restore, each.reason)
@@ -437,6 +444,23 @@ def print_summary(runs: list[Run]) -> None:
         table(f"{method}: against the better of no callback and ReduceLROnPlateau", header, rows)
 
 
+def print_growth(runs: list[Run]) -> None:
+    """How large weights become without a callback, where that does no harm and where the run is ruined by it."""
+    rows = []
+    for name, group in (
+        ("sound start", [run for run in runs if run.starts_sound]),
+        ("ruined", [run for run in runs if run.is_lost]),
+    ):
+        # Whatever the monitor, it is the same fit.
+        fits = {(run.task, run.rate, run.seed): run.rows["none"].get("growth", math.nan) for run in group}
+        sizes = np.nan_to_num(list(fits.values()), nan=np.inf)
+        if sizes.size:
+            quantiles = np.quantile(sizes, (0, 0.01, 0.1, 0.5, 0.9, 0.99, 1), method="nearest")
+            rows.append([name, str(sizes.size), *(f"{size:.3g}" for size in quantiles)])
+    header = ("", "fits", "least", "1 %", "10 %", "median", "90 %", "99 %", "most")
+    table("Size of the weights in the end, as a multiple of that before training, without a callback", header, rows)
+
+
 def print_worst(runs: list[Run], count: int) -> None:
     """The runs in which ours did the most harm, with what it decided and why."""
     worst = sorted((run for run in runs if run.is_by_us("ours")), key=lambda run: -run.ratio("ours", "none", "keras"))
@@ -552,6 +576,7 @@ def main() -> None:
     settings = f"{arguments.epochs} epochs, patience {arguments.patience}, factor {arguments.factor:g}"
     print(f"{arguments.tasks} tasks, {settings}")
     print_summary(runs)
+    print_growth(runs)
     print_worst(runs, arguments.worst)
 
 

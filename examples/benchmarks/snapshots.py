@@ -72,7 +72,7 @@ EPOCHS = 30
 
 
 def build(parameters: int, optimizer: str) -> Any:
-    """A compiled model of about so many parameters with random numbers in all variables."""
+    """A compiled model of about this many parameters, with random numbers in all variables."""
     import keras
 
     width = round((parameters / LAYERS) ** 0.5)
@@ -225,7 +225,7 @@ def measure(parameters: int, way: str, optimizer: str, repeats: int, folder: str
 
 
 def count(improvements: list[int]) -> list[dict[str, Any]]:
-    """How many copies trainings take that have so many new bests and then none, by the arguments of the callback."""
+    """How many copies a training takes that has this many new bests and then none, by the arguments of the callback."""
     import keras
 
     from keras_lrplateau import AdaptLROnPlateau

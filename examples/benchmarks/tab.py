@@ -6,7 +6,7 @@
 
 writes the runs into a temporary directory, with the decisions that the rule takes on noisy synthetic losses, starts a
 real TensorBoard on them, once in each of its loading modes, waits until it has read them all, and times requests of the
-tab: the first ones, and then refreshes, of which it prints the median. With a browser it also opens the tab there, with
+tab: the first ones, and then refreshes, and it prints their median. With a browser it also opens the tab there, with
 an empty cache, and takes the time from the frame's first request to the drawn figure. Then it times the import of the
 plugin, in processes that have loaded what TensorBoard itself needs.
 """

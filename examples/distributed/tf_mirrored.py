@@ -2,7 +2,7 @@
 
     python examples/distributed/tf_mirrored.py --replicas 2
 
-makes so many devices of this machine's CPU; with GPUs, `tf.distribute.MirroredStrategy()` takes all of them. It is one
+makes as many devices of this machine's CPU; with GPUs, `tf.distribute.MirroredStrategy()` takes all of them. It is one
 process, so one AdaptLROnPlateau decides; what it does to the weights and the rate must reach the copies on all devices.
 Each device tells what it has, and the exit code is 1 if they differ in a single bit.
 

@@ -98,11 +98,15 @@ def identity_of(file: Path | int) -> tuple[int, int] | None:
 def make_folder(folder: Path) -> None:
     """Make a directory and its parents, and wait until they are on disk.
 
+    Args:
+        folder: Links are followed, also one to a directory that is not there yet.
+
     Raises:
         OSError: One of them cannot be made.
     """
     if folder.is_dir():
         return
+    folder = Path(os.path.realpath(folder))
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)

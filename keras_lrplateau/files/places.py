@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 
-_SCHEME = re.compile(r"(?:^|[/\\])[A-Za-z][\w.+:-]+:(?=[/\\]|$)")
+_SCHEME = re.compile(r"(?:^|[/\\])\s*[A-Za-z][\w.+:-]+:(?=[/\\]|$)")
 """A part of a path that is the scheme of a URL, also of a chained one, and after `pathlib` has merged the slashes.
 
 The drives of Windows have one letter.

@@ -19,7 +19,7 @@ _LOOKED_AT = 100
 """Lines among which the names of the columns must be."""
 
 _CHUNK = 2_000
-"""So many rows are held as texts at a time."""
+"""Rows that are held as texts at a time."""
 
 
 _NUMERIC = {*"0123456789+-.", ""}
@@ -97,6 +97,8 @@ def _check_for_table(path: str, lines: Sequence[str]) -> None:
         raise CurveError(f"{path}:{number}: an empty table: no columns and no rows; the training recorded nothing")
     for number, line in filled[:-3:-1]:  # After the names, there may be a row that is incomplete.
         cells = max((_cells(line, separator) for separator in _SEPARATORS[:-1]), key=len)
+        if any(len(cell.split()) > 3 or cell.endswith(".") for cell in cells):
+            break
         is_prose = any(cell[:1].isdigit() or set(cell) & set(":={}") or len(cell) > 60 for cell in cells)
         if len(cells) < 2 or is_prose or not _may_be_names(cells):
             continue

@@ -22,6 +22,9 @@ _BEGINNING = re.compile(
 )
 """How JSON begins, and not a line of a log: [nltk_data], [2024-01-31 or {epoch}."""
 
+_GOES_ON = "{[]},:\"'"
+"""What begins more JSON, or broken one, behind a whole value."""
+
 
 def read(path: str, name: str, text: str) -> list[Table] | None:
     """The tables in a text that begins as JSON does; None for another text. See `reading.Format`.
@@ -47,6 +50,9 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
             pass
         if _is_object(text.lstrip().partition("\n")[0]):
             return None  # Objects among lines of text.
+        rest = text[error.pos :].lstrip()
+        if error.msg == "Extra data" and rest[:1] not in _GOES_ON:
+            return None  # A configuration before a log, or what looks like a list in front of each line.
         raise CurveError(
             f"{path}:{error.lineno}: not JSON: {error.msg}; if the training was killed while it wrote the file, "
             "use what was written before"
@@ -210,9 +216,18 @@ def _table_of(path: str, name: str, data: Any) -> Table:
                 path, name, [{"phase": key, **record} for key, each in by_kind.items() for record in each], [], []
             )
         # "log_history" of Hugging Face's trainer_state.json, or what others call it.
-        inner = [value for value in data.values() if value and isinstance(value, list) and isinstance(value[0], dict)]
+        lists = {key: value for key, value in data.items() if value and isinstance(value, list)}
+        inner = [key for key, value in lists.items() if isinstance(value[0], dict)]
+        beside = [
+            key for key, value in lists.items() if inner and key not in inner and len(value) == len(lists[inner[0]])
+        ]
+        if len(inner) == 1 and beside:
+            raise CurveError(
+                f"{path}: {listed(beside)}: a number for each of {inner[0]!r}, so these are the results of whole "
+                "trainings and no curve; give a file with a list of numbers by epoch for each metric"
+            )
         if len(inner) == 1:
-            data = inner[0]
+            data = lists[inner[0]]
     if isinstance(data, dict) and isinstance(data.get("history"), (dict, list)):
         epochs, data = data.get("epoch"), data["history"]
     if isinstance(data, dict) and {"columns", "data"} <= data.keys():  # pandas' orient="split".
@@ -237,6 +252,13 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         if any(isinstance(value, list) for value in values.values()):
             known = epochs if isinstance(epochs, list) and epochs else None
             lists = {key: value for key, value in values.items() if isinstance(value, list)}
+            nested = [key for key, each in lists.items() if _are_lists(each)]
+            if nested:
+                raise CurveError(
+                    f"{path}: {listed(nested)}: lists of lists of numbers. The inner ones may be trainings or the "
+                    "batches of an epoch, which the file does not say; give a list of numbers for each metric, and for "
+                    'several trainings an object of such lists for each, as in {"fold 1": {"loss": [...]}, ...}'
+                )
             lists, notes = _named(name, lists)
             table = table_of_lists(path, name, lists, known)
             table.notes += notes
@@ -255,6 +277,10 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         f"{path}: no training curve in the JSON; give an object with a list of numbers for each metric, such as "
         'History.history, or a list with an object for each epoch, such as "log_history" of trainer_state.json'
     )
+
+
+def _are_lists(data: list[Any]) -> bool:
+    return any(isinstance(each, list) and len(each) > 1 for each in data)
 
 
 def _is_scalars(data: Any) -> bool:

@@ -14,7 +14,7 @@ from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.table import Table, table_of_records
 
 _EPOCH_BEGINS = re.compile(r"^(?:.*[^\w\n])?Epoch (\d+)/\d+[ \t]*$", re.MULTILINE)
-_PROGRESS = re.compile(r"(?<![\w/.:-])(\d+)/(\d+|Unknown)(?=[ \t]*(?:\[|━|-[ \t]|\d+(?:ms|s|:)))")
+_PROGRESS = re.compile(r"(?<![\w/.-])(?<![^>]:)(\d+)/(\d+|Unknown)(?=[ \t]*(?:\[|━|-[ \t]|\d+(?:ms|s|:)))")
 _GLUED = re.compile(r"(\d\.\d{4}(?:e[+-]\d\d)?)(?=\d+/\d+ [\[━])")
 """Where a file has lost the backspaces of a progress bar, its states follow each other without a space."""
 

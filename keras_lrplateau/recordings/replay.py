@@ -38,7 +38,7 @@ SHORTEST_SCHEDULE = 8
 """Over fewer epochs, a rate that always changes may be anything."""
 
 PROGRESS = 10_000
-"""So many observations lie between two reports of progress."""
+"""Observations between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,12 @@ def replay(
         config = config.for_length(max(len(observed.values), 1))
     rates = _Rates(recorded, rate)
     first = 1.0 if rates.first is None else rates.first
-    # Only our own runs know the loss before training.
-    before = (record.loss_before for record in recording.records if record.loss_before is not None)
-    state = replace(rates.starting(config).start(first), loss_before=next(before, None))
+    state = replace(rates.starting(config).start(first), loss_before=_loss_before(recording.records))
 
-    losses = _training_loss(recording, recorded)
+    losses = _losses(recording, recorded, "loss")
+    # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
+    is_blind = bool(recording.records) and recording.records[0].steps <= recording.records[0].epoch + 1
+    validated = _losses(recording, recorded, "val_loss") if is_blind else {}
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
     replayed = Curve(epochs=observed.epochs, times=observed.times)
@@ -148,7 +149,10 @@ def replay(
         replayed.values.append(state.rate)
         if sign * value < lowest and math.isfinite(value):
             lowest, best = sign * value, Observation(epoch, value)
-        state, decision = rule.step(state, value, losses.get(epoch))
+        is_searching_blindly = is_blind and state.status == "searching"
+        if is_searching_blindly and not monitor.startswith("val_"):
+            rule = rule.without_search()
+        state, decision = rule.step(state, value, (validated if is_searching_blindly else losses).get(epoch))
         if decision.is_action or count in (0, last):
             decisions = [decision]
             if count == last:
@@ -167,6 +171,18 @@ def replay(
     departs = _departure(recording, rates, run)
     run.curves = {**others, **rates.replayed(config, replayed, state.rate, departs if rate is None else -1)}
     return Replay(config, run, recorded, state, departs, rates.first is None)
+
+
+def _loss_before(records: Sequence[Record]) -> float | None:
+    """The training loss before training, which only our own runs know.
+
+    A run that never went back may have found a better one, by a look at its weights. By the one that it began with, it
+    would have gone back.
+    """
+    known = [record.loss_before for record in records]
+    if any(decision.kind in ("diverged", "restart") for record in records for decision in record.decisions):
+        return next((each for each in known if each is not None), None)
+    return known[-1] if known else None
 
 
 def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> Run:
@@ -364,10 +380,10 @@ def unrounded(rate: float) -> float:
 # --- where the two part ----------------------------------------------------------------------------------------------
 
 
-def _training_loss(recording: Recording, run: Run) -> dict[int, float]:
-    """The training loss by epoch, as far as it was recorded."""
+def _losses(recording: Recording, run: Run, name: str) -> dict[int, float]:
+    """A loss by epoch, as far as it was recorded."""
     try:
-        curve = run.curves[recording.resolve("loss")]
+        curve = run.curves[recording.resolve(name)]
     except CurveError:  # There is none, or several may be meant.
         return {}
     return dict(zip(curve.epochs, curve.values, strict=True))

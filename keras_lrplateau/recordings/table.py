@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_lrplateau.recordings.cells import Cells, converter, is_number, numbers
-from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, is_held_out, plain
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, is_held_out, listed, plain
 from keras_lrplateau.recordings.recording import CurveError
 
 COUNTERS = {*EPOCH, *STEP}
@@ -138,6 +138,10 @@ def table_of_lists(path: str, name: str, lists: Mapping[str, list[Any]], epochs:
             add_column(table, key, cells)
         else:
             table.notes.append(f"{key!r} is empty and was left out.")
+    if not table.columns and table.texts:
+        raise CurveError(
+            f"{path}: {listed(list(table.texts))}: no numbers in it; give a list of numbers for each metric"
+        )
     if not table.columns:
         raise CurveError(f"{path}: there are no numbers in it; the training ended before its first epoch did")
     lengths = Counter(map(len, table.columns.values()))

@@ -205,11 +205,9 @@ def _curves(
         return "step", {name: _by_last(steps, values, times) for name, values in columns.items()}
     averaged = [name for name in columns if name in repeated - rates - held_out]
     if averaged:
-        notes.append(f"{listed(averaged)}: several values in an epoch, of which the mean is taken.")
+        notes.append(f"{listed(averaged)}: several values in an epoch; their mean is taken.")
     if repeated & held_out:
-        notes.append(
-            f"{listed(sorted(repeated & held_out))}: several values in an epoch, of which the last one is taken."
-        )
+        notes.append(f"{listed(sorted(repeated & held_out))}: several values in an epoch; the last one is taken.")
     return "epoch", {
         name: _by_mean(epochs, values, times) if name in averaged else _by_last(epochs, values, times)
         for name, values in columns.items()

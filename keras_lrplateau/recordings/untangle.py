@@ -146,6 +146,7 @@ _BESIDE = {*EPOCH, *STEP, *TIME, "relative time process", "relative time wall"}
 
 def _widened(table: Table) -> Table:
     """The table with a row for each moment, where it has one for each kind of data or each metric."""
+    _spell_out(table)
     split = _split_column(table)
     metric, value = _metric_columns(table, split)
     if split is None and metric is None:
@@ -215,6 +216,20 @@ def _notes(
         if others:
             notes.append(f"{listed(others)}: neither counters nor values, left out.")
     return notes
+
+
+def _spell_out(table: Table) -> None:
+    """Make texts of numbers that only say which data a row is about: 1 and 0 in "is_training", any in "phase"."""
+    for name, values in list(table.columns.items()):
+        known = plain(name)
+        if known.startswith("is ") and known in _TRUE_OF and set(values) == {0.0, 1.0}:
+            table.texts[name] = [str(value == 1) for value in table.columns.pop(name)]
+        elif known in _SPLITS and len(set(values)) <= 3:
+            table.texts[name] = _shown(table.columns.pop(name))
+
+
+_SPLITS = {"phase", "split", "mode", "set", "subset", "stage", "partition"}
+"""Columns that are no metric, whatever is in them."""
 
 
 def _split_column(table: Table) -> str | None:
@@ -330,7 +345,7 @@ def _refuse_mixed(table: Table) -> None:
     for text, cells in table.texts.items():
         shown = _shown(cells)
         kinds = Counter(shown)
-        if not 1 < len(kinds) <= len(shown) / 2 or min(kinds.values()) < 2:
+        if not 1 < len(kinds) <= len(shown) / 2 or sum(times > 1 for times in kinds.values()) < 2:
             continue
         changes = [row for row, (one, other) in enumerate(itertools.pairwise(shown), 1) if one != other]
         if len(changes) < len(kinds):  # Each kind is by itself.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -14,7 +14,7 @@ from keras_lrplateau.files.locks import Claim
 from keras_lrplateau.history.run import RUN_NAME
 from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.entries import Entries
-from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, next_run_dir
+from keras_lrplateau.resume.run_dirs import LOCK, STATE, earlier_run_dirs, is_used, next_run_dir
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError
 
 
@@ -30,6 +30,7 @@ class Files:
         claims: The claims to release when the training is over.
         failure: Why the log dir could not be read; None if it could.
         ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
+        shift: How many epochs to add to those of the `fit`, which counts them from 0 in each phase; 0 if it does not.
     """
 
     run_dir: Path | None = None
@@ -39,6 +40,7 @@ class Files:
     claims: list[Claim] = field(default_factory=list)
     failure: OSError | None = None
     ended: Entries | None = None
+    shift: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
             _set_aside(path, "it belongs to another training", files.messages)
         return
     found.settings = settings  # These may also know the size of the model.
-    _recall(files, found, epoch, training.iterations)
+    files.shift = found.shift(epoch, training.iterations)
+    _recall(files, found, epoch + files.shift, training.iterations)
 
 
 def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None:
@@ -208,21 +211,31 @@ def _fitting_run_dirs(newest: Path, training: _Training) -> list[Path]:
             if run_dir == newest:
                 break  # It is probably the right one, so the user should see the error.
             continue
-        fits = found.is_of(training.settings) and found.knows(training.epoch, training.iterations)
+        epoch = training.epoch + found.shift(training.epoch, training.iterations)
+        fits = found.is_of(training.settings) and found.knows(epoch, training.iterations)
         if fits and (run_dir == newest or not found.is_finished):
             fitting.append(run_dir)
     return fitting
 
 
 def _new_run_dir(files: Files, log_dir: str, training: _Training, takes_over: bool) -> Path:
-    def is_free(run_dir: Path) -> bool:
-        return _may_claim(files, run_dir / LOCK, training, takes_over=False)
+    def is_free(run_dir: Path, is_still: Callable[[Path], bool]) -> bool:
+        if not _may_claim(files, run_dir / LOCK, training, takes_over=False):
+            return False
+        if is_still(run_dir):
+            return True
+        # Another training has come and gone since we looked.
+        locks.release([files.claims.pop()])
+        return False
+
+    def has_died(run_dir: Path) -> bool:
+        return _died_at_once(run_dir, training.settings)
 
     newest = next_run_dir(log_dir, resume=True)
-    if takes_over and _died_at_once(newest, training.settings) and is_free(newest):
+    if takes_over and has_died(newest) and is_free(newest, has_died):
         return newest
     wanted = next_run_dir(log_dir, resume=False)
-    run_dir = next_run_dir(log_dir, resume=False, is_free=is_free)
+    run_dir = next_run_dir(log_dir, resume=False, is_free=lambda each: is_free(each, lambda place: not is_used(place)))
     busy = [each for each in (wanted, newest, *earlier_run_dirs(newest)) if locks.is_held_elsewhere(each / LOCK)]
     if busy:
         files.messages.append(

@@ -46,9 +46,9 @@ def next_run_dir(
     log_dir = Path(log_dir)
     pattern = re.compile(re.escape(name) + r"(?:_([1-9][0-9]*))?")
     paths = list(log_dir.iterdir()) if log_dir.is_dir() else []
-    found = [(int(match[1] or 1), _is_used(path)) for path in paths if (match := pattern.fullmatch(path.name))]
-    ours = [number for number, is_used in found if is_used]
-    taken = [number for number, is_used in found if is_used is not False]
+    found = [(int(match[1] or 1), is_used(path)) for path in paths if (match := pattern.fullmatch(path.name))]
+    ours = [number for number, used in found if used]
+    taken = [number for number, used in found if used is not False]
     if resume and ours:
         return _numbered(log_dir, name, max(ours))
     candidates = (_numbered(log_dir, name, number) for number in itertools.count(max(taken, default=0) + 1))
@@ -66,7 +66,7 @@ def _numbered(log_dir: Path, name: str, number: int) -> Path:
     return log_dir / (name if number == 1 else f"{name}_{number}")
 
 
-def _is_used(run_dir: Path) -> bool | None:
+def is_used(run_dir: Path) -> bool | None:
     """Return whether a training has begun there; None if the directory may not be read.
 
     The first event is not written before the end of the first epoch.

@@ -135,6 +135,14 @@ class StateFile:
             return True
         return self.entries.ends(epoch - 1, iterations)
 
+    def shift(self, epoch: int, iterations: int) -> int:
+        """Return how many epochs to add to one of a `fit` that counts from 0 in each phase; 0 if it does not.
+
+        The count of steps tells which epoch is meant.
+        """
+        first = self.entries.first_epoch
+        return first if not self.knows(epoch, iterations) and self.knows(epoch + first, iterations) else 0
+
     @property
     def is_young(self) -> bool:
         """Whether the file has one epoch at most, and the training has not ended."""

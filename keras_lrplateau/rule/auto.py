@@ -66,13 +66,13 @@ from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 WINDOW = 10
-"""A trend is that of at most so many observations."""
+"""A trend is drawn through at most this many observations."""
 
 SHORTEST_WINDOW = 6
 """No trend is judged on fewer."""
 
 FLAT = 0.0
-"""A slope of so many standard errors, or more, is flat.
+"""A slope of this many standard errors, or more, is flat.
 
 Of slopes that are truly flat every other one is found so, and the next observation asks again. To ask for a significant
 decrease would call a plateau wherever noise hides a slow one.
@@ -99,7 +99,7 @@ RAISE = 3.0
 """A raise goes to this multiple of the rate."""
 
 RAISE_LENGTH = 4
-"""So many observations a raise has to get ahead; the later half of them is compared."""
+"""A raise has this many observations to get ahead; the later half of them is compared."""
 
 AHEAD = 0.5
 """By how many times the noise it must be ahead of the trend before it."""
@@ -111,7 +111,7 @@ MOST_RESTARTS = 2
 """Restarts of one training."""
 
 SHORTEST_ATTEMPT = 16
-"""A restart needs so many observations, and half as many again as the last attempt took to its best."""
+"""A restart needs this many observations, and half as many again as the last attempt took to its best."""
 
 HARD_CUT = 0.1
 """A divergence cuts by this."""
@@ -404,9 +404,10 @@ class Config(Rule[State]):
             cut and annealed.
         observations: How many observations the training will have; None if that is not known. Then there is no restart
             and no annealing. Integer >= 1.
-        anneals: Whether to anneal. If not, the rate is held over the last observations, without trials: an optimizer
-            that averages the weights of the whole training has no use for a lower rate at its end (Defazio et al. 2024,
-            "The road less scheduled").
+        anneals: Whether to anneal. If not, nothing lowers the rate but a divergence, and over the last observations
+            there are no trials: an optimizer that averages the weights of the whole training has no use for a lower
+            rate (Defazio et al. 2024, "The road less scheduled"). Its averages follow a raise too late to be judged, so
+            the search takes the rate that makes nearly all of the best one's progress.
         by_steps: Whether an observation is of a few steps, and not of an epoch. Then the search is wary of high rates,
             and the last observations count as worse than the best only beyond doubt: the best of many short ones is
             partly the luckiest.
@@ -530,7 +531,7 @@ class Config(Rule[State]):
                 return _decide(state, after, "rollback", None, reason, restore=restore)
 
     def override(self, state: State, rate: float) -> Step[State]:
-        """Go on from a rate that was set by other hands.
+        """Go on from a rate that something else has set.
 
         Args:
             state: The state, with the rate that the controller had set.
@@ -555,9 +556,7 @@ class Config(Rule[State]):
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
         """The snapshots that a later decision may still restore; all others can be dropped. At most three at a time."""
         needed: set[Snapshot] = set()
-        # Not by how many observations are left: that estimate may grow again, and a copy that is gone does not return.
-        may_restart = self.observations is not None and state.phase != "anneal" and state.restarts < MOST_RESTARTS
-        if state.phase == "search" or state.kept is None or may_restart:
+        if _needs_start(self, state):
             needed.add("start")
         if state.kept is not None:
             needed.add("best")
@@ -594,6 +593,11 @@ def _watched(
     cost = _signed(config, value)
     best = _best_cost(config, state)
     is_better = math.isfinite(value) and cost < best
+    if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
+        state = replace(state, loss_before=known)
+    if _is_best_ruined(config, state, evidence):
+        words = f"the best weights, gone back to before, have a loss of {number(evidence.first_loss)}"
+        return _recover(config, replace(state, kept=None, watch=Watch(has_learned=True)), value, words)
     finding = assess(state.watch, value, loss, state.loss_before, evidence, state.kept is not None and is_better)
     if finding.verdict == "broken":
         return _recover(config, replace(state, watch=Watch(has_learned=True)), value, finding.reason)
@@ -632,10 +636,12 @@ def _search(
     finding = assess(Watch(has_learned=True), value, loss, None, evidence, is_vouched=False)
     broken = finding.reason
     metric = value if config.mode == "min" else -value
-    brought = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
+    brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise)
-    choice = search.choice(stage, state.loss_before, config.by_steps)
+    enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
+    enough = enough if config.anneals else search.ALIKE
+    choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
     save: Snapshot | None = None
     if choice == stage.at:
@@ -661,7 +667,8 @@ def _settle(
         reason = "all broke, so a tenth of the lowest one"
     else:
         rate = stage.rate_at(choice)
-        reason = "the lowest one that makes most of the best one's progress"
+        share = "most" if config.anneals else "nearly all"
+        reason = f"the lowest one that makes {share} of the best one's progress"
         if len(stage.trials) == 1:
             reason = "no other was tried"
         elif choice == 0:
@@ -727,8 +734,9 @@ def _plateau(config: Config, state: State, after: State, value: float, now: Tren
         return _raise(state, after, value, now, words, new_best)
     reason = f"{words}; {'the last cut was fruitless, too' if attempt.fruitless else 'no raise is left to try'}"
     rate = _lower(config, state.rate, CUT)
-    if rate == state.rate:
-        # At the lowest rate there is no cut. An attempt that is behind will not catch up there.
+    if rate == state.rate or not config.anneals:
+        # At the lowest rate there is no cut, and none where the optimizer averages the weights. An attempt that is
+        # behind will not catch up there.
         return _take_back(config, state, value, words) if attempt.is_behind else _go_on(state, after, value, new_best)
     if _until_annealing(config, state) < SHORTEST_WINDOW:
         return _go_on(state, after, value, new_best)
@@ -854,6 +862,25 @@ def _fail(config: Config, state: State, value: float | None, reason: str, kind: 
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------
+
+
+def _is_best_ruined(config: Config, state: State, evidence: Evidence) -> bool:
+    """Whether training has just gone back to the best weights, and the first batch with them is far worse than none.
+
+    A metric of the training data is a mean over the weights of an epoch, and they may explode at its end.
+    """
+    look = evidence.first_loss
+    is_back = state.recoveries > 0 and state.stretch.held == 0 and state.kept is not None
+    if not is_back or look is None or not _needs_start(config, state):
+        return False
+    return not math.isfinite(look) or soundness.exceeds(look, state.loss_before, soundness.FAR_WORSE)
+
+
+def _needs_start(config: Config, state: State) -> bool:
+    """Whether there is a copy of the first weights."""
+    # Not by how many observations are left: that estimate may grow again, and a copy that is gone does not return.
+    may_restart = config.observations is not None and state.phase != "anneal" and state.restarts < MOST_RESTARTS
+    return state.phase == "search" or state.kept is None or may_restart
 
 
 def _recover(config: Config, state: State, value: float, broken: str) -> Step[State]:

@@ -121,6 +121,9 @@ class Evidence:
         is_validated: Whether the metric was computed on the weights as they are now, as by a validation. False for a
             running mean over the epoch.
         noise: The standard error of the training loss, as the mean of so many batches; 0 where it is not known. >= 0.
+        growth: How many times as large the weights are, as a root mean square, as in the snapshot to go back to. > 0.
+            None if nobody has looked: it is wanted only where a decision would go back, see `Decision.compared_with`.
+        grown_since: The snapshot that they were compared with.
     """
 
     first_loss: float | None = None
@@ -128,6 +131,8 @@ class Evidence:
     skipped: float = 0.0
     is_validated: bool = True
     noise: float = 0.0
+    growth: float | None = None
+    grown_since: Snapshot = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,16 @@ class Decision:
     def touches_training(self) -> bool:
         """Whether it asks for anything to be done: a snapshot, a way back, another rate."""
         return self.rate != self.rate_before or bool(self.keep or self.save or self.restore)
+
+    @property
+    def compared_with(self) -> Snapshot | None:
+        """The snapshot to compare the weights with before this is done: it goes back since training looks ruined.
+
+        None for all that does not.
+        """
+        if self.kind not in ("diverged", "restart", "exhausted"):
+            return None
+        return "candidate" if self.keep is not None and self.restore == "best" else self.restore
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values."""

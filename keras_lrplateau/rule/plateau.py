@@ -24,14 +24,14 @@ The words, used everywhere in this sense:
 
 The rules:
 
-1. Diverged: back to the best snapshot, with the rate cut hard; or to the untrained weights, where no best is known to
-   be sound, or its training loss was above theirs. Inside an excursion: back to the snapshot taken at the raise. No
-   later raise goes as high as a rate that diverged.
+1. Diverged, and the weights have grown: back to the best snapshot, with the rate cut hard; or to the untrained
+   weights, where no best is known to be sound, or its training loss was above theirs. Inside an excursion: back to the
+   snapshot taken at the raise. No later raise goes as high as a rate that diverged.
 2. A new best ends the wait. Its weights become the best snapshot at once if they are known to be sound. Else they are a
    candidate, which the next observation makes the best snapshot, or drops.
 3. Otherwise, and outside the cooldown, the wait grows. At a plateau:
-   - a network that is dead, also after a cut: restart, once. What was reached is put aside with a snapshot in the
-     place of the best; if the restart stalls without beating the best, it comes back;
+   - a network that is dead, also after a cut, and whose weights have grown: restart, once. What was reached is put
+     aside with a snapshot in the place of the best; if the restart stalls without beating the best, it comes back;
    - stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
      none after it began with a rise of the loss, and none that the observations left cannot judge;
    - otherwise: cut, down to `min_lr`.
@@ -203,6 +203,9 @@ class Config(Rule["State"]):
             is_finite = evidence is None or evidence.is_finite is not False
             return _go_on(self, state, value, loss, improved, SOUND if is_finite else NOT_FINITE, evidence)
         evidence = evidence or NOTHING_ELSE
+        if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
+            # What seemed a rise by the yardstick of before was none.
+            state = replace(state, loss_before=known, watch=Watch(has_learned=True))
         vouched = improved and state.best is not None
         finding = soundness.assess(state.watch, value, loss, state.loss_before, evidence, vouched)
         looked = _looked(state, loss, evidence, finding)
@@ -427,7 +430,7 @@ def _is_plain(state: State, value: float, loss: float | None) -> bool:
         return False
     if loss is None or before is None:
         return loss is None or math.isfinite(loss)
-    return math.isfinite(loss) and not soundness.exceeds(loss, before, soundness.FAR_WORSE)
+    return 0 <= loss < math.inf and not soundness.exceeds(loss, before, soundness.FAR_WORSE)
 
 
 def _looked(state: State, loss: float | None, evidence: Evidence, finding: Finding) -> State:
@@ -490,7 +493,7 @@ def _go_on(
         return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
     if wait == 0 or wait < config.patience:
         return hold(state, value)
-    return on_plateau(_plateau(config, state, value, finding), wait)
+    return on_plateau(_plateau(config, state, value, finding, evidence or NOTHING_ELSE), wait)
 
 
 def _was_mistaken(state: State, recovery: Recovery) -> bool:
@@ -551,7 +554,7 @@ def _new_best(
     return decide(state, after, "best", value, "", save=save)
 
 
-def _plateau(config: Config, state: State, value: float, finding: Finding) -> Step[State]:
+def _plateau(config: Config, state: State, value: float, finding: Finding, evidence: Evidence) -> Step[State]:
     at_floor = state.rate <= config.min_lr
     if at_floor and state.exhausted and not state.may_restart:
         return hold(state, value)
@@ -563,7 +566,9 @@ def _plateau(config: Config, state: State, value: float, finding: Finding) -> St
         # In place of the raise, which is not made after such a beginning.
         is_dead = soundness.dead(state.watch, state.loss_before, config.patience, is_stuck and config.max_raises > 0)
         if is_dead and (state.rate < state.start_rate or at_floor):
-            return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
+            if soundness.has_grown(evidence):
+                return _restart(config, state, value, f"{waited}, and the network looks dead: {is_dead}")
+            state, may_restart = replace(state, watch=Watch(has_learned=True)), False
     if at_floor and state.exhausted:
         return hold(state, value)
     if is_stuck and not state.exhausted:
@@ -692,7 +697,7 @@ def _recover(
         and soundness.exceeds(loss, state.loss_before, soundness.FAR_WORSE)
     )
     before = state.recovery or Recovery(0, state.rate)
-    recovery = Recovery(before.count + 1, before.rate_before, loss if is_far else None, from_start)
+    recovery = Recovery(before.count + 1, before.rate_before, loss if is_far else None, restore == "start")
     after = replace(state, wait=0, cooldown=config.cooldown, cuts=0, watch=Watch(has_learned=not from_start))
     after = replace(after, recovery=recovery)
     if from_start:

@@ -93,7 +93,7 @@ class Search:
     errors: tuple[tuple[int, float], ...] = ()
 
     def rate_at(self, at: int) -> float:
-        """The rate so many half decades above the first one."""
+        """The rate this many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
     def tried(self, score: float, error: float = 0.0) -> Search:
@@ -102,13 +102,14 @@ class Search:
         return replace(self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())))
 
 
-def choice(search: Search, loss_before: float | None, by_steps: bool = False) -> int | None:
+def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, stays: bool = True) -> int | None:
     """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
-        by_steps: Whether a trial is a few steps of an epoch. So few favour rates that are too high, the given one, too.
+        enough: The share of the best one's progress that is enough.
+        stays: Whether the given rate stays where it is nearly as good as the best.
 
     Returns:
         How many half decades it is above the given rate; None if all broke.
@@ -119,9 +120,8 @@ def choice(search: Search, loss_before: float | None, by_steps: bool = False) ->
     best = _best(search, loss_before)
     if 0 in _all_alike(search, loss_before):
         return 0
-    enough = ENOUGH_BY_STEPS if by_steps else ENOUGH
     lowest = min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
-    return 0 if lowest < 0 and not by_steps and share.get(0, 0.0) >= ALIKE else lowest
+    return 0 if lowest < 0 and stays and share.get(0, 0.0) >= ALIKE else lowest
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:

@@ -11,6 +11,11 @@ verdicts:
 Broken is acted on. Suspect is not: it only forbids a raise, and, where the weights are in doubt, makes no snapshot the
 best one.
 
+Exploded weights are large. So before anything is thrown away the weights are compared with those to go back to. Where
+they are finite and have hardly grown (see `has_grown`), training is neither broken nor dead, whatever the numbers
+say. There are many losses to which the numbers do injustice: of generators and critics, of temporal
+differences, of a term whose weight grows, of targets that are nearly all zero, of a pretrained model that is pruned.
+
 The rules:
 
 1. Weights that are not finite are broken, whatever a metric makes of them: an accuracy is finite on NaN.
@@ -20,7 +25,8 @@ The rules:
    says the same, and the first batch in between, too. Two things excuse it for now, but not for a snapshot: a metric
    better than ever, since an exploded network may have a lucky accuracy; and a loss that comes down, once the network
    has learned, since an ordinary cut heals it. A loss that comes down from a rise in the first epochs excuses nothing:
-   such a network is often dead in the end.
+   such a network is often dead in the end. If the weights have not grown, the loss of the first batch was no
+   yardstick, and that of now takes its place (`yardstick`). Nor is it one where a loss may be negative.
 4. Dead: the mean training loss rose above that before training while training began, came down, and shows no learning
    since: suspect. A network that has come through such a start often answers with a constant, and looks like slow
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
@@ -80,6 +86,16 @@ It may always be as high as before training: few batches are as easy as the mean
 
 SKIPPED = 0.5
 """More skipped steps than this share speak against a rate. A loss scale that begins too high skips a few, once."""
+
+GREW = 3.0
+"""Weights whose root mean square is not this multiple of that before training have not exploded.
+
+Chosen on the tuning tasks of examples/benchmarks/recovery.py, which prints a table of sizes: sound trainings hardly
+reach it, and most of the ruined ones go far beyond.
+"""
+
+GREW_LATER = 1.5
+"""The same, since a later snapshot: little time has passed since the best, and after it the weights hardly grow."""
 
 MAX_RECOVERIES = 6
 """Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
@@ -150,9 +166,10 @@ def assess(
         return Finding("broken", "the weights are not finite", watch, may_be_kept=False)
     if not math.isfinite(value):
         is_fine = loss is not None and math.isfinite(loss) and not exceeds(loss, loss_before, FAR_WORSE)
-        return _not_finite("metric", value, watch, bool(evidence.is_finite and evidence.is_validated and is_fine))
+        is_fine = bool(evidence.is_finite and is_fine) or not has_grown(evidence)
+        return _not_finite("metric", value, watch, is_fine)
     if loss is not None and not math.isfinite(loss):
-        return _not_finite("training loss", loss, watch, bool(evidence.is_finite))
+        return _not_finite("training loss", loss, watch, bool(evidence.is_finite) or not has_grown(evidence))
     if loss is not None and (not watch.has_learned or watch.far_worse is not None):
         watch = _watched(watch, loss, loss_before)
     if loss is not None and exceeds(loss, loss_before, FAR_WORSE):
@@ -171,6 +188,30 @@ def assess(
         reason = f"{evidence.skipped:.0%} of the optimizer steps were skipped"
         return Finding("suspect", reason, watch, may_be_kept=True)
     return Finding("sound", "", watch, may_be_kept=True)
+
+
+def has_grown(evidence: Evidence) -> bool:
+    """Whether the weights may have exploded: they have grown, or nobody has looked."""
+    bound = GREW if evidence.grown_since == "start" else GREW_LATER
+    return evidence.growth is None or not evidence.growth < bound
+
+
+def yardstick(loss: float | None, loss_before: float | None, evidence: Evidence) -> float | None:
+    """The loss before training, or what is known by now to be better.
+
+    Args:
+        loss: The training loss of the observation; None when it is not known.
+        loss_before: What was known before; None for nothing.
+        evidence: What else is known.
+
+    Returns:
+        None if a loss may be negative; the loss of now if it is far worse although the weights have not grown.
+    """
+    if any(each is not None and each < 0 for each in (loss, evidence.first_loss)):
+        return None
+    if not has_grown(evidence) and loss is not None and math.isfinite(loss) and exceeds(loss, loss_before, FAR_WORSE):
+        return loss
+    return loss_before
 
 
 def _not_finite(name: str, value: float, watch: Watch, may_be_fine: bool) -> Finding:

@@ -13,7 +13,7 @@ RULES: Mapping[str, type[Rule[Any]]] = {rule.name: rule for rule in (plateau.Con
 
 
 def read_state(data: Mapping[str, Any]) -> RuleState:
-    """The state whose `to_dict` wrote this, of whichever rule.
+    """The state whose `to_dict` wrote this, of either rule.
 
     Raises:
         ValueError: No such rule, another version, a missing or unknown field, or a value that no state can have.

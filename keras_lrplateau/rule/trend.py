@@ -8,13 +8,13 @@ from statistics import median
 from typing import NamedTuple
 
 OUTLIER = 3.0
-"""An observation so many times the noise away from the line is pulled back to that distance.
+"""An observation farther from the line than this many times the noise is pulled back to that distance.
 
 One spike among a dozen observations would otherwise hide most trends.
 """
 
 ROUNDS = 5
-"""How often the line is drawn anew; each time it leaves an outlier farther behind."""
+"""How often the line is drawn again; each time it leaves an outlier farther behind."""
 
 
 class Trend(NamedTuple):
@@ -42,11 +42,11 @@ class Trend(NamedTuple):
         return math.copysign(math.inf, self.slope) if self.slope else 0.0
 
     def ahead(self, steps: float) -> float:
-        """The line so many observations after the last one."""
+        """The line, this many observations after the last one."""
         return self.end + self.slope * steps
 
     def evidence(self, goal: float, wait: int, least_noise: float) -> float:
-        """How much speaks against the metric being at a goal, after so many observations without reaching it.
+        """How much evidence there is that the metric is not at a goal, after `wait` observations without reaching it.
 
         Twice the logarithm of a likelihood ratio: of that many independent normal observations around the end of the
         line, against as many around the goal, as in Wald's sequential test. Where the noise may hide that the goal is

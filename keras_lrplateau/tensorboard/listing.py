@@ -11,8 +11,8 @@ from keras_lrplateau.history.run import Run
 from keras_lrplateau.views.tables import counts, summary
 
 READING = 0.5
-"""The list of runs is answered after so many seconds of reading whole runs; of the others it reads the last values, and
-the next requests read on."""
+"""Seconds for which a request for the list reads whole runs. Of the other runs it reads the last values, and the next
+requests read on."""
 
 Where = tuple[Any, Any, str]
 """The data provider, the context of a request and the experiment."""
@@ -58,8 +58,8 @@ def content_of(name: str, run: Run | event_reader.UnreadableError) -> dict[str, 
     """What is said about a run everywhere.
 
     Returns:
-        "name"; "group", the user's log dir; "label", what the name has of its own within the group; "error", a text,
-        and "summary", see `tables.summary`, one of which is None.
+        "name"; "group", the user's log dir; "label", what the name has of its own within the group; and either
+        "error", a text, or "summary", see `tables.summary`; the other is None.
     """
     group, _, label = name.rpartition("/")
     return {

@@ -282,13 +282,13 @@ def _static(name: str, request: Any) -> Any:
 
 def _plotly(request: Any) -> Any:
     try:
-        content = _compressed_plotly()
+        content = compressed_plotly()
     except ImportError as error:
         raise RequestError(f"{error}, and start TensorBoard again", 404) from None
     return http_util.Respond(request, content, "application/javascript", content_encoding="gzip", expires=DAY)
 
 
 @functools.lru_cache(maxsize=1)
-def _compressed_plotly() -> bytes:
-    """5 MB otherwise, and TensorBoard would compress them again for each request."""
+def compressed_plotly() -> bytes:
+    """plotly for the page, compressed once: it is 5 MB, and TensorBoard would compress it for each request."""
     return gzip.compress(plotly_js(), compresslevel=6, mtime=0)

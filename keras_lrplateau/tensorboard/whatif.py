@@ -22,7 +22,7 @@ from keras_lrplateau.settings import RuleName, Setting, rule_settings, settings_
 from keras_lrplateau.views.words import count, counted
 
 MOST_OBSERVATIONS = 100_000
-"""A replay of so many takes some seconds."""
+"""A replay of this many takes some seconds."""
 
 MOST_DECISIONS = 5_000
 """Nobody looks at more, and the browser takes long to draw them."""

@@ -12,7 +12,7 @@ from keras_lrplateau.history.run import Record
 from keras_lrplateau.views.figure import draw, to_plotly
 
 PAUSE = 1.0
-"""At least so many seconds are between two updates: each sends the whole figure to the browser."""
+"""Seconds between two updates, at least: each sends the whole figure to the browser."""
 
 
 @final

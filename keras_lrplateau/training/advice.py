@@ -100,8 +100,8 @@ def advice(
     if known is not None and options.mode not in ("auto", known):
         better = "smaller" if known == "min" else "larger"
         yield (
-            f"AdaptLROnPlateau: mode={options.mode!r} contradicts the metric '{options.monitor}', of which a {better} "
-            f"value is better; pass mode='auto' or mode={known!r}."
+            f"AdaptLROnPlateau: mode={options.mode!r} contradicts the metric '{options.monitor}': a {better} "
+            f"value of it is better; pass mode='auto' or mode={known!r}."
         )
     if options.rule.min_lr > rate > 0:
         yield (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from keras_lrplateau.training import processes
 from keras_lrplateau.training.optimizers import accumulation_of
 
 
-def gather_evidence(model: Any, logs: Mapping[str, float], first_loss: float | None, skipped: float) -> Evidence:
+def gather_evidence(
+    model: Any, logs: Mapping[str, float], first_loss: float | None, skipped: float, odd: Set[str] = frozenset()
+) -> Evidence:
     """Return what is known about the weights, but for whether the monitored metric has used them.
 
     Args:
@@ -26,22 +28,33 @@ def gather_evidence(model: Any, logs: Mapping[str, float], first_loss: float | N
         logs: The numbers of the epoch.
         first_loss: The loss of its first batch.
         skipped: The share of its steps that loss scaling has skipped.
+        odd: What `odd_weights` has found.
     """
     losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
-    is_finite = True if losses and all(map(math.isfinite, losses)) else are_finite(model)
+    is_finite = True if losses and all(map(math.isfinite, losses)) else are_finite(model, odd)
     return Evidence(first_loss, is_finite, skipped)
 
 
-def are_finite(model: Any) -> bool:
+def odd_weights(model: Any) -> frozenset[str]:
+    """The paths of the non-trainable weights that are not finite before training: a mask of minus infinity, say."""
+    return frozenset(each.path for each in model.non_trainable_weights if not _all_finite([each]))
+
+
+def are_finite(model: Any, odd: Set[str] = frozenset()) -> bool:
     """Whether no weight of a model is NaN or infinite. One number is fetched from the device.
 
     Where processes share the weights, each looks at its own part, so that no rank waits for another one.
 
     Args:
         model: A model with its weights in place; see `session.Host`.
+        odd: The paths of weights that are not looked at.
     """
+    return _all_finite([weight for weight in model.weights if weight.path not in odd])
+
+
+def _all_finite(weights: Iterable[Any]) -> bool:
     ops = keras.ops
-    floats = [weight for weight in model.weights if keras.backend.is_float_dtype(weight.dtype)]
+    floats = [weight for weight in weights if keras.backend.is_float_dtype(weight.dtype)]
     if not floats:
         return True
     verdicts = [ops.all(ops.isfinite(processes.local_part(weight))) for weight in floats]

@@ -35,6 +35,7 @@ class Found:
         messages: Messages for the user.
         failure: Why the log dir could not be read; None if it could.
         ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
+        shift: How many epochs to add to those of the `fit`, which counts them from 0 in each phase; 0 if it does not.
     """
 
     run_dir: Path | None
@@ -45,6 +46,7 @@ class Found:
     messages: Sequence[str]
     failure: OSError | None
     ended: Entries | None
+    shift: int
 
 
 @final
@@ -104,18 +106,18 @@ class Memory:
                 refusal = f"{type(error).__name__}: {error}"
         self._claim(files.claims)
         self.file = files.state
-        entries, ended = Entries() if files.state is None else files.state.entries, files.ended
+        entries, ended, shift = Entries() if files.state is None else files.state.entries, files.ended, files.shift
         place = None if files.state is None else files.state.path
         self.folder = own = None if place is None else state_file.snapshot_folder(place)
         if processes.count() > 1:
             name = None if place is None else os.fspath(place)
-            mine = {"refusal": refusal, "state_path": name, "entries": entries.texts}
+            mine = {"refusal": refusal, "state_path": name, "entries": entries.texts, "shift": files.shift}
             mine["ended"] = None if ended is None else ended.texts
             known = processes.gather(mine)[0]
             if known["refusal"] is not None:
                 raise RuntimeError(f"AdaptLROnPlateau cannot begin: rank 0 says: {known['refusal']}")
             if rank > 0 and known["state_path"] is not None:
-                entries = Entries(known["entries"])
+                entries, shift = Entries(known["entries"]), known["shift"]
                 ended = None if known["ended"] is None else Entries(known["ended"])
                 place = Path(known["state_path"])
                 self.folder = state_file.snapshot_folder(place)
@@ -129,6 +131,7 @@ class Memory:
             files.messages,
             files.failure,
             ended,
+            shift,
         )
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:

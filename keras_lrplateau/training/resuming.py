@@ -37,9 +37,12 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
     session.prepare()
     if session.state is None:
         _begin_training(session, epoch, is_over)
-        if session.state is None:
-            return
-    elif 0 < epoch < session.next_epoch:
+        if session.state is not None:
+            session.begun()
+        return
+    # One training in several fits, each counting from 0: the curve goes on all the same.
+    session.epoch_offset = session.next_epoch if epoch == 0 else 0
+    if 0 < epoch < session.next_epoch:
         # The training has gone back, and begins again with this epoch.
         session.recorder.forget(epoch)
         session.best = session.recorder.run.best
@@ -47,14 +50,16 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
     elif session.options.log_dir is not None and not session.writes_events and processes.rank() == 0:
         # The copy of a callback in the middle of a training.
         session.listen(session.memory.open_run(session.options.log_dir, session.host.params))
-    session.begun(epoch)
+    session.begun()
 
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
-    options = session.options
+    options, counted = session.options, epoch
+    before = None if is_over or session.saved is not None else _earlier_phase(session, epoch)
     if session.saved is not None:
         epoch = _check_saved(session, session.saved, epoch)
-    session.first_epoch = session.next_epoch = epoch
+    elif before is not None and epoch == 0:
+        epoch = before.next_epoch  # The guide of Keras counts the epochs of each phase from 0.
     # A model that was trained before begins at 0 like any other; a training that goes on does not.
     session.steps = session.iterations if epoch > 0 else 0
     session.rates.adopt()
@@ -69,6 +74,9 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
         owner=session.host.params,  # Keras hands one object to all callbacks of a fit.
         is_over=is_over,
     )
+    epoch += found.shift
+    session.first_epoch = session.next_epoch = epoch
+    session.epoch_offset = epoch - counted
     _tell(session, found)
     session.record(os.path.basename(options.log_dir or "") or "training", found)
     if session.saved is not None:
@@ -83,7 +91,6 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     was = session.iterations, session.rates.written
     restored = None if found.ended is None else _end_what_has_ended(session, epoch, found.ended)
     session.state = session.start_state()
-    before = session.before if session.before is not None and 0 < epoch <= session.before.next_epoch else None
     if before is not None:
         _go_on_from(session, before, epoch)
     if before is not None or found.ended is not None:
@@ -92,6 +99,17 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
     session.remember(epoch, was, is_over=False, raises=options.state_path is not None)
+
+
+def _earlier_phase(session: Session, epoch: int) -> Session | None:
+    """The training that has ended in this process, if the one that begins with this epoch is a new phase of it.
+
+    A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras.
+    """
+    before = session.before
+    if before is None or before.next_epoch == before.first_epoch:
+        return None
+    return before if epoch > 0 or session.is_recompiled(before) else None
 
 
 def _tell(session: Session, found: Found) -> None:
@@ -291,7 +309,7 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     if pending is not None:
         # The process died between another callback's backup of this epoch and our decision about it.
         session.iterations = last.iterations
-        session.decide_on_epoch(pending.epoch, dict(pending.logs), pending.first_loss)
+        session.decide_on_epoch(pending.epoch - session.epoch_offset, dict(pending.logs), pending.first_loss)
     session.iterations = iterations_of(session.optimizer)
 
 

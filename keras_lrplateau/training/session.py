@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,11 +24,13 @@ from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, Snapshot, Step
+from keras_lrplateau.rule.search import HOPELESS
+from keras_lrplateau.rule.soundness import SKIPPED, exceeds
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
 from keras_lrplateau.training.cadence import StepCadence, make_cadence
-from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, skipped_share
+from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, odd_weights, skipped_share
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
@@ -46,7 +49,7 @@ from keras_lrplateau.training.sinks import Console, KerasLogs, OnDecision
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 EPOCHS_WITHOUT_VALIDATION = 3
-"""So many epochs without any validation metric are a mistake, where there is no validation data."""
+"""After this many epochs without any validation metric, and without validation data, there is a warning."""
 
 PLENTY = 10_000
 """So many observations are taken to be left within a first epoch, where its length is not known before it is over."""
@@ -92,6 +95,7 @@ class Session:
         direction_known: Whether `rule.mode` is the direction of the metric, and not just the default.
         first_epoch: The epoch, from 0, with which this training began, also in an earlier process.
         next_epoch: The first epoch that is not over.
+        epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.
         steps: Optimizer steps so far; those that were rolled back count, too.
@@ -120,6 +124,7 @@ class Session:
         self.direction_known = options.mode != "auto"
         self.first_epoch = 0
         self.next_epoch = 0
+        self.epoch_offset = 0
         self.observed: list[int] = []
         self.best: Observation | None = None
         self.steps = 0
@@ -130,9 +135,10 @@ class Session:
         self.notices = Notices()
 
         self._log: EventLog | None = None
+        # Only what `compile` can be called on; in a loop of one's own it may be any object.
+        self._model = weakref.ref(self.model) if isinstance(self.model, keras.Model) else None
         self._epoch = 0
         self._is_in_epoch = False
-        self._epoch_offset = 0
         self._around = Surroundings()
         self._epochs_without_validation = 0
         self._first_loss: float | None = None
@@ -141,12 +147,13 @@ class Session:
         self._accumulation = 1
         self._batches_before_epoch = 0
         self._batches_done = 0
+        self._odd_weights: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: files and other callbacks stay with the original; a copy writes to its own run."""
         recorder = Recorder(self.recorder.run.name)
         recorder.run = self.recorder.run
-        own = {"_log": None, "memory": Memory(), "recorder": recorder, "_around": Surroundings()}
+        own = {"_log": None, "_model": None, "memory": Memory(), "recorder": recorder, "_around": Surroundings()}
         return {**self.__dict__, **own}
 
     @property
@@ -167,8 +174,14 @@ class Session:
 
     @property
     def _epochs(self) -> int | None:
-        """How many epochs the present `fit` has; None where it is not known."""
-        return (self.host.params or {}).get("epochs")
+        """Before which epoch the present `fit` ends; None where it is not known."""
+        epochs: int | None = (self.host.params or {}).get("epochs")
+        return None if epochs is None else epochs + self.epoch_offset
+
+    def is_recompiled(self, before: Session) -> bool:
+        """Whether this training has the model of an earlier one, compiled again since."""
+        is_same = before._model is not None and before._model() is self.model
+        return is_same and before.rates.optimizer is not self.optimizer
 
     @property
     def _batches(self) -> int | None:
@@ -195,11 +208,12 @@ class Session:
 
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins, from 0."""
-        self._epoch = epoch + self._epoch_offset
+        self._epoch = epoch + self.epoch_offset
         self._follow_optimizer(self._epoch)
         self._is_in_epoch = True
         is_single = getattr(self.model, "steps_per_execution", 1) == 1
-        self.wants_first_loss = self.rule.recovers and is_single
+        # Where not every epoch has an observation, it is the first one since the last observation that counts.
+        self.wants_first_loss = self.rule.recovers and is_single and self._first_loss is None
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
@@ -257,11 +271,10 @@ class Session:
         if self.options.decides_in_epoch:
             self._begin_cadence()
 
-    def begun(self, epoch: int) -> None:
+    def begun(self) -> None:
         """All is ready for the first epoch of a `fit`."""
+        self._odd_weights = odd_weights(self.model) if self.model.built else frozenset()
         self.is_begun = True
-        # One training in several fits, each counting from 0: the curve goes on all the same.
-        self._epoch_offset = self.next_epoch if epoch == 0 else 0
 
     def record(self, name: str, found: Found) -> None:
         """Begin to record a training, and to keep copies, where there is a place for them."""
@@ -421,7 +434,8 @@ class Session:
         if not self.rule.recovers:
             return Evidence(is_validated=is_validated)
         skipped = skipped_share(self.rates.optimizer, (self.host.params or {}).get("steps"), done - self.iterations)
-        return replace(gather_evidence(self.model, logs, first_loss, skipped), is_validated=is_validated)
+        found = gather_evidence(self.model, logs, first_loss, skipped, self._odd_weights)
+        return replace(found, is_validated=is_validated)
 
     def _agree(
         self, value: float | None, loss: float | None, evidence: Evidence, is_new: bool
@@ -484,23 +498,37 @@ class Session:
 
     def decide_on_epoch(self, epoch: int, logs: dict[str, Any], first_loss: float | None) -> None:
         """Decide about an epoch that is over, and report it."""
+        epoch += self.epoch_offset
         is_last = epoch + 1 == self._epochs
-        epoch += self._epoch_offset
         self.next_epoch = epoch + 1
         self._batches_done = 0
+        is_other = self.rates.optimizer is not self.optimizer
+        if is_other and iterations_of(self.rates.optimizer) == self.iterations and iterations_of(self.optimizer) > 0:
+            # Changed by a callback behind ours, before the first step: the whole epoch was that of the new optimizer.
+            self._follow_optimizer(epoch)
+            self.iterations = 0
         done = iterations_of(self.rates.optimizer)
         if epoch == self.first_epoch and done == self.iterations:
             self._warn_of_idle_optimizer()
         evidence = self._evidence(metrics.numbers_in(logs), first_loss, done)
         is_new = epoch == 0 and self.iterations == 0
+        is_blind = bool((self.host.params or {}).get("steps")) and done - self.iterations <= 1
         self._count_steps(done)
-        observed, loss = self._observe(logs), metrics.as_number(logs.get("loss"))
-        value = observed
+        observed = self._observe(logs)
+        # The loss of a batch is that before its update. Where there was a single update, perhaps because loss scaling
+        # has skipped the others, the training loss is that of the first weights, whatever rate is being tried.
+        is_blind = is_blind and self.known_state.status == "searching"
+        loss, value = metrics.as_number(logs.get("val_loss" if is_blind else "loss")), observed
         if self.options.decides_in_epoch:
             value, loss = self.cadence.take()
             evidence = replace(evidence, noise=self.cadence.noise)
+            is_blind = self._is_blind_in_epoch
         value, loss, evidence = self._agree(value, loss, evidence, is_new)
-        self._forget_first_loss()
+        if value is not None or is_new:
+            self._forget_first_loss()
+        if self._has_only_found_a_scale(loss, evidence):
+            self._begin_again_with_that_scale()
+            value = None
 
         used = self._follow_optimizer(epoch)
         self.notice_override(epoch)
@@ -510,7 +538,7 @@ class Session:
             numbers[self.options.monitor] = value
         self.recorder.epoch(epoch, numbers, time.time(), KerasLogs(logs))
         if value is not None:
-            self.carry_out(epoch, self._ask(value, loss, evidence), Observation(epoch, value))
+            self.carry_out(epoch, self._ask(value, loss, evidence, is_blind), Observation(epoch, value))
         self._stop_if_exhausted()
         is_last = is_last or getattr(self.model, "stop_training", False)  # A loop without `fit` may have none.
         if self.options.reset_on_train_begin and is_last:
@@ -520,19 +548,38 @@ class Session:
         self._report(epoch, is_last, is_over=is_last and self.options.reset_on_train_begin)
         self.remember(epoch, before, has_observation=value is not None)
 
-    def _ask(self, value: float, loss: float | None, evidence: Evidence) -> Step[Any]:
-        """Ask the rule about an observation."""
+    def _has_only_found_a_scale(self, loss: float | None, evidence: Evidence) -> bool:
+        """Whether most steps of the first trial were skipped since the loss scale began too high, not the rate.
+
+        After steps that were too large, the training loss is far worse; see `is_blind` for that of a single step.
+        """
+        state = self.known_state
+        if state.status != "searching" or state.observations or "start" not in self.snapshots:
+            return False
+        is_harmless = loss is None or (math.isfinite(loss) and not exceeds(loss, state.loss_before, HOPELESS))
+        return evidence.skipped > SKIPPED and is_harmless
+
+    def _begin_again_with_that_scale(self) -> None:
+        """Go back to the first weights, but for the loss scale; the epoch was no trial, nor one of the training's."""
+        optimizer = self.optimizer
+        scale = to_float(optimizer.dynamic_scale)
+        self.snapshots.restore("start", self.model, optimizer)
+        optimizer.dynamic_scale.assign(scale)
+        self.snapshots.take("start", self.model, optimizer, self.steps)
+        self.rates.write(self.known_state.rate)
+        self.first_epoch = self.next_epoch
+
+    def _ask(self, value: float, loss: float | None, evidence: Evidence, is_blind: bool = False) -> Step[Any]:
+        """Ask the rule about an observation; `is_blind` if the training metrics say nothing about the rate."""
         state = self.known_state
         rule = self.rule_now(state.observations + 1)
-        is_single = (self.host.params or {}).get("steps") == 1
-        if self.options.decides_in_epoch:
-            is_single = self.cadence.is_of_single_batches
-        if state.status == "searching" and is_single:
-            # The loss of a single batch is that before its update: of the first weights, whatever the rate.
-            loss = None
-            if not self.options.monitor.startswith("val_"):
-                rule = rule.without_search()
-        return rule.step(state, value, loss, evidence)
+        if is_blind and not self.options.monitor.startswith("val_"):
+            rule = rule.without_search()
+        step = rule.step(state, value, loss, evidence)
+        if (back := step.decision.compared_with) is not None:
+            growth = processes.gather(self.snapshots.growth(back, self.model))[0]
+            step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
+        return step
 
     def _take_back_open_trial(self, epoch: int) -> bool:
         """Whether there was one."""
@@ -606,6 +653,11 @@ class Session:
 
     # --- within an epoch ---------------------------------------------------------------------------------------------
 
+    @property
+    def _is_blind_in_epoch(self) -> bool:
+        """Whether an observation within an epoch says nothing about the rate that is being tried."""
+        return self.cadence.is_of_single_batches and self.known_state.status == "searching"
+
     def _set_pace(self) -> None:
         """Make observations longer, if the rule has no use for so many of them."""
         # Not by a length that was found later: then half of the observations would be of another kind.
@@ -653,16 +705,20 @@ class Session:
         agreed, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
         assert agreed is not None
-        step = self._ask(agreed, loss, evidence)
+        is_blind = self._is_blind_in_epoch
+        step = self._ask(agreed, loss, evidence, is_blind)
         if step.decision.touches_training:
             # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
             # wrong one.
             model = self.model  # See `Host`: on JAX this brings the rate up to date, too.
-            is_finite = are_finite(model) if step.decision.save is not None else None
+            is_finite = are_finite(model, self._odd_weights) if step.decision.save is not None else None
             decided = len(self.decisions)
+            if self._follow_optimizer(epoch) is not None:
+                self.cadence.restart(batch)
+                self._count_batches(batch)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:
-                step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite))
+                step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite), is_blind)
         before = self.iterations, self.rates.written
         rates = self.rates.in_force() if self.rates.is_scheduled else self.rates.last_written()
         self.recorder.step(self.steps, {self.options.monitor: agreed, **rates}, time.time())

@@ -8,6 +8,7 @@ a training that resumes from an earlier epoch (see `keras_lrplateau.resume.state
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator
@@ -143,6 +144,22 @@ class Snapshots:
         _check(self._path(copy.file), variables)
         restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer)
 
+    def growth(self, name: Snapshot, model: Any) -> float | None:
+        """How many times as large the trainable weights are now as in the copy of this name, as a root mean square.
+
+        None where that cannot be told: there is no copy, it cannot be read, or its weights are all zero.
+        """
+        copy = self._copies.get(name)
+        if copy is None:
+            return None
+        weights = [processes.to_array(weight) for weight in model.trainable_variables]
+        try:
+            arrays = _read(self._path(copy.file), len(weights)) if copy.arrays is None else copy.arrays
+            before = _size(_as_kept(array, weight) for array, weight in zip(arrays, weights, strict=False))
+        except (OSError, ValueError):  # Going back will say so.
+            return None
+        return _size(weights) / before if before else None
+
     def keep(self, names: Collection[Snapshot | None]) -> None:
         """Drop all copies but these. Their files stay until `clean`."""
         self._copies = {name: copy for name, copy in self._copies.items() if name in names}
@@ -249,8 +266,8 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
     # when training ends. So they must be equal after a rollback, too.
     are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)
     for variable, array in zip(variables, snapshot, strict=True):
-        if array.dtype.kind == "V":  # NumPy's files do not know bfloat16.
-            array = array.view(processes.to_array(variable).dtype)
+        if array.dtype.kind == "V":
+            array = _as_kept(array, processes.to_array(variable))
         processes.assign(variable, array)
     if are_final:
         for weight, average in averages:
@@ -315,6 +332,17 @@ def _averages(leaf: Any) -> list[tuple[Any, Any]]:
         return []
     pairs = zip(leaf._trainable_variables, leaf._model_variables_moving_average, strict=True)
     return [(weight, average) for weight, average in pairs if average is not None]
+
+
+def _as_kept(array: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array from a file with the dtype that it had: NumPy's files do not know bfloat16."""
+    return array.view(like.dtype) if array.dtype.kind == "V" else array
+
+
+def _size(arrays: Iterable[np.ndarray[Any, Any]]) -> float:
+    """Return the root of the sum of all squares, in double precision, where hardly any square overflows."""
+    with np.errstate(over="ignore"):
+        return math.sqrt(sum(float(np.sum(np.square(array.astype(np.float64)))) for array in arrays))
 
 
 def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:

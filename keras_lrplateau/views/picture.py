@@ -17,7 +17,7 @@ from keras_lrplateau.rule.decision import Decision, Kind
 from keras_lrplateau.views.words import Words, count, counted, words_of
 
 MOST_POINTS = 2000
-"""A line with more points is thinned out to about so many; a screen has no more columns."""
+"""A line with more points is thinned out to about this many; a screen has no more columns."""
 
 MOST_POINTS_IN_ALL = 20_000
 """Many runs share these: each has fewer points then, but not fewer than `FEWEST_POINTS`."""

@@ -60,7 +60,7 @@ def page(
         replays: The replays that the runs are of, one for each run; empty if the runs are trainings.
 
     Returns:
-        The page, of about 5 MB, most of which is plotly.js. Every text that runs hold is escaped.
+        The page, of about 5 MB; most of that is plotly.js. Every text that runs hold is escaped.
 
     Raises:
         ValueError: `axis` is none of these, or was not recorded.

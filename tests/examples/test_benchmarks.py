@@ -132,6 +132,7 @@ def in_table(output: str, row: str, title: str) -> list[str]:
     return re.split("  +", found[0])[1:]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_recovery_counts_harm_and_rescue_and_measures_nothing_twice(tmp_path: Path) -> None:
     few = ("--only", "linear", "--monitors", "val_loss", "--rates", "0.1", "100", "--seeds", "1")
     done = run("recovery.py", *few, "--epochs", "20", "--folder", str(tmp_path))
@@ -157,6 +158,7 @@ def test_the_benchmark_of_recovery_names_the_tasks_that_there_are(tmp_path: Path
     assert "--only must name tuning tasks: linear, dense, deep, conv, shifted, imbalanced, float16" in done.stdout
 
 
+@pytest.mark.long
 def test_the_benchmark_of_recovery_repeats_keras_own_fits() -> None:
     done = run("recovery.py", "--keras-fits", "2")
 

@@ -99,7 +99,10 @@ def given() -> dict[str, Any]:
     return names | {"epochs": 2, "loss": 0.5, "val_loss": 0.5}
 
 
-@pytest.mark.parametrize("page", [pytest.param(PAGES[0], marks=pytest.mark.backends), *PAGES[1:]], ids=name_of)
+ON_EVERY_BACKEND = pytest.param(PAGES[0], marks=[pytest.mark.backends, pytest.mark.long], id="README.md, all backends")
+
+
+@pytest.mark.parametrize("page", [*(pytest.param(page, id=name_of(page)) for page in PAGES), ON_EVERY_BACKEND])
 def test_code_runs_and_prints_what_is_said(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

@@ -12,6 +12,8 @@ import pytest
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.rule import auto, plateau
 
+pytestmark = pytest.mark.long
+
 EPOCHS = 40
 BENCHMARKS = Path(__file__).resolve().parents[2] / "examples" / "benchmarks"
 
@@ -68,9 +70,9 @@ def in_short(decisions):
 @pytest.mark.parametrize(
     ("name", "optimizer", "rate", "expected_kinds"),
     [
-        pytest.param("loss", "SGD", 10.0, {"search", "settle", "anneal"}, marks=pytest.mark.long),
+        ("loss", "SGD", 10.0, {"search", "settle", "anneal"}),
         ("loss", "ADAM", 1e-5, {"search", "settle", "anneal"}),
-        pytest.param("accuracy", "MOMENTUM", 0.01, {"search", "settle", "anneal"}, marks=pytest.mark.long),
+        ("accuracy", "MOMENTUM", 0.01, {"search", "settle", "anneal"}),
     ],
 )
 def test_auto_mode_decides_in_a_real_fit_as_in_the_harness(lanes, name, optimizer, rate, expected_kinds):

@@ -19,6 +19,8 @@ URLS = (
     "simplecache::gs://bucket/run",
     "https://example.org/training.csv",
     "GS://bucket/run",
+    " gs://bucket/run",
+    "gs:/bucket/run",
 )
 
 

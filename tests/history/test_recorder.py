@@ -11,6 +11,7 @@ import pytest
 from conftest import make_decision, make_record
 
 from keras_lrplateau.cli import commands
+from keras_lrplateau.history import event_writer
 from keras_lrplateau.history.event_log import STEPS, EventLog
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.recorder import Recorder, Sink
@@ -99,10 +100,10 @@ def test_a_directory_with_a_file_in_its_place_is_written_when_that_is_gone(tmp_p
 
 
 class FailingFile:
-    """A disk that is full after this many bytes; the last write still writes a part."""
+    """A disk that is full after `room` bytes; the last write still writes a part."""
 
-    def __init__(self, file: Any, room: int) -> None:
-        self.file, self.room = file, room
+    def __init__(self, file: Any) -> None:
+        self.file, self.room = file, 1_000_000
 
     @property
     def closed(self) -> bool:
@@ -124,10 +125,18 @@ def test_a_disk_that_is_full_for_some_epochs_costs_nothing(
     room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a record at the end of a file is no harm."""
+    files: list[FailingFile] = []
+
+    def open_failing(*arguments: Any, **named: Any) -> FailingFile:
+        files.append(FailingFile(open(*arguments, **named)))  # noqa: SIM115 - the event writer closes it
+        return files[-1]
+
     reporter = make_reporter(tmp_path)
-    report(reporter, 0)
-    (log,) = reporter.sinks
-    log._writer._file = FailingFile(log._writer._file, room)  # There is no other way to fill one file's disk.
+    with monkeypatch.context() as patch:
+        patch.setattr(event_writer, "open", open_failing, raising=False)
+        report(reporter, 0)
+    (file,) = files
+    file.room = room
     failures = []
 
     def refuse(self: Any, *_: Any, **__: Any) -> None:

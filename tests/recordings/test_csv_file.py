@@ -265,6 +265,7 @@ def test_a_last_line_without_an_end_counts_but_is_noted(write):
         ),
         ("0,0.5,0.25\n1,0.25,0.125\n", "FILE:1: numbers without the names of their columns"),
         ("Nothing here\nis a curve.\n", "FILE:1: no training curve in a form that is known"),
+        ("Dear all,\nit went well, and so on.\n", "FILE:1: no training curve in a form that is known"),
         (
             "file,source,kind,bytes\na,b,c,12\nd,e,f,13\n",
             "FILE: no training curve: more columns of texts than of numbers",

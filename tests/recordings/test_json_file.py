@@ -85,6 +85,13 @@ def test_validation_every_few_epochs_leaves_shorter_lists(write):
         ("[]", "FILE: no training curve in the JSON"),
         ("[1, 2]", "FILE: no training curve in the JSON"),
         ('{"loss": []}', "FILE: there are no numbers in it"),
+        ('{"loss": [[2, 1], [4, 3]], "acc": [[1, 2], [3, 4]]}', "FILE: 'loss' and 'acc': lists of lists of numbers"),
+        (
+            '{"params": [{"lr": 1}, {"lr": 2}], "mean_test_score": [0.5, 0.6], "rank": [2, 1]}',
+            "FILE: 'mean_test_score' and 'rank': a number for each of 'params', so these are the results of whole",
+        ),
+        ('{"loss": ["a", "b"], "acc": ["c", "d"]}', "FILE: 'loss' and 'acc': no numbers in it"),
+        ('{"loss": [2, 1]} {"loss": [4, 3]}', "FILE:1: not JSON: Extra data"),
         ("[" * 100_000, "FILE: nested too deeply"),
         ('{"loss": 1}\n' + "[" * 100_000 + '\n{"loss": 2}\n', "FILE:2: not JSON"),
         (f'{{"loss": [{"9" * 5000}]}}', "FILE: a number in it is too long"),

@@ -75,6 +75,10 @@ Epoch 2/2
     "timestamps": "".join(f"2024-01-31 10:00:0{at},123 INFO {line}\n" for at, line in enumerate(VERBOSE_1.split("\n"))),
     "a container": "".join(f"web_1  | {line}\n" for line in VERBOSE_1.split("\n")),
     "text before": "[nltk_data] Package is up-to-date!\n[2024-01-31 10:00:00] started\n{not JSON}\n" + VERBOSE_1,
+    "MPI": "".join(f"[1,0]<stdout>:{line}\n" for line in VERBOSE_1.split("\n")),
+    "Ray": "".join(f"\x1b[36m(train pid=12)\x1b[0m {line}\n" for line in VERBOSE_1.split("\n")),
+    "a configuration before": '{\n "rate": 0.1,\n "layers": [1, 2]\n}\n' + VERBOSE_1,
+    "a list before": "[1, 2, 3]\n" + VERBOSE_1,
     "warnings between": VERBOSE_1.replace(
         "Epoch 2/2",
         "\nEpoch 1: val_loss improved to 0.6, saving model\nWARNING:absl: a - b: 3 of 4\nEpoch 2/2",

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import at_epoch_end, data, fit, scripted, tiny_model
+from conftest import at_epoch_end, compile_model, data, fit, scripted, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from keras.optimizers import SGD
@@ -71,24 +71,42 @@ def test_the_history_of_a_real_fit_gives_the_decisions_of_that_fit(settings: dic
 
 def test_the_history_of_a_real_fit_in_auto_mode_gives_its_decisions() -> None:
     values = [1.0] * 4 + [0.9 - 0.02 * i for i in range(9)] + [0.6, 0.5, 0.4, 0.3] + [3.0] * 8 + [0.5, 0.6] * 30
-    adapt = AdaptLROnPlateau.auto()
-    # Of a single batch an epoch auto mode does not ask the training loss.
-    history = fit(tiny_model(SGD(0.01)), scripted(*values), adapt, epochs=len(values))
+    adapt = AdaptLROnPlateau.auto("val_other", mode="min")
+    # Of a single batch an epoch auto mode does not ask the training loss, but the metric, as there is no val_loss.
+    history = fit(tiny_model(SGD(0.01)), scripted(*values, name="val_other"), adapt, epochs=len(values))
     del history["loss"]
     assert {"search", "settle", "cut"} <= {decision.kind for decision in adapt.decisions}
-    found = replay(from_history(history), auto.Config())
+    found = replay(from_history(history), auto.Config(), "val_other")
     assert repr(found.decisions) == repr(without_steps(adapt.decisions))
 
 
+def test_a_run_whose_weights_show_that_a_loss_is_no_divergence_is_replayed_without_one(tmp_path: Path) -> None:
+    x, y = data()
+    weights = [0.01, *[1.0] * 9]
+    weight = keras.Variable(0.0, trainable=False)
+    model = compile_model(tiny_model(), SGD(1e-6), loss=lambda y, answer: weight * (y - answer) ** 2)
+    set_weight = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: weight.assign(weights[epoch]))
+    adapt = AdaptLROnPlateau(patience=2, log_dir=tmp_path)
+    history = fit(model, set_weight, adapt, epochs=len(weights), validation_data=(x, y))
+    assert min(history["loss"][1:]) > 50 * history["loss"][0]
+    assert {decision.kind for decision in adapt.decisions} == {"cut", "exhausted"}
+    (recording,) = read(tmp_path)
+    found = replay(recording, Config(patience=2))
+    assert [(each.epoch, each.kind) for each in found.decisions] == [
+        (each.epoch, each.kind) for each in adapt.decisions
+    ]
+
+
+@pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto], ids=["default", "auto"])
-def test_a_run_of_ours_is_replayed_as_it_was_with_its_own_settings(make: Any, tmp_path: Path) -> None:
+def test_a_run_of_ours_is_replayed_as_it_was_with_its_own_settings(make: Any, batches: int, tmp_path: Path) -> None:
     """From a rate so high that it is restarted, which the loss of the first batch tells."""
     settings = {} if make == AdaptLROnPlateau.auto else {"patience": 2}
     adapt = make(log_dir=tmp_path, **settings)
     x, y = data()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy's, of what overflows.
-        fit(tiny_model(SGD(1e4)), adapt, epochs=30, batches=2, validation_data=(x, y))
+        fit(tiny_model(SGD(1e4)), adapt, epochs=30, batches=batches, validation_data=(x, y))
     assert {"diverged", "restart", "search"} & {decision.kind for decision in adapt.decisions}
     (recording,) = read(tmp_path)
     config = auto.Config() if make == AdaptLROnPlateau.auto else Config(**settings)

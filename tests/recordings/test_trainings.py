@@ -40,7 +40,7 @@ def test_several_rows_an_epoch_with_one_validation_are_epochs_and_the_mean(write
     found = only(write("epoch,loss,val_loss\n0,6,\n0,4,5\n1,3,\n1,1,2\n"))
     assert found.unit == "epoch"
     assert drawn(found) == {"loss": [(0, 5.0), (1, 2.0)], "val_loss": [(0, 5.0), (1, 2.0)]}
-    assert found.notes == ("'loss': several values in an epoch, of which the mean is taken.",)
+    assert found.notes == ("'loss': several values in an epoch; their mean is taken.",)
 
 
 def test_a_training_without_numbers_is_passed_over(write):
@@ -107,7 +107,7 @@ def test_several_validations_an_epoch_make_steps(write):
 def test_a_repeated_test_after_the_training_makes_no_steps(write):
     found = only(write("epoch,step,test_loss,val_loss\n0,99,,8\n1,199,,6\n2,200,5,\n2,200,4,\n"))
     assert (found.unit, drawn(found)["test_loss"]) == ("epoch", [(2, 4.0)])
-    assert found.notes == ("'test_loss': several values in an epoch, of which the last one is taken.",)
+    assert found.notes == ("'test_loss': several values in an epoch; the last one is taken.",)
 
 
 def test_lightning_that_validates_every_second_epoch_still_counts_from_0(write):

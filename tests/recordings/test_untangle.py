@@ -224,6 +224,13 @@ def test_a_number_that_changes_with_every_epoch_tells_no_trainings_apart(write):
     assert drawn(found)["loss"] == [(0, 1.0), (1, 2.0), (2, 3.0)]
 
 
+@pytest.mark.parametrize(("name", "train"), [("is_training", 1), ("Is Train", 1), ("is_val", 0), ("is_test", 0)])
+def test_a_column_of_ones_and_zeros_that_says_which_data_a_row_is_about(write, name, train):
+    rows = [row.format(train if row in TRAIN else 1 - train) for row in ORDERS["interleaved"]]
+    found = only(write(lines(f"epoch,{name},loss", *rows)))
+    assert drawn(found) == {"loss": LOSS, "val_loss": VAL_LOSS}
+
+
 # --- what is not known -----------------------------------------------------------------------------------------------
 
 
@@ -233,6 +240,20 @@ def test_texts_that_tell_rows_apart_in_an_unknown_way_are_refused(write, counter
     rows = rows if counter else [row.partition(",")[2] for row in rows]
     text = error_of(write(lines(f"{counter}flavour,loss", *rows)))
     assert "the texts in 'flavour' ('adam', 'sgd') tell rows of the same moment apart" in text
+
+
+@pytest.mark.parametrize("name", ["phase", "split", "Stage"])
+def test_numbers_that_tell_kinds_of_data_apart_in_an_unknown_way_are_refused(write, name):
+    rows = [f"{epoch},{kind},{epoch + kind}" for epoch in range(3) for kind in (0, 1)]
+    assert f"the texts in {name!r} ('0', '1') tell rows of the same moment apart" in error_of(
+        write(lines(f"epoch,{name},loss", *rows))
+    )
+
+
+def test_a_kind_of_data_that_comes_once_does_not_let_rows_be_mixed(write):
+    """Lightning's check before training, say."""
+    rows = ["0,sanity,9", *(f"{epoch},{kind},1" for epoch in range(3) for kind in ("fit", "validate"))]
+    assert "tell rows of the same moment apart" in error_of(write(lines("epoch,stage,loss", *rows)))
 
 
 @pytest.mark.parametrize(

@@ -402,6 +402,25 @@ def test_trainings_in_two_threads_have_a_run_each_as_two_processes_have(tmp_path
     assert message.startswith(f"AdaptLROnPlateau: another training is writing to {first.run_dir} at this moment")
 
 
+def test_a_run_of_a_training_that_has_come_and_gone_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many trainings begin at once: between the look at the log dir and the claim, a short one may begin and end."""
+    claimed = locks.claim
+
+    def slowly(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.parent.name == "lr_plateau":
+            train(path.parent / "state.json", 2, is_finished=True)
+        return claimed(path, *arguments, **more)
+
+    monkeypatch.setattr(locks, "claim", slowly)
+    files = begin(tmp_path)
+    assert (tmp_path / "lr_plateau/state.json").exists()
+    assert files.run_dir == tmp_path / "lr_plateau_2"
+    assert [each.path.parent.name for each in files.claims] == ["lr_plateau_2"]
+    assert locks.holder(tmp_path / "lr_plateau" / LOCK) is None
+
+
 def test_two_threads_go_on_with_a_run_each_and_cannot_share_one(tmp_path: Path) -> None:
     for number in (1, 2):
         run(tmp_path, number, 5)

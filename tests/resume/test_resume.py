@@ -7,6 +7,7 @@ are many.
 """
 
 import contextlib
+import copy
 import gc
 import math
 import os
@@ -41,6 +42,8 @@ from keras.optimizers.schedules import ExponentialDecay
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.state_file import StateFileError
+from keras_lrplateau.training import session
+from keras_lrplateau.training.snapshots import Snapshots
 
 NAN = math.nan
 
@@ -467,26 +470,29 @@ def load_orbax(folder: Path) -> Callable[[Any], None]:
 
 
 @pytest.mark.parametrize("kind", ["Adam", "schedule"])
-@pytest.mark.parametrize("has_backup", [False, True], ids=["alone", "with BackupAndRestore"])
+@pytest.mark.parametrize("beside", ["nothing", "BackupAndRestore", "ModelCheckpoint"])
 @long
-def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, has_backup: bool, tmp_path: Path) -> None:
+def test_a_training_goes_on_from_checkpoints_of_orbax(kind: str, beside: str, tmp_path: Path) -> None:
     """It dies in each of these epochs, and goes on from the last one that was saved."""
     optimizer = {"Adam": lambda: Adam(0.1), "schedule": schedule}[kind]
-    training = Training(tmp_path / "crashes", has_backup=has_backup, optimizer=optimizer)
+    training = Training(tmp_path / "crashes", has_backup=beside == "BackupAndRestore", optimizer=optimizer)
+    others = [checkpoints(training.folder)] if beside == "ModelCheckpoint" else []
     expected = uninterrupted(training, tmp_path / "whole")
     for epoch in (1, 4, 10, 13, 21, None):
         # Orbax finds variables by their paths, which count the models of a process.
         keras.utils.clear_session()
         checkpoint, load = orbax_checkpoint(training.folder), load_orbax(training.folder)
         if epoch is None:
-            found = training.start(None, 0, checkpoint, load=load)
+            found = training.start(None, 0, checkpoint, *others, load=load)
         else:
-            training.crash("batch", epoch, checkpoint, load=load)
+            training.crash("batch", epoch, checkpoint, *others, load=load)
             checkpoint.on_train_end()
             training.arguments["initial_epoch"] = epoch
     assert found.messages == []
     check_same(found, expected)
     assert repr(scalars_of(training.folder)) == repr(scalars_of(expected.folder))
+    saved = {int(path.name.partition(".")[0]) for path in training.folder.glob("*.weights.h5")}
+    assert saved == ({epoch + 1 for epoch in ALL} if others else set())
 
 
 @pytest.mark.parametrize("epoch", only((5, 11), [1, 3, 4, 5, 9, 10, 11, 12, 13, 17, 19, 20, 21, 22]))
@@ -757,22 +763,27 @@ def test_lost_copies_end_an_open_excursion_and_that_is_said(how: str, tmp_path: 
 
 
 @long
-def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(tmp_path: Path) -> None:
-    callbacks: list[Any] = []
-    seen: list[Any] = []
+def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Snapshots] = []
+    kept: list[int] = []
+    in_memory: list[int] = []
 
-    def make(**arguments: Any) -> Any:
-        callbacks.append(AdaptLROnPlateau(**arguments))
-        return callbacks[-1]
+    def make(*arguments: Any) -> Snapshots:
+        made.append(Snapshots(*arguments))
+        return made[-1]
 
     def look(epoch: int, logs: Any) -> None:
-        seen.extend(copy.arrays for copy in callbacks[-1]._session.snapshots._copies.values())
+        kept.append(len(made[-1]))
+        in_memory.append(len(copy.deepcopy(made[-1])))
 
-    training = Training(tmp_path, adapt=make, rule={**RULE, "rollback": "disk"})
+    monkeypatch.setattr(session, "Snapshots", make)
+    training = Training(tmp_path, rule={**RULE, "rollback": "disk"})
     training.crash("between", 8, at_epoch_end(look))
     training.start(None, 0, at_epoch_end(look))
-    assert len(seen) > 20
-    assert set(map(type, seen)) == {type(None)}
+    assert sum(kept) > 20
+    assert set(in_memory) == {0}
 
 
 @pytest.mark.parametrize("rollback", [True, "disk"])

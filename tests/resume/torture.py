@@ -451,7 +451,7 @@ def finished(child: Child) -> Steps:
 
 
 def together(steps: Iterable[Steps], jobs: int) -> None:
-    """Do all of them, so many at a time. No threads, since processes with threads cannot be forked."""
+    """Do all of them, a few at a time. No threads, since processes with threads cannot be forked."""
     waiting = iter(steps)
     running = list(itertools.islice(waiting, jobs))
     while running:

@@ -312,7 +312,7 @@ def test_the_search_says_by_what_it_went():
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75)
     assert decision.reason == "0.1 has brought a metric of 0.75"
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75, 1.5)
-    assert decision.reason == "0.1 has brought a training loss of 1.5"
+    assert decision.reason == "0.1 has brought a loss of 1.5"
 
 
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
@@ -608,7 +608,7 @@ def test_a_cut_stops_at_min_lr_exactly_and_is_not_told_again():
 
 
 @pytest.mark.parametrize("end", ["flat", "rising", "diverged", "annealed"])
-def test_a_rate_that_somebody_set_below_min_lr_is_not_taken_up_to_it(end):
+def test_a_rate_that_was_set_below_min_lr_is_not_taken_up_to_it(end):
     config = replace(NO_RAISE, min_lr=1.0, observations=200)
     state, _ = config.override(held(config, rate=1.0), 0.1)
     values = {"flat": [1.1] * 40, "rising": [1.0 + 0.1 * i for i in range(40)], "diverged": [NAN] * 3}
@@ -786,6 +786,35 @@ def test_more_observations_than_were_promised_leave_the_rate_as_it_is():
     assert set(line_) == {told(config.step(state, 0.5).decision)}
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.02])
+def test_where_the_optimizer_averages_the_weights_nothing_is_cut_but_by_a_divergence(slope):
+    """Neither on a flat trend nor on a rising one: averages follow late, and need no lower rate."""
+
+    def told_by(anneals):
+        config = Config(observations=200, budget=0.0, anneals=anneals)
+        state, _ = config.step(config.start(0.1), 1.0)
+        state, line_, _ = go_on(config, state, [1.0 + slope * i for i in range(60)])
+        return state, {each.split()[0] for each in line_ if " " in each}
+
+    assert "cut" in told_by(True)[1]
+    state, kinds = told_by(False)
+    assert kinds == set()
+    assert state.rate == 0.1
+    decision = Config(observations=200, budget=0.0, anneals=False).step(state, NAN).decision
+    assert (decision.kind, decision.rate) == ("diverged", pytest.approx(0.01))
+
+
+def test_where_the_optimizer_averages_the_weights_the_search_does_not_count_on_raises():
+    """A third of the best rate makes three quarters of the progress, which is enough where raises can follow."""
+
+    def score_of(rate):
+        return NAN if rate > 0.2 else 1.0 - (0.9 if rate > 0.09 else 0.7 if rate > 0.03 else 0.1)
+
+    chosen = [searched(replace(LONG, anneals=each), 1e-3, score_of, 1.0, True)[2] for each in (True, False)]
+    assert [told(each) for each in chosen] == ["settle 0.0316", "settle 0.1"]
+    assert "makes nearly all of the best one's progress" in chosen[1].reason
+
+
 def test_where_the_optimizer_averages_the_weights_the_rate_is_held_to_the_end_without_a_trial():
     def ended(anneals):
         config = Config(observations=40, budget=0.5, anneals=anneals)
@@ -891,6 +920,34 @@ def test_diverged_before_anything_finite_goes_back_to_the_start():
     assert (decision.kind, decision.restore) == ("diverged", "start")
 
 
+def test_best_weights_that_turn_out_to_be_ruined_are_given_up_for_the_first_ones():
+    """A metric of the training data is a mean over an epoch, at whose end the weights exploded."""
+    state = replace(Config(budget=0.0).start(0.1), loss_before=1.0)
+    config = Config(observations=100, budget=0.0)
+    seen = Evidence(is_finite=True)
+    state, kept = config.step(state, 0.9, 0.9, seen)
+    assert kept.save == "best"
+    decisions = []
+    for loss in (1e9, 1e9, 1e3):
+        state, decision = config.step(state, loss, loss, replace(seen, first_loss=loss))
+        decisions.append((decision.kind, decision.restore))
+    assert decisions == [("hold", None), ("diverged", "best"), ("diverged", "start")]
+    assert state.kept is None
+    assert "the best weights, gone back to before, have a loss of 1000" in decision.reason
+    assert "start" in config.needed_snapshots(state)
+    assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
+@pytest.mark.parametrize("look", [0.9, 5.0, None])
+def test_best_weights_of_which_nothing_bad_is_known_are_kept_however_often_training_diverges(look):
+    config = Config(observations=100, budget=0.0)
+    state = replace(config.start(0.1), loss_before=1.0)
+    state, _ = config.step(state, 0.9, 0.9)
+    for _ in range(3):
+        state, decision = config.step(state, NAN, NAN, Evidence(first_loss=look, is_finite=False))
+        assert (decision.kind, decision.restore) == ("diverged", "best")
+
+
 def test_a_training_loss_far_worse_than_before_training_diverges_when_it_stays_so():
     state = replace(settled(), loss_before=1.0)
     _, decision = LONG.step(state, 0.9, 1e3)
@@ -908,6 +965,19 @@ def test_weights_that_are_not_finite_are_never_kept_however_good_the_metric():
     state, _ = config.step(config.start(0.1), 0.5)
     state, decision = config.step(state, 0.99, 0.1, Evidence(is_finite=False))
     assert (decision.kind, decision.restore, state.best) == ("diverged", "best", 0.5)
+
+
+def test_weights_that_have_hardly_grown_since_the_best_have_not_diverged():
+    state = replace(settled(), loss_before=1.0)
+    _, decision = LONG.step(state, NAN)
+    assert decision.compared_with == "best"
+    small, large = (Evidence(growth=growth, grown_since="best") for growth in (1.1, 11.0))
+    assert LONG.step(state, NAN, 1.0, large).decision.kind == "diverged"
+    assert LONG.step(state, NAN, 1.0, small).decision.kind == "hold"
+    state, _ = LONG.step(state, 1.1, 1e3)
+    assert LONG.step(state, 1.1, 1e3, large).decision.kind == "diverged"
+    after, decision = LONG.step(state, 1.1, 1e3, small)
+    assert (decision.kind, after.loss_before) == ("hold", 1e3)
 
 
 def test_a_rate_at_which_steps_are_skipped_counts_as_broken_in_the_search():
@@ -1011,7 +1081,7 @@ def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
     assert twice(config, state)[1].restore == "best"
 
 
-# --- what a decision tells of its plateau, and what the rule is about ------------------------------------------------
+# --- what a decision says about its plateau, and what the rule asks --------------------------------------------------
 
 
 def plateaus(decisions):

@@ -63,7 +63,7 @@ def test_a_plateau_of_patience_observations_cuts():
     assert timeline(KERAS, [5, 4, 4, 4, 4, 4]) == ["1", "1", "1", "cut 0.5", "0.5", "cut 0.25"]
 
 
-def test_an_improvement_starts_the_wait_anew():
+def test_an_improvement_starts_the_wait_again():
     assert timeline(KERAS, [5, 5, 4, 4, 3, 3, 3]) == ["1", "1", "1", "1", "1", "1", "cut 0.5"]
 
 
@@ -520,6 +520,78 @@ def test_a_suspect_training_is_not_raised_and_is_cut_as_ever():
     assert timeline(RAISES, STALLED)[-1] == "raise 3", "without them"
 
 
+# --- weights that have not grown -------------------------------------------------------------------------------------
+
+
+def compared(config, rows, growth=1.0, rate=1.0, loss_before=None):
+    """As `looked`, by a caller that says how the weights have grown when a decision would go back; and how often."""
+    state = replace(config.start(rate), loss_before=loss_before)
+    line, decisions, comparisons = [], [], 0
+    for value, loss, evidence in rows:
+        step = config.step(state, value, loss, evidence)
+        if step.decision.compared_with is not None:
+            comparisons += 1
+            step = config.step(state, value, loss, replace(evidence or Evidence(), growth=growth))
+        state, decision = step
+        decisions.append(decision)
+        line.append((decision.kind + " " if decision.is_action else "") + f"{decision.rate:g}")
+    return state, line, decisions, comparisons
+
+
+def test_a_far_worse_loss_is_no_divergence_where_the_weights_have_not_grown_and_is_the_better_yardstick():
+    """The first batch of all had no positive among its samples."""
+    rows = [(5.0, 25.0, Evidence()), (5.5, 22.0, Evidence(22.0)), (4.0, 20.0, Evidence(21.0)), (3.9, 20.0, None)]
+    assert looked(FULL, rows[:2], loss_before=2.0)[1] == ["1", "diverged 0.03"]
+    assert compared(FULL, rows[:2], growth=11.0, loss_before=2.0)[1] == ["1", "diverged 0.03"]
+    state, line, _, comparisons = compared(FULL, rows, loss_before=2.0)
+    assert (line, comparisons) == (["1", "1", "1", "1"], 1)
+    assert (state.loss_before, state.kept.value) == (22.0, 3.9), "from then on snapshots are sound again"
+    later = [(9e9, 9e9, Evidence(9e9))] * 2
+    assert compared(FULL, rows + later, loss_before=2.0)[1][-1] == "cut 0.5", "as by Keras"
+    state, decision = FULL.step(compared(FULL, rows + later[:1], loss_before=2.0)[0], *later[1])
+    assert (decision.kind, decision.restore) == ("diverged", "best"), "until they grow"
+
+
+def test_a_loss_that_is_nan_for_an_epoch_is_no_divergence_where_the_weights_have_not_grown():
+    """A training step of one's own may skip a batch whose loss is NaN."""
+    rows = [(5.0, 5.0, Evidence(is_finite=True)), (NAN, NAN, Evidence(is_finite=True)), (4.0, 4.0, None)]
+    assert looked(FULL, rows, loss_before=6.0)[1] == ["1", "diverged 0.03", "0.03"]
+    _, line, decisions, comparisons = compared(FULL, rows, loss_before=6.0)
+    assert (line, comparisons) == (["1", "1", "1"], 1)
+    assert decisions[-1].best == 4.0
+
+
+def test_a_network_whose_weights_have_not_grown_is_not_dead():
+    """A pretrained model whose loss never comes back to that of its first batch."""
+    rows = [(14.0, loss, None) for loss in DEAD[:40]]
+    config = replace(FULL, max_raises=0)
+    assert "restart" in [d.kind for d in compared(config, rows, growth=20.0, loss_before=63.0)[2]]
+    _, line, decisions, comparisons = compared(config, rows, loss_before=63.0)
+    assert comparisons == 1
+    assert [text.split()[-1] for text in line] == [text.split()[-1] for text in timeline(KERAS, [14.0] * 40)]
+    _, line, decisions, _ = compared(RAISES, rows, loss_before=63.0)
+    assert "raise" in {decision.kind for decision in decisions}, "and it may be raised"
+
+
+def test_a_loss_that_turns_out_to_be_negative_is_no_yardstick():
+    """Of a generator, near zero by chance before training."""
+    rows = [(5.0, 0.5, None), (5.5, -0.2, Evidence(0.3)), (5.5, 3.0, Evidence(2.0)), (5.5, 3.0, Evidence(3.0))]
+    assert soundness.exceeds(3.0, 0.01, soundness.FAR_WORSE)
+    state, line, *_ = looked(FULL, rows, loss_before=0.01)
+    assert line == ["1", "1", "cut 0.5", "0.5"]
+    assert state.loss_before is None
+    assert timeline(FULL, [5.0, 5.5, 5.5, 5.5], losses=[0.5, -0.2, 3.0, 3.0], loss_before=0.01) == line
+
+
+def test_weights_that_did_not_go_back_are_no_yardstick():
+    """Without snapshots only the rate is cut: the next first batch is of the exploded weights."""
+    rows = [(30.0, 30.0, Evidence()), (40.0, 40.0, Evidence(35.0)), (40.0, 40.0, Evidence(40.0))]
+    assert looked(FULL, rows, loss_before=2.0)[1][-1] == "rollback 1"
+    state, line, _ = looked(replace(FULL, rollback=False), rows, loss_before=2.0)
+    assert line == ["1", "diverged 0.03", "0.03"]
+    assert state.loss_before == 2.0
+
+
 # --- dead networks, and restarts -------------------------------------------------------------------------------------
 
 DEAD = [300.0, 14.2, 14.1, 14.3, 14.0, *[14.1, 14.0] * 20]
@@ -718,7 +790,7 @@ def test_a_rate_set_by_others_in_an_excursion_is_not_undone_by_its_rollback():
     assert timeline_from(SHORT, state, [5] * 4) == ["0.001", "0.001", "0.001", "rollback 0.001"]
 
 
-# --- what a decision tells of its plateau ----------------------------------------------------------------------------
+# --- what a decision says about its plateau --------------------------------------------------------------------------
 
 
 def plateaus(decisions):
@@ -796,7 +868,7 @@ def test_a_plateau_at_which_nothing_is_left_to_do_is_a_plain_hold():
 
 
 def test_a_plateau_lasts_through_what_could_not_be_cut():
-    """At `min_lr` nothing is done, until somebody raises the rate: then it is cut at once, for all of the plateau."""
+    """At `min_lr` nothing is done until something else raises the rate. Then it is cut at once."""
     config = replace(KERAS, min_lr=0.5, patience=1)
     state, line, _ = run(config, [5, 5, 5, 5, 5])
     assert line[-2:] == ["0.5", "0.5"]
@@ -1104,7 +1176,7 @@ def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(conf
     stored = {"start"} & config.needed_snapshots(state)
     raises, overridden = 0, False
     for value, loss in values:
-        if value == 3.0:  # Now and then somebody sets the rate.
+        if value == 3.0:  # Now and then something else sets the rate.
             state, overridden = config.override(state, 1.0).state, True
         state, decision = config.step(state, value, loss)
         assert config.min_lr <= state.rate <= (config.max_lr or math.inf)
@@ -1204,6 +1276,18 @@ def test_with_raising_off_and_nothing_broken_the_rates_are_those_of_keras(config
         rates.append(decision.rate)
         first_loss = loss
     assert rates == reduced(config, [value for value, _ in values])
+
+
+@settings(max_examples=500, deadline=None)
+@given(configs(), states, series)
+def test_whatever_the_numbers_say_weights_that_have_not_grown_are_trained_as_by_keras(config, loss_before, values):
+    config = replace(config, max_raises=0, recover=True, rollback=True, threshold_mode="abs")
+    config = replace(config, min_lr=min(config.min_lr, 0.01))
+    values = [(NAN if math.isinf(value) else value, loss) for value, loss in values]  # Keras keeps an infinite best.
+    rows = [(value, loss, Evidence(loss, True)) for value, loss in values]
+    _, _, decisions, _ = compared(config, rows, loss_before=loss_before)
+    assert [decision.rate for decision in decisions] == reduced(config, [value for value, _ in values])
+    assert not any(decision.restore for decision in decisions)
 
 
 @settings(max_examples=300, deadline=None)

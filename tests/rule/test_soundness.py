@@ -123,3 +123,48 @@ def test_what_learns_or_never_rose_far_is_not_dead(losses, before):
 )
 def test_a_look_agrees_with_a_candidate_if_its_loss_is_about_that_of_the_epoch(look, loss, before, agrees_):
     assert agrees(look, loss, before) == agrees_
+
+
+# --- weights that have not grown -------------------------------------------------------------------------------------
+
+SMALL, LARGE = soundness.GREW - 0.1, soundness.GREW
+
+
+@pytest.mark.parametrize("broken", [NAN, INF, -INF])
+def test_a_number_that_is_not_finite_is_only_suspect_where_the_weights_have_not_grown(broken):
+    assert verdict(value=broken, growth=SMALL) == verdict(loss=broken, growth=SMALL) == "suspect"
+    assert verdict(value=broken, loss=broken, is_finite=True, growth=SMALL) == "suspect", "both, as with monitor='loss'"
+    assert verdict(value=broken, growth=LARGE) == verdict(loss=broken, growth=LARGE) == "broken"
+    later = {"value": broken, "grown_since": "best"}
+    assert verdict(**later, growth=1.4) == "suspect"
+    assert verdict(**later, growth=1.5) == "broken", "there was less time to grow"
+    assert verdict(value=broken, growth=NAN) == "broken"
+
+
+def test_weights_that_are_not_finite_are_broken_however_small_the_others_are():
+    assert verdict(is_finite=False, growth=1.0) == "broken"
+
+
+def test_a_training_metric_that_is_not_finite_is_only_suspect_where_loss_and_weights_are_fine():
+    """A precision of 0 / 0, say."""
+    assert verdict(value=NAN, is_finite=True, is_validated=False) == "suspect"
+    assert verdict(value=NAN, loss=50.0, before=1.0, is_finite=True, is_validated=False) == "broken"
+
+
+@pytest.mark.parametrize(
+    ("loss", "before", "known", "expected"),
+    [
+        (50.0, 2.0, {"growth": SMALL}, 50.0),
+        (50.0, 2.0, {"growth": LARGE}, 2.0),
+        (50.0, 2.0, {}, 2.0),
+        (19.0, 2.0, {"growth": SMALL}, 2.0),  # Not far worse.
+        (INF, 2.0, {"growth": SMALL}, 2.0),
+        (None, 2.0, {"growth": SMALL}, 2.0),
+        (50.0, None, {"growth": SMALL}, None),
+        (-0.1, 2.0, {}, None),  # A loss that may be negative.
+        (1.0, 2.0, {"first_loss": -0.1}, None),
+        (0.0, 2.0, {"first_loss": 0.0}, 2.0),
+    ],
+)
+def test_the_yardstick_gives_way_to_a_better_one(loss, before, known, expected):
+    assert soundness.yardstick(loss, before, Evidence(**known)) == expected

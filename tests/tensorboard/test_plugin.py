@@ -794,7 +794,7 @@ def test_it_works_below_a_path_prefix(logdir: Path) -> None:
 
 
 def test_without_plotly_the_page_learns_what_to_install(tab: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin._compressed_plotly.cache_clear()
+    plugin.compressed_plotly.cache_clear()
     monkeypatch.setitem(sys.modules, "plotly", None)
     response = get(tab, "plotly.min.js")
     assert response.status_code == 404

@@ -452,7 +452,7 @@ def test_what_if_works_by_keyboard_alone(open_tab: Any) -> None:
     frame.focus("#whatif summary")
     page.keyboard.press("Enter")
     frame.wait_for_selector("#whatif-figure .main-svg")
-    page.keyboard.press("Tab")  # The rule, of which the arrows choose.
+    page.keyboard.press("Tab")  # The rule: the arrows choose it.
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowUp")
     frame.wait_for_selector("#whatif code:has-text('factor=0.6')")

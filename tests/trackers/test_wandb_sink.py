@@ -200,6 +200,7 @@ wandb.finish()
 """
 
 
+@pytest.mark.long
 def test_wandb_follows_our_event_files_as_it_follows_those_of_tensorboard(tmp_path: Path) -> None:
     environment = {**OFFLINE, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

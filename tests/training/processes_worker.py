@@ -296,7 +296,7 @@ def shared_variables() -> Any:
 
 
 def model_in_parts() -> Any:
-    """A kernel of which each process has a half, in a training with a rollback."""
+    """A kernel, half of it in each process, in a training with a rollback."""
     begins: list[str] = []
     ends: list[str] = []
 

@@ -136,11 +136,19 @@ def test_a_model_of_tf_keras_is_refused_with_the_right_import(model_of_keras_2: 
 # --- a model that is compiled again within a fit ---------------------------------------------------------------------
 
 
-def compile_at(epoch_of_it: int, optimizer: Any) -> Any:
+def compile_at(epoch_of_it: int, optimizer: Any, *, at_begin: bool = False) -> Any:
     """A callback that compiles its model again at the end of an epoch, as recipes for unfreezing layers do."""
 
     class Compile(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if at_begin:
+                self.compile_in(epoch)
+
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if not at_begin:
+                self.compile_in(epoch)
+
+        def compile_in(self, epoch: int) -> None:
             if epoch == epoch_of_it:
                 self.model.compile(optimizer, "mse", run_eagerly=True, jit_compile=False)
                 optimizer.build(self.model.trainable_variables)
@@ -166,6 +174,31 @@ def test_the_new_optimizer_of_a_recompiled_model_is_followed_and_the_rates_told_
     assert used == [0.05, 0.05, 0.05, 0.025, 0.01, 0.005, 0.005, 0.0025]
     (override,) = [decision for decision in adapt.decisions if decision.kind == "override"]
     assert "another optimizer" in override.reason
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("first", [True, False], ids=["before ours", "behind ours"])
+@pytest.mark.parametrize("frequency", ["epoch", 1])
+def test_the_rates_told_were_used_where_the_model_is_compiled_again_as_an_epoch_begins(
+    first: bool, frequency: Any
+) -> None:
+    model, used = tiny_model(SGD(0.05)), {}
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: used.update({"now": epoch}),
+        on_train_batch_begin=lambda batch, logs: used.update({used["now"]: rate_of(model)}),
+    )
+    settings = {"monitor": "loss", "min_delta": 10.0, "recover": False} if frequency == 1 else {}
+    adapt = AdaptLROnPlateau(patience=2, factor=0.5, max_raises=0, frequency=frequency, **settings)
+    again = compile_at(3, SGD(0.01), at_begin=True)
+    order = (again, adapt) if first else (adapt, again)
+    history = fit(model, scripted(*[1.0] * 8), *order, spy, epochs=8, batches=2)
+    assert history["learning_rate"] == pytest.approx([used[epoch] for epoch in range(8)])
+    (override,) = [decision for decision in adapt.decisions if decision.kind == "override"]
+    assert (override.epoch, override.rate) == (3, pytest.approx(0.01))
+    cuts = [decision for decision in adapt.decisions if decision.kind == "cut"]
+    assert any(cut.epoch < 3 for cut in cuts)
+    assert any(cut.epoch > 3 for cut in cuts)
+    assert history["learning_rate"][3] == pytest.approx(0.005 if frequency == 1 else 0.01)
 
 
 @pytest.mark.backends

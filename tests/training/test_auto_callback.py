@@ -35,6 +35,8 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.rule import auto
+from keras_lrplateau.training import session
+from keras_lrplateau.training.snapshots import Snapshots
 
 
 def linear_model(optimizer: Any) -> Any:
@@ -100,7 +102,7 @@ def test_the_weight_moves_by_the_rate_of_each_trial_from_where_it_started() -> N
     model = pushed_model(SGD(0.1))
     spy = at_epoch_end(lambda *_: moved.append(weight_of(model)))
     values = [*SEARCH, 0.9]
-    script = scripted(*values), scripted(*(5e5 * value for value in values), name="loss")
+    script = [scripted(*(1e6 * value for value in values), name=name) for name in ("val_loss", "loss")]
     rates = push(model, *script, spy, adapt, epochs=7)["learning_rate"]
     assert kinds(adapt)[:2] == ["search", "settle"], "7 epochs have a budget of one trial"
     assert rates[:2] == pytest.approx([0.1, 1.0])
@@ -116,7 +118,7 @@ def test_the_rates_of_the_trials_are_those_of_the_history() -> None:
 
 @pytest.mark.parametrize(("rate", "batches"), [(1e-8, 1), (1e-8, 4), (1e-5, 4), (0.1, 1), (1e3, 4)])
 def test_a_rate_wrong_by_orders_of_magnitude_ends_with_a_trained_model(rate: float, batches: int) -> None:
-    """The training loss of a single batch is that before its update; then the search goes by the metric."""
+    """The training loss of a single batch is that before its update; then the search goes by the validation."""
     model = linear_model(SGD(rate))
     adapt = AdaptLROnPlateau.auto()
     history = learn(model, adapt, epochs=40, batches=batches)
@@ -125,6 +127,59 @@ def test_a_rate_wrong_by_orders_of_magnitude_ends_with_a_trained_model(rate: flo
     assert 0.005 < max(decision.rate for decision in adapt.decisions if decision.kind == "settle") < 1
     assert history["learning_rate"][-1] < 0.1 * max(history["learning_rate"][20:28]), "annealed"
     assert len(history["loss"]) == 40
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+@pytest.mark.parametrize("monitor", ["val_loss", "val_mae", "loss"])
+def test_a_rate_far_too_high_for_single_batches_is_left(monitor: str, make: Any) -> None:
+    """By a single batch nothing can be searched for without validation; then it comes back from the divergence."""
+    model = linear_model(make(1e4))
+    model.compile(make(1e4), "mse", metrics=["mae"], jit_compile=False)
+    untrained = learn(model, epochs=1)["loss"][0]
+    model = linear_model(make(1e4))
+    model.compile(make(1e4), "mse", metrics=["mae"], jit_compile=False)
+    adapt = AdaptLROnPlateau.auto(monitor)
+    history = learn(model, adapt, epochs=24)
+    assert history["val_loss"][0] > 1e6, "ruined"
+    assert ("search" if monitor.startswith("val_") else "diverged") in kinds(adapt)
+    assert history["val_loss"][-1] < untrained
+
+
+SCALED = pytest.mark.skipif(keras.backend.backend() == "jax", reason="traces its steps, which takes long")
+
+
+def learn_scaled(rate: float, scale: float, *callbacks: Any, batches: int) -> tuple[list[float], float]:
+    """The validation losses of a fit with loss scaling, and the loss before it."""
+    model = linear_model(None)
+    model.compile(keras.optimizers.LossScaleOptimizer(Adam(rate), initial_scale=scale), "mse", jit_compile=False)
+    x, _ = data()
+    before = model.evaluate(x, x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32"), verbose=0)
+    return learn(model, *callbacks, epochs=24, batches=batches)["val_loss"], before
+
+
+@SCALED
+@pytest.mark.parametrize("batches", [1, 2])
+def test_a_loss_scale_that_begins_too_high_is_held_against_no_rate(batches: int) -> None:
+    """Its steps are skipped until it is low enough, whatever the rate. Then the search begins from those weights."""
+    adapt = AdaptLROnPlateau.auto()
+    skipping: list[float] = []
+    watch = at_epoch_end(lambda epoch, logs: skipping.append(float(adapt.model.optimizer.dynamic_scale)))
+    after, before = learn_scaled(0.1, 2.0**127, adapt, watch, batches=batches)
+    assert skipping[0] < 2.0**127, "steps were skipped"
+    assert "search" in kinds(adapt)
+    assert not any("skipped" in decision.reason for decision in adapt.decisions)
+    assert after[-1] < 0.2 * before
+
+
+@SCALED
+@pytest.mark.parametrize("batches", [1, 2, 3, 4])
+@pytest.mark.parametrize("monitor", ["val_loss", "loss"])
+def test_rates_at_which_steps_overflow_are_left(monitor: str, batches: int) -> None:
+    """A step that is far too large, and then none any more: of two batches, the training loss knows nothing of it."""
+    adapt = AdaptLROnPlateau.auto(monitor)
+    after, before = learn_scaled(1e3, 2.0**122, adapt, batches=batches)
+    assert after[0] > 1e3 * before, "ruined"
+    assert after[-1] < before
 
 
 def test_by_the_loss_of_single_batches_nothing_can_be_searched_for() -> None:
@@ -307,14 +362,20 @@ def test_copies_are_on_their_own(duplicate: Any) -> None:
     assert copies[0].decisions == expected.decisions
 
 
-def test_a_copy_made_in_the_search_has_its_snapshots() -> None:
+def test_a_copy_made_in_the_search_has_its_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Snapshots] = []
     copies: list[Any] = []
-    adapt = AdaptLROnPlateau.auto()
+
+    def make(*arguments: Any) -> Snapshots:
+        made.append(Snapshots(*arguments))
+        return made[-1]
 
     def duplicate(epoch: int, logs: Any) -> None:
         if epoch == 1:
-            copies.append(copy.deepcopy(adapt._session.snapshots))
+            copies.append(copy.deepcopy(made[-1]))
 
+    monkeypatch.setattr(session, "Snapshots", make)
+    adapt = AdaptLROnPlateau.auto()
     rehearse(tiny_model(), adapt, [*SEARCH, 0.9], adapt, at_epoch_end(duplicate))
     assert set(copies[0]) == {"start", "best"}
 
@@ -492,7 +553,8 @@ def test_numpy_scalars_are_accepted_as_search_libraries_hand_them_out() -> None:
 
 def test_an_unbuilt_model_is_searched_for_too_or_a_warning_says_what_to_do() -> None:
     """Keras builds it before the callbacks begin, but for TensorFlow: there the untrained weights are not known."""
-    model = compile_model(keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(1)]), compiled=True, loss="mse")
+    layers = [keras.layers.Dense(3), keras.layers.Dense(1)]
+    model = compile_model(keras.Sequential(layers), SGD(1e-6), compiled=True, loss="mse")
     x, y = data()
     adapt = AdaptLROnPlateau.auto()
     with warnings.catch_warnings(record=True) as caught:

@@ -42,10 +42,13 @@ def learn(optimizer: Any, *callbacks: Any, epochs: int = 20) -> tuple[float, flo
     return before, model.evaluate(*validation, verbose=0)
 
 
-@pytest.mark.parametrize("rate", only([1e-5, 0.1, 10.0], RATES))
+@pytest.mark.parametrize("rate", only([0.1], RATES))
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_never_ends_worse_than_without_the_callback(name: str, rate: float) -> None:
-    """But for a fifth of noise; the yardstick of a cut is that of Keras. Auto mode also spends a quarter on trials."""
+    """But for a fifth of noise; the yardstick of a cut is that of Keras.
+
+    Auto mode spends a quarter of these few epochs on trials, so it may fall behind a good rate by a tenth of the way.
+    """
     if name == "ScheduleFreeAdamW" and not hasattr(keras.optimizers, "ScheduleFreeAdamW"):
         pytest.skip("a later release of Keras")
     before, alone = learn(OPTIMIZERS[name](rate))
@@ -54,9 +57,20 @@ def test_training_never_ends_worse_than_without_the_callback(name: str, rate: fl
     auto = AdaptLROnPlateau.auto()
     _, automatic = learn(OPTIMIZERS[name](rate), auto)
     assert not default > 1.2 * max(alone, cut)
-    assert not automatic > max(1.2 * alone, 0.7 * before)
-    assert automatic < before
+    assert before - automatic > 0.9 * max(before - alone if math.isfinite(alone) else 0.0, 0.0)
     assert "search" in kinds(auto)
+
+
+@needs_schedule_free
+@pytest.mark.parametrize("rate", only([1.0], [1e-4, 1e-2, 0.1, 1.0]))
+def test_in_a_longer_training_auto_mode_is_as_good_as_the_best_rate_for_averaged_weights(rate: float) -> None:
+    """There no cut slows the training down, and the search does not count on raises that averages would hide."""
+    before, best = learn(keras.optimizers.ScheduleFreeAdamW(0.1), epochs=40)
+    auto = AdaptLROnPlateau.auto()
+    _, automatic = learn(keras.optimizers.ScheduleFreeAdamW(rate), auto, epochs=40)
+    assert "search" in kinds(auto)
+    assert "cut" not in kinds(auto)
+    assert before - automatic > 0.95 * (before - best) > 0.8 * before
 
 
 @needs_schedule_free

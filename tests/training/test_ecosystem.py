@@ -185,6 +185,7 @@ def noise() -> dict[str, Any]:
     return {"x": x, "y": y, "validation_data": (x_val, y_val)}
 
 
+@pytest.mark.long
 @BESIDE_KERAS_TUNER
 def test_keras_tuner_gives_back_the_model_that_has_its_best_score(tmp_path: Path) -> None:
     """It saves weights at each new best, after our hook; the trainings go on to worse epochs and are rolled back."""

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import data, only, read_records, read_scalars
+from conftest import at_epoch_end, data, fit, only, read_records, read_scalars, scripted, tiny_model
 
 from keras_lrplateau import AdaptLROnPlateau
 
@@ -45,7 +45,7 @@ class Transfer:
             layer.trainable = False
         self.histories: list[Any] = []
 
-    def train(self, phase: int, adapt: Any, first: int) -> Any:
+    def train(self, phase: int, adapt: Any, first: int, *others: Any) -> Any:
         """Unfreeze what belongs to a phase, compile again, and train from an epoch on."""
         for layer in self.base[:phase]:
             layer.trainable = True
@@ -55,7 +55,8 @@ class Transfer:
         )
         x, y = data(32)
         found = self.model.fit(
-            x, y, validation_data=(x[:8], y[:8]), epochs=EPOCHS[phase], initial_epoch=first, callbacks=[adapt],
+            x, y, validation_data=(x[:8], y[:8]), epochs=EPOCHS[phase], initial_epoch=first,
+            callbacks=[adapt, *others],
             batch_size=8, verbose=0,
         )  # fmt: skip
         self.histories.append(found)
@@ -128,14 +129,82 @@ def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tm
 
 
 @MAKE
-def test_a_phase_that_begins_with_its_own_first_epoch_is_a_training_of_its_own(make: Any, tmp_path: Path) -> None:
-    """The guide of Keras counts the epochs of each `fit` from 0."""
-    adapt, transfer = make(log_dir=tmp_path), Transfer()
+@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+def test_phases_that_each_count_from_0_are_one_story_too(make: Any, log_dir: bool, tmp_path: Path) -> None:
+    """The guide of Keras counts the epochs of each `fit` from 0; the curve goes on where the one before ended."""
+    adapt = make(log_dir=tmp_path if log_dir else None)
+    transfer = Transfer()
+    used: list[float] = []
+    ends: list[int] = []
     for phase in range(3):
         history = transfer.train(phase, adapt, 0).history
         assert history["learning_rate"][0] == pytest.approx(RATES[phase])
+        used += history["learning_rate"]
+        ends.append(len(used))
+        assert adapt.next_epoch == len(used)
+    assert ends == [8, 8 + 16, 8 + 16 + 24]
+    assert marks(adapt) == ends[:2]
+    curve = adapt.run.curves["learning_rate"]
+    assert dict(zip(curve.epochs, curve.values, strict=True)) == pytest.approx(dict(enumerate(used)))
+    annealed = {each.epoch for each in adapt.decisions if each.kind == "anneal"}
+    assert all(max(annealed) >= end - 2 and any(end - 6 < each < end for each in annealed) for end in ends if annealed)
+    assert bool(annealed) == (make is MAKERS["auto"])
+    if log_dir:
+        (run,) = tmp_path.iterdir()
+        assert read_scalars(run)["lr_plateau/learning_rate"] == pytest.approx(dict(enumerate(used)))
+        kept = [decision for record in read_records(run) for decision in record.decisions]
+        assert [decision.epoch for decision in kept if decision.kind == "phase"] == ends[:2]
+    assert adapt.figure().data
+
+
+class CrashError(Exception):
+    """Stands for the death of the process."""
+
+
+@MAKE
+@pytest.mark.parametrize("died", [4, 11], ids=["before as many epochs as the first phase had", "after more"])
+def test_a_phase_that_counts_from_0_goes_on_after_a_crash(make: Any, died: int, tmp_path: Path) -> None:
+    """Its epochs are not those of the story; the count of steps tells which ones they are."""
+
+    def crash(epoch: int, logs: Any) -> None:
+        if epoch == died:
+            raise CrashError
+
+    def backup() -> Any:
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+
+    adapt, transfer = make(log_dir=tmp_path / "logs"), Transfer()
+    transfer.train(0, adapt, 0)
+    with pytest.raises(CrashError):
+        transfer.train(1, adapt, 0, backup(), at_epoch_end(crash))
+    told = [(each.epoch, each.kind, each.rate) for each in adapt.decisions if each.epoch >= EPOCHS[0]]
+    state = adapt.state
+    again, transfer = make(log_dir=tmp_path / "logs"), Transfer()
+    begun: list[Any] = []
+    look = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append((epoch, again.state)))
+    history = transfer.train(1, again, 0, backup(), look)
+    assert history.epoch == list(range(died + 1, EPOCHS[1]))
+    assert begun[0] == (died + 1, state)
+    assert [(each.epoch, each.kind, each.rate) for each in again.decisions][: len(told)] == told
+    assert again.next_epoch == EPOCHS[0] + EPOCHS[1]
+    assert (again.decisions[-1].kind == "anneal") == (make is MAKERS["auto"])
+    (run,) = (tmp_path / "logs").iterdir()
+    curve = read_scalars(run)["lr_plateau/learning_rate"]
+    assert sorted(curve) == list(range(EPOCHS[0] + EPOCHS[1]))
+    marked = [each.epoch for record in read_records(run) for each in record.decisions if each.kind == "phase"]
+    assert marked == [EPOCHS[0]]
+
+
+@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+def test_a_second_fit_of_the_same_compiled_model_is_a_training_of_its_own(log_dir: bool, tmp_path: Path) -> None:
+    """As in Keras, each `fit` begins afresh. And so is one of another model, as in cross-validation."""
+    adapt, model = AdaptLROnPlateau(log_dir=tmp_path if log_dir else None), tiny_model()
+    for each in (model, model, tiny_model()):
+        fit(each, scripted(1.0, 0.9), adapt, epochs=2)
         assert marks(adapt) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_plateau", "lr_plateau_2", "lr_plateau_3"]
+        assert adapt.run.curves["learning_rate"].epochs == [0, 1]
+    names = ["lr_plateau", "lr_plateau_2", "lr_plateau_3"] if log_dir else []
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_the_yardstick_of_a_phase_is_its_own() -> None:

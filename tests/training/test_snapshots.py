@@ -75,7 +75,8 @@ def test_on_disk_only_nothing_is_kept_in_memory(tmp_path: Path, monkeypatch: pyt
     copies = Snapshots(in_memory=False, folder=tmp_path)
     copies.take("best", model, None, 0)
     copies.adopt("raise", tmp_path / f"best-0{SUFFIX}", model, None)
-    assert [each.arrays for each in copies._copies.values()] == [None, None]
+    assert set(copies) == {"best", "raise"}
+    assert set(copy.deepcopy(copies)) == set(), "of itself it takes what is in memory"
 
 
 @contextlib.contextmanager
@@ -266,7 +267,7 @@ def test_what_cannot_be_written_is_kept_in_memory_until_it_can(
     copies.write_missing()
     assert copies.failure is None
     assert copies.files == {"best": f"best-1{SUFFIX}"}
-    assert (copies._copies["best"].arrays is None) == (not in_memory)
+    assert ("best" in copy.deepcopy(copies)) == in_memory
     train_on(model)
     copies.restore("best", model, None)
     assert everything(model) == before
@@ -403,8 +404,39 @@ def test_arrays_are_ones_own_not_views_of_the_model(tmp_path: Path) -> None:
     model = trained_model()
     copies = Snapshots()
     copies.take("best", model, None, 0)
-    arrays = copies._copies["best"].arrays
-    assert arrays is not None
-    before = [np.array(array) for array in arrays]
-    train_on(model)
-    assert all(np.array_equal(now, then) for now, then in zip(arrays, before, strict=True))
+    before = everything(model)
+    for _ in range(2):
+        train_on(model)
+        assert everything(model) != before
+        copies.restore("best", model, None)
+        assert everything(model) == before, "nor does the model take the arrays over"
+
+
+# --- how the weights have grown --------------------------------------------------------------------------------------
+
+
+@WHERE
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_compared_with_those_of_a_copy(in_memory: bool, dtype: str, tmp_path: Path, floatx: Any) -> None:
+    floatx(dtype)
+    model = tiny_model(Adam(0.1))
+    copies = Snapshots(in_memory, tmp_path / "copies")
+    copies.take("start", model, None, 0)
+    assert copies.growth("start", model) == pytest.approx(1.0)
+    model.set_weights([8 * weight for weight in model.get_weights()])
+    assert copies.growth("start", model) == pytest.approx(8.0)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    assert np.isnan(copies.growth("start", model))
+
+
+def test_where_there_is_nothing_to_compare_with_nobody_can_tell(tmp_path: Path) -> None:
+    model = tiny_model()
+    copies = Snapshots(False, tmp_path / "copies")
+    assert copies.growth("start", model) is None
+    copies.take("start", model, None, 0)
+    (file,) = (tmp_path / "copies").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert copies.growth("start", model) is None, "a damaged file"
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    copies.take("best", model, None, 0)
+    assert copies.growth("best", model) is None, "from zero anything grows without bound"

@@ -95,6 +95,16 @@ def test_a_state_path_that_cannot_be_a_file_is_refused_before_training(kind: str
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need a right there")
+def test_a_log_dir_that_is_a_link_to_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    """As to a disk that was just mounted."""
+    (tmp_path / "logs").symlink_to(tmp_path / "disk/logs", target_is_directory=True)
+    adapt = AdaptLROnPlateau(log_dir=tmp_path / "logs")
+    fit(tiny_model(), scripted(1.0), adapt, epochs=1)
+    assert (tmp_path / "logs").is_symlink()
+    assert [path.name for path in (tmp_path / "disk/logs").iterdir()] == ["lr_plateau"]
+
+
 # --- a log dir that is removed during training -----------------------------------------------------------------------
 
 STATE = pytest.mark.parametrize("state_path", [None, False], ids=["with a state file", "without"])

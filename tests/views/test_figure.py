@@ -764,7 +764,7 @@ def test_a_running_first_epoch_shows_the_rate_and_the_decisions_so_far():
 
 
 def test_a_multiplier_changes_the_rate_of_a_schedule_within_an_epoch():
-    """The schedule has 0.08 at the end of the second epoch, of which the curve has half; of the third nothing yet."""
+    """The schedule has 0.08 at the end of the second epoch; the curve has half of it, and nothing of the third yet."""
     cuts = [make_decision("cut", 1, 1.0, 0.5, step=15), make_decision("cut", 2, 0.5, 0.25, step=25)]
     run = make_run({"learning_rate": [0.1, 0.04]}, *cuts, quantity="multiplier of the schedule")
     run.records[-1] = replace(run.records[-1], steps=25)

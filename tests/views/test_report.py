@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from conftest import browser_path
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from keras_lrplateau import __version__
 from keras_lrplateau.cli import commands
@@ -345,13 +347,9 @@ def test_a_directory_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_event_files_of_others_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tensorboard.plugins.scalar import metadata as scalar_metadata
-
-    from keras_lrplateau.history import event_writer as writer_module
-
-    writer = EventWriter(tmp_path / "logs" / "train", 0)
-    about = scalar_metadata.create_summary_metadata(display_name=None, description=None)
-    writer._write_values(0, writer_module._value("epoch_loss", about, writer_module._float_tensor(1.0)))
+    summary = summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag="epoch_loss", simple_value=1.0)])
+    writer = EventFileWriter(str(tmp_path / "logs" / "train"))
+    writer.add_event(event_pb2.Event(step=0, summary=summary))
     writer.close()
     (tmp_path / "logs" / "train" / "0.tfevents.empty").touch()
     (tmp_path / "logs" / "garbage").mkdir()

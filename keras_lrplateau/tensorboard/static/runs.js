@@ -78,7 +78,7 @@ export function runList({ onSelect, onArrange }) {
   return element;
 }
 
-/** Show these runs, of which some are chosen; `colorOf` gives the color of a run by its name, or null. */
+/** Show these runs, with the chosen ones marked; `colorOf` gives the color of a run by its name, or null. */
 export function showRuns(runs, selected, colorOf) {
   Object.assign(state, { runs, selected, colorOf });
   show();
