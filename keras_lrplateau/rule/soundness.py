@@ -12,9 +12,9 @@ Broken is acted on. Suspect is not: it only forbids a raise, and, where the weig
 best one.
 
 Exploded weights are large. So before anything is thrown away the weights are compared with those to go back to. Where
-they are finite and have hardly grown (see `has_grown`), training is neither broken nor dead, whatever the numbers
-say. There are many losses to which the numbers do injustice: of generators and critics, of temporal
-differences, of a term whose weight grows, of targets that are nearly all zero, of a pretrained model that is pruned.
+they are finite and have hardly grown (see `has_grown`), training is neither broken nor dead, whatever the numbers say.
+Some losses look like ruin in a sound training: that of a generator or a critic, of temporal differences, of a term
+whose weight grows, of targets that are nearly all zero, of a pretrained model that is pruned.
 
 The rules:
 

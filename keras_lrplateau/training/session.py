@@ -576,7 +576,10 @@ class Session:
         if is_blind and not self.options.monitor.startswith("val_"):
             rule = rule.without_search()
         step = rule.step(state, value, loss, evidence)
-        if (back := step.decision.compared_with) is not None:
+        back = step.decision.compared_with
+        if back == "best" and rule.name == "auto" and not evidence.is_validated and "start" in self.snapshots:
+            back = "start"  # Auto mode keeps the best by a training metric, and such weights may be ruined themselves.
+        if back is not None:
             growth = processes.gather(self.snapshots.growth(back, self.model))[0]
             step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
         return step

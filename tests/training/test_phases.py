@@ -187,7 +187,7 @@ def test_a_phase_that_counts_from_0_goes_on_after_a_crash(make: Any, died: int, 
     assert begun[0] == (died + 1, state)
     assert [(each.epoch, each.kind, each.rate) for each in again.decisions][: len(told)] == told
     assert again.next_epoch == EPOCHS[0] + EPOCHS[1]
-    assert (again.decisions[-1].kind == "anneal") == (make is MAKERS["auto"])
+    assert any(each.kind == "anneal" for each in again.decisions) == (make is MAKERS["auto"])
     (run,) = (tmp_path / "logs").iterdir()
     curve = read_scalars(run)["lr_plateau/learning_rate"]
     assert sorted(curve) == list(range(EPOCHS[0] + EPOCHS[1]))
