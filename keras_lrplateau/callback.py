@@ -146,6 +146,7 @@ class AdaptLROnPlateau(Results):
         rollback: bool | Literal["disk"] = True,
         log_dir: str | os.PathLike[str] | None = None,
         state_path: str | os.PathLike[str] | Literal[False] | None = None,
+        frequency: int | Literal["epoch"] = "epoch",
         optimizer: Any = None,
         sinks: Sequence[Sink] | None = None,
         on_decision: Callable[[Decision], object] | None = None,
@@ -175,6 +176,13 @@ class AdaptLROnPlateau(Results):
             budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
                 no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
+            frequency: "epoch" decides at the end of each epoch. An integer N >= 1 is for trainings of few, long epochs:
+                each trial of the search takes N optimizer steps, and later each observation takes N steps or a
+                hundredth of the training, whichever is more. So all happens within epochs, the annealing included, and
+                by the training metric: `monitor` loses its "val_". A good N is a two-hundredth of all steps: then the
+                search takes at most 5 % of them. With 1 there is no search. The number of steps in an epoch must be
+                known, or the first one is neither annealed nor cut into a hundred; `fit` takes it as
+                `steps_per_epoch`.
             log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 

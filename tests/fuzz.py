@@ -184,6 +184,7 @@ OF_AUTO: dict[str, tuple[Any, ...]] = {
     **OF_BOTH,
     "budget": (0, 0.0, 0.1, 0.25, 1.0, 1, TINY),
     "observations": (None, None, 1, 2, 3, 10, 30, 100, 100, 1000, 10**18),
+    "by_steps": (False, False, True),
 }
 SHARED_BY_CALLBACKS: dict[str, tuple[Any, ...]] = {
     **OF_BOTH,
@@ -194,13 +195,13 @@ SHARED_BY_CALLBACKS: dict[str, tuple[Any, ...]] = {
     "state_path": (None, False, "state.json", Path("state.json")),
     "rollback": (True, True, False, "disk"),
     "optimizer": (None, "optimizer"),
+    "frequency": ("epoch", "epoch", 1, 2, 7),
 }
 OF_CALLBACK: dict[str, tuple[Any, ...]] = {
     **{name: values for name, values in OF_POLICY.items() if name not in OF_BOTH},
     **SHARED_BY_CALLBACKS,
     "stop_when_exhausted": (False, True),
     "reset_on_train_begin": (False, True),
-    "frequency": ("epoch", "epoch", 1, 2, 7),
 }
 OF_AUTO_CALLBACK: dict[str, tuple[Any, ...]] = {"budget": OF_AUTO["budget"], **SHARED_BY_CALLBACKS}
 """Values, most of them good, of all arguments."""
@@ -841,7 +842,9 @@ class Hooks:
         rate = float(self.model.optimizer.learning_rate)
         self.low, self.high = min(bounds[0], rate), INF if bounds[1] is None else max(bounds[1], rate)
         self.missing, self.spoilt, self.overridden = rng.choice((0.0, 0.1)), rng.choice((0.0, 0.0, 0.1)), 0.0
-        self.stepwise = isinstance(getattr(adapt, "frequency", "epoch"), int) and not adapt.monitor.startswith("val_")
+        is_auto, by_steps = "budget" in adapt.get_config(), isinstance(adapt.frequency, int)
+        self.monitor = adapt.monitor.removeprefix("val_") if is_auto and by_steps else adapt.monitor
+        self.stepwise = by_steps and not self.monitor.startswith("val_")
 
     def begin(self, epochs: int | None) -> bool:
         """Return whether a training may begin like this."""
@@ -857,7 +860,7 @@ class Hooks:
 
     def epoch(self, epoch: int, value: float, loss: Any, loss_before: float | None) -> bool:
         """Whether the logs of this epoch were taken."""
-        rng, adapt, monitor = self.rng, self.adapt, self.adapt.monitor
+        rng, adapt, monitor = self.rng, self.adapt, self.monitor
         adapt.on_epoch_begin(epoch)
         if rng.random() < self.overridden:
             rate = rng.choice((1e-3, 0.1, 1.0))

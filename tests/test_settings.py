@@ -34,7 +34,7 @@ def test_a_rule_has_the_settings_of_the_table_with_their_defaults(rule: RuleName
     assert {name: fields[name] for name in rule_settings(rule)} == {
         name: setting.default for name, setting in rule_settings(rule).items()
     }
-    assert set(fields) - set(rule_settings(rule)) <= {"mode", "rollback", "observations", "anneals"}
+    assert set(fields) - set(rule_settings(rule)) <= {"mode", "rollback", "observations", "anneals", "by_steps"}
 
 
 @pytest.mark.parametrize("setting", [each for each in SETTINGS if each.is_of_rule], ids=lambda each: each.name)

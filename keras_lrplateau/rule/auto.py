@@ -63,7 +63,7 @@ from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.trend import Trend, trend
 from keras_lrplateau.rule.words import number
-from keras_lrplateau.settings import RuleName, check_integer, check_number
+from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 WINDOW = 10
 """A trend is drawn through at most this many observations."""
@@ -120,12 +120,16 @@ TAIL = 0.3
 """The share of all observations over which the rate is annealed."""
 
 NOMINAL_LENGTH = 100
-"""The budget of a training whose length is not known is that of one of this length."""
+"""The budget of a training whose length is not known is that of one of this length.
+
+By steps, a training has no more observations than this, but for the search: the constants here were chosen on trainings
+of this length, and by more and shorter observations noise would be taken for a plateau.
+"""
 
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -366,6 +370,7 @@ class State:
         stage = {"name": self.phase, **fields["stage"]}
         if isinstance(self.stage, Search):
             stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
+            stage["errors"] = [list(pair) for pair in self.stage.errors]
         if isinstance(self.stage, Excursion):
             stage["before"] = list(self.stage.before)
         stretch = {**fields["stretch"], "window": list(self.stretch.window)}
@@ -403,6 +408,9 @@ class Config(Rule[State]):
             there are no trials: an optimizer that averages the weights of the whole training has no use for a lower
             rate (Defazio et al. 2024, "The road less scheduled"). Its averages follow a raise too late to be judged, so
             the search takes the rate that makes nearly all of the best one's progress.
+        by_steps: Whether an observation is of a few steps, and not of an epoch. Then the search is wary of high rates,
+            and the last observations count as worse than the best only beyond doubt: the best of many short ones is
+            partly the luckiest.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -417,11 +425,14 @@ class Config(Rule[State]):
     budget: float = 0.25
     observations: int | None = None
     anneals: bool = True
+    by_steps: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.observations is not None:
             check_integer("observations", self.observations, minimum=1)
+        check_flag("anneals", self.anneals)
+        check_flag("by_steps", self.by_steps)
 
     @property
     def patience_to_judge(self) -> int:
@@ -562,6 +573,10 @@ class Config(Rule[State]):
         """This rule for a training of this many observations in all; None if that is not known."""
         return replace(self, observations=observations, anneals=anneals)
 
+    def most_observations(self, state: State) -> int | None:
+        """As many as an ordinary training has epochs; in the search they may be as short as is asked for."""
+        return None if state.phase == "search" else NOMINAL_LENGTH
+
     def without_search(self) -> Self:
         """This rule with the given rate instead of trials."""
         return replace(self, budget=0.0)
@@ -622,8 +637,11 @@ def _search(
     broken = finding.reason
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
-    stage = stage.tried(math.inf if broken else metric if loss is None else loss)
-    choice = search.choice(stage, state.loss_before, search.ENOUGH if config.anneals else search.ALIKE)
+    score = math.inf if broken else metric if loss is None else loss
+    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise)
+    enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
+    enough = enough if config.anneals else search.ALIKE
+    choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
     save: Snapshot | None = None
     if choice == stage.at:
@@ -935,7 +953,7 @@ def _is_worse(config: Config, state: State) -> bool:
     if len(state.stretch.window) < 3:
         return state.last > best
     now = trend(state.stretch.window[-6:])
-    return now.end > best + 2 * now.noise
+    return now.end > best + (4 if config.by_steps else 2) * now.noise
 
 
 # --- stored states ---------------------------------------------------------------------------------------------------

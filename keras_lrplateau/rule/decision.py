@@ -120,6 +120,7 @@ class Evidence:
         skipped: The share of the optimizer steps since the last observation that were skipped. In [0, 1].
         is_validated: Whether the metric was computed on the weights as they are now, as by a validation. False for a
             running mean over the epoch.
+        noise: The standard error of the training loss, as the mean of so many batches; 0 where it is not known. >= 0.
         growth: How many times as large the weights are, as a root mean square, as in the snapshot to go back to. > 0.
             None if nobody has looked: it is wanted only where a decision would go back, see `Decision.compared_with`.
         grown_since: The snapshot that they were compared with.
@@ -130,6 +131,7 @@ class Evidence:
     is_finite: bool | None = None
     skipped: float = 0.0
     is_validated: bool = True
+    noise: float = 0.0
     growth: float | None = None
     grown_since: Snapshot = "start"
     val_loss: float | None = None
@@ -324,6 +326,14 @@ class Rule(abc.ABC, Generic[StateT]):
             observations: As above.
             anneals: Whether to lower the rate in the last part, if the rule does so.
         """
+
+    def most_observations(self, state: StateT) -> int | None:
+        """Where observations can be of any length: into how many, at most, to cut a whole training from here on.
+
+        Returns:
+            None for any number.
+        """
+        return None
 
     @abc.abstractmethod
     def without_search(self) -> Self:

@@ -12,8 +12,11 @@ The rules:
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
 3. Where every rate is far worse than no training at all, the good ones can only be lower.
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
-   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch.
-5. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
+   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. By steps it does
+   not: a few steps favour rates that are too high.
+5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
+   is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
+6. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
    clearly trains, be it the given one.
 """
 
@@ -21,7 +24,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -37,6 +41,20 @@ AS_GOOD = 0.98
 
 ENOUGH = 0.7
 """The choice makes this share of the best one's progress, and is at most a decade below it."""
+
+ENOUGH_BY_STEPS = 0.5
+"""And by steps this share: a few steps favour rates that are too high.
+
+While a higher rate only goes the same way faster, half a decade is worth a factor of three. Where it is worth less than
+two, the higher rate has begun to do harm.
+"""
+
+WITHIN_NOISE = 4.0
+"""Two trials are alike if no more than so many standard errors of one are between them: seldom are the lowest and the
+highest of five equal ones farther apart."""
+
+NEAR = 0.5
+"""A score that is at most this share of the lowest one above it is near."""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -63,6 +81,7 @@ class Search:
         at: The half decade above it that is being tried.
         trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
         saved: The half decade whose weights are in the best snapshot; None if there are none.
+        errors: The half decades tried, each with the standard error of its score; 0 where that is not known.
     """
 
     name: ClassVar[Literal["search"]] = "search"
@@ -71,23 +90,26 @@ class Search:
     at: int = 0
     trials: tuple[tuple[int, float], ...] = ()
     saved: int | None = None
+    errors: tuple[tuple[int, float], ...] = ()
 
     def rate_at(self, at: int) -> float:
         """The rate this many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
-    def tried(self, score: float) -> Search:
-        """The search with the score of the rate that was being tried."""
-        return replace(self, trials=tuple(sorted({**dict(self.trials), self.at: score}.items())))
+    def tried(self, score: float, error: float = 0.0) -> Search:
+        """The search with the score of the rate that was being tried, and its standard error."""
+        trials, errors = {**dict(self.trials), self.at: score}, {**dict(self.errors), self.at: error}
+        return replace(self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())))
 
 
-def choice(search: Search, loss_before: float | None, enough: float = ENOUGH) -> int | None:
+def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, stays: bool = True) -> int | None:
     """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
         enough: The share of the best one's progress that is enough.
+        stays: Whether the given rate stays where it is nearly as good as the best.
 
     Returns:
         How many half decades it is above the given rate; None if all broke.
@@ -95,9 +117,11 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH) ->
     share = _shares(search, loss_before)
     if not share:
         return None
-    best = _best(share)
-    lowest = min(at for at in share if share[at] >= enough and at >= best - 2)
-    return 0 if lowest < 0 and share.get(0, 0.0) >= ALIKE else lowest
+    best = _best(search, loss_before)
+    if 0 in _all_alike(search, loss_before):
+        return 0
+    lowest = min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
+    return 0 if lowest < 0 and stays and share.get(0, 0.0) >= ALIKE else lowest
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:
@@ -123,6 +147,18 @@ def following(search: Search, loss_before: float | None, may_try: Callable[[floa
     return None
 
 
+def noise(search: Search, loss_before: float | None) -> float:
+    """The standard error of a score: the median of those that are near the lowest score or below that before training.
+
+    It is 0 where it is not known. A rate that is too high makes much noise of its own, a loss that falls fast looks
+    noisy, and a single error, of few batches, may be far too small.
+    """
+    unbroken, errors = scores(search, loss_before), dict(search.errors)
+    lowest = min(unbroken.values(), default=math.inf)
+    limit = max(lowest + NEAR * abs(lowest), -math.inf if loss_before is None else loss_before)
+    return statistics.median([errors.get(at, 0.0) for at, score in unbroken.items() if score <= limit] or [0.0])
+
+
 def scores(search: Search, loss_before: float | None) -> dict[int, float]:
     """The scores of the unbroken trials: finite, and not far worse than before training."""
     before = _score_before(search, loss_before)
@@ -144,7 +180,9 @@ def in_words(search: Search, loss_before: float | None) -> str:
             return "broken"
         return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
-    return ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
+    found = ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
+    error = noise(search, loss_before)
+    return f"{found}; ± {number(error, 2)}" if error else found
 
 
 def _candidates(search: Search, loss_before: float | None) -> list[int]:
@@ -154,10 +192,13 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     share = _shares(search, loss_before)
     if not share:
         return [lowest - 2]
-    best = _best(share)
+    best, alike = _best(search, loss_before), _all_alike(search, loss_before)
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
     is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
+    halves = [at for at in (best + 1, best - 1) if at > lowest]
+    if alike and not is_hopeless and (highest == best or best > lowest):
+        return [highest + 2, *halves] if highest == best else halves
     candidates = [highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
     only_one_below = before is None and lowest == best - 2
@@ -165,7 +206,7 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     up = [highest + 2] if share.get(highest, 0) >= AS_GOOD else []
     # By turns: rates far too low may be all alike, and those far too high, too.
     candidates += down + up if is_hopeless or highest > -lowest else up + down
-    return candidates + [at for at in (best + 1, best - 1) if at > lowest]
+    return candidates + halves
 
 
 def _is_in_range(search: Search, at: int) -> bool:
@@ -175,8 +216,25 @@ def _is_in_range(search: Search, at: int) -> bool:
         return False
 
 
-def _best(share: Mapping[int, float]) -> int:
-    return min(at for at in share if share[at] == max(share.values()))
+def _best(search: Search, loss_before: float | None) -> int:
+    """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest one within it."""
+    return max(_all_alike(search, loss_before), default=_lowest_score(search, loss_before))
+
+
+def _lowest_score(search: Search, loss_before: float | None) -> int:
+    unbroken = scores(search, loss_before)
+    return min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
+
+
+def _all_alike(search: Search, loss_before: float | None) -> list[int]:
+    """The half decades within the noise, if no rate is proven to do anything; else none.
+
+    Proven is one that is better than a lower one beyond the noise.
+    """
+    error, unbroken = noise(search, loss_before), scores(search, loss_before)
+    best = _lowest_score(search, loss_before)
+    alike = [at for at in unbroken if unbroken[at] <= unbroken[best] + WITHIN_NOISE * error]
+    return alike if error and all(at in alike for at in unbroken if at < best) else []
 
 
 def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
@@ -219,6 +277,8 @@ def contradictions(search: Search) -> Iterator[str]:
             yield f"a trial at {at} half decades from {search.start_rate!r}"
     if tried != sorted(set(tried)) or search.at in tried or len(tried) >= MOST_TRIALS:
         yield f"at {search.at} after trials at {tried}"
+    if [at for at, _ in search.errors] != tried:
+        yield f"errors of {[at for at, _ in search.errors]} after trials at {tried}"
     if search.saved is not None and search.saved not in tried:
         yield f"saved={search.saved} of trials at {tried}"
 
@@ -229,5 +289,6 @@ READ = checks.record(
     at=checks.whole,
     trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
     saved=checks.optional(checks.whole),
+    errors=checks.listed(checks.pair(checks.whole, checks.at_least_0), most=MOST_TRIALS),
 )
 """Reads a stored search."""

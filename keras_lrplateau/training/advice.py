@@ -6,12 +6,24 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from keras_lrplateau.training import metrics
 from keras_lrplateau.training.options import Options
+
+FEW_EPOCHS = 20
+"""With fewer epochs auto mode by epochs can do little: there is no time for a raise below 16."""
+
+MANY_STEPS = 1000
+"""A training of so many steps has enough of them to decide by steps."""
+
+TRIALS = 200
+"""Into so many trials a training is cut by the frequency that is advised. A search has ten at most."""
+
+FEW_OBSERVATIONS = 50
+"""Fewer than these are too few to search, adapt and anneal by."""
 
 FRAMES = 4
 """This many callers up, at most, is the list of callbacks that has called a hook."""
@@ -67,7 +79,12 @@ def look_around(callback: Any) -> Surroundings:
 
 
 def advice(
-    options: Options, model: Any, rate: float, others: Sequence[Any], epochs: int | None = None
+    options: Options,
+    model: Any,
+    rate: float,
+    others: Sequence[Any],
+    epochs: int | None = None,
+    steps: int = 0,
 ) -> Iterator[str]:
     """What is likely to go wrong, each with the remedy.
 
@@ -77,6 +94,7 @@ def advice(
         rate: The rule's rate at the start.
         others: The other callbacks of the `fit`.
         epochs: How many epochs it has; None where that is not known.
+        steps: How many optimizer steps an epoch has; 0 where that is not known.
     """
     known = metrics.direction(model, options.monitor)
     if known is not None and options.mode not in ("auto", known):
@@ -90,8 +108,30 @@ def advice(
             f"AdaptLROnPlateau: min_lr={options.rule.min_lr:g} is above the learning rate of {rate:g}, so no cut can "
             "change it; lower min_lr, or start with a higher rate."
         )
+    if options.rule.name == "auto" and epochs is not None:
+        yield from _about_length(options.frequency, epochs, steps * epochs)
     for other in others:
         yield from _about(options, other, epochs)
+
+
+def _about_length(frequency: int | Literal["epoch"], epochs: int, steps: int) -> Iterator[str]:
+    """What auto mode can do in a training of so many epochs, and so many steps in all; 0 where that is not known."""
+    if frequency == "epoch" and epochs < FEW_EPOCHS and steps >= MANY_STEPS:
+        yield (
+            f"AdaptLROnPlateau: auto mode decides at the ends of epochs, and {epochs} are too few to search for a rate "
+            f"and adapt it. Pass frequency={steps // TRIALS} to do so within the epochs, by the metric of training; or "
+            "train for 20 epochs or more."
+        )
+    if frequency != "epoch" and not steps:
+        yield (
+            f"AdaptLROnPlateau: with frequency={frequency} auto mode plans for the number of steps in an epoch, which "
+            "Keras does not know of this data before the first epoch is over; pass steps_per_epoch to fit."
+        )
+    elif frequency != "epoch" and steps >= MANY_STEPS and steps // frequency < FEW_OBSERVATIONS:
+        yield (
+            f"AdaptLROnPlateau: frequency={frequency} leaves auto mode {steps // frequency} observations in all, too "
+            f"few to search for a rate and adapt it; pass frequency={steps // TRIALS}."
+        )
 
 
 def _about(options: Options, other: Any, epochs: int | None) -> Iterator[str]:
@@ -107,7 +147,7 @@ def _about(options: Options, other: Any, epochs: int | None) -> Iterator[str]:
                 "AdaptLROnPlateau: there are two of it for the same optimizer, and each undoes what the other does; "
                 "remove one of them, or pass optimizer=... to tell them apart."
             )
-    elif isinstance(other, keras.callbacks.EarlyStopping):
+    elif isinstance(other, keras.callbacks.EarlyStopping) and not options.decides_in_epoch:
         needed = options.rule.for_length(epochs).patience_to_judge
         if needed is None or other.monitor != options.monitor or other.patience >= needed:
             return

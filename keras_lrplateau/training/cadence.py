@@ -9,6 +9,8 @@ the value of a window with a smaller last batch is a little too close to the mea
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,12 +67,19 @@ class StepCadence:
     Attributes:
         is_running_mean: Whether a batch's logs hold the mean of the metric since the epoch began; else they hold its
             value for the batch. The loss is always a running mean.
+        at_once: Batches between two hooks of Keras: its `steps_per_execution`.
+        length: Batches in an epoch; None before the first one is over.
+        noise: The standard error of the last observation's loss, from the differences between its batches; 0 where it
+            has too few.
     """
 
     def __init__(self, monitor: str, batches: int) -> None:
         self.is_running_mean = True
+        self.at_once = 1
+        self.length: int | None = None
+        self.noise = 0.0
         self._is_loss = monitor == "loss"
-        self._batches = batches
+        self._least = self._batches = batches
         self._windows = [Window(), Window()]
         self._first = 0
         self._ended: list[int] = []
@@ -93,6 +102,20 @@ class StepCadence:
     def resume(self, numbers: Sequence[float]) -> None:
         """Take the window from the `numbers` of an earlier process."""
         self._windows = [Window(numbers[i], int(numbers[i + 1])) for i in (0, 2)]
+
+    @property
+    def is_of_single_batches(self) -> bool:
+        """Whether each observation is of one batch, and so of the weights before its update."""
+        return self._batches == self.at_once == 1
+
+    def lengthen(self, batches: int) -> None:
+        """From here on an observation is of so many batches, if that is more than at first."""
+        self._batches = max(self._least, batches)
+
+    def observations_in(self, batches: int) -> int:
+        """Return how many observations will come of so many more batches."""
+        whole = math.ceil(self._batches / self.at_once) * self.at_once
+        return (self._windows[0].batches + max(batches, 0)) // whole
 
     def restart(self, batch: int = 0) -> None:
         """Note that Keras' running means start again with this batch; with batch 0, as in each epoch."""
@@ -131,12 +154,13 @@ class StepCadence:
             RuntimeError: The logs of a batch are still missing after `MOST_SECONDS`.
         """
         if batch is None:
-            batch = max(self._logs, default=-1) + 1
+            batch = self.length = max(self._logs, default=-1) + 1
         with self._new_logs:
             if not self._new_logs.wait_for(lambda: self._logs.keys() >= set(self._ended), timeout=MOST_SECONDS):
                 raise RuntimeError(f"the logs of the batches before {batch} have not come in {MOST_SECONDS} seconds")
         logs = [numbers for _, numbers in sorted(self._logs.items())]
         self._ended, self._logs = [], {}
+        self.noise = self._noise_of([loss for _, loss in logs])
         for i, window in enumerate(self._windows):
             seen = batch - self._first
             values = [number for numbers in logs if (number := numbers[i]) is not None]
@@ -151,6 +175,22 @@ class StepCadence:
         value, loss = (window.total / window.batches if window.batches else None for window in self._windows)
         self._windows = [replace(window, total=0.0, batches=0) for window in self._windows]
         return value, loss
+
+    def _noise_of(self, losses: Sequence[float | None]) -> float:
+        """The standard error of the mean of these batches, from the running means at their ends.
+
+        By the differences between neighbours, which a falling loss makes little larger (von Neumann 1941, "Distribution
+        of the ratio of the mean square successive difference to the variance").
+        """
+        window, size = self._windows[1], self.at_once
+        totals = [window.mean * window.seen]
+        for i, mean in enumerate(losses):
+            totals.append(math.nan if mean is None else mean * (window.seen + (i + 1) * size))
+        values = [(after - before) / size for before, after in itertools.pairwise(totals)]
+        steps = [after - before for before, after in itertools.pairwise(values)]
+        if not steps or not all(map(math.isfinite, steps)):
+            return 0.0
+        return math.sqrt(math.fsum(step * step for step in steps) / (2 * len(steps) * len(values)))
 
 
 def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) -> StepCadence:
@@ -168,6 +208,7 @@ def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) ->
     cadence = StepCadence(monitor, frequency * accumulation)
     metric = next(metrics_named(model, monitor), None)
     cadence.is_running_mean = metric is not None
+    cadence.at_once = getattr(model, "steps_per_execution", 1)
     if metric is not None and type(metric).result is not keras.metrics.Mean.result:
         raise ValueError(
             f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="

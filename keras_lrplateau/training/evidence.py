@@ -15,7 +15,7 @@ import keras
 
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.training import processes
-from keras_lrplateau.training.optimizers import leaf_optimizers
+from keras_lrplateau.training.optimizers import accumulation_of
 
 
 def gather_evidence(
@@ -71,7 +71,7 @@ def skipped_share(optimizer: Any, steps: int | None, taken: int) -> float:
     """
     if not steps or not hasattr(optimizer, "inner_optimizer"):
         return 0.0
-    expected = steps / (leaf_optimizers(optimizer)[0].gradient_accumulation_steps or 1)
+    expected = steps / accumulation_of(optimizer)
     return min(max(1.0 - float(taken / expected), 0.0), 1.0)
 
 
@@ -86,13 +86,19 @@ def agree(
         evidence: What else is known.
         rates: Those that the optimizer holds.
     """
-    mine = [value, loss, evidence.first_loss, evidence.skipped, evidence.val_loss]
+    mine = [value, loss, evidence.first_loss, evidence.skipped, evidence.noise, evidence.val_loss]
     said = processes.gather({"numbers": mine, "is_finite": evidence.is_finite, "rates": rates})
     columns = zip(*(one["numbers"] for one in said), strict=True)
-    value, loss, first_loss, skipped, val_loss = map(_mean, columns)
+    value, loss, first_loss, skipped, noise, val_loss = map(_mean, columns)
     looks = [one["is_finite"] for one in said if one["is_finite"] is not None]
-    is_finite = all(looks) if looks else None
-    evidence = replace(evidence, first_loss=first_loss, skipped=skipped or 0.0, is_finite=is_finite, val_loss=val_loss)
+    evidence = replace(
+        evidence,
+        first_loss=first_loss,
+        is_finite=all(looks) if looks else None,
+        skipped=skipped or 0.0,
+        noise=noise or 0.0,
+        val_loss=val_loss,
+    )
     return value, loss, evidence, said[0]["rates"]
 
 

@@ -78,6 +78,11 @@ def iterations_of(optimizer: Any) -> int:
     return int(to_float(getattr(optimizer, "inner_optimizer", optimizer).iterations))
 
 
+def accumulation_of(optimizer: Any) -> int:
+    """How many batches make one step of an optimizer."""
+    return int(leaf_optimizers(optimizer)[0].gradient_accumulation_steps or 1)
+
+
 def to_float(value: Any) -> float:
     """A scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
 

@@ -79,10 +79,13 @@ def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
             raise ValueError(
                 "auto mode takes trials back. Received: rollback=False; pass rollback='disk' to spare memory"
             )
-        made: Rule[Any] = AutoConfig(**values)
+        made: Rule[Any] = AutoConfig(**values, by_steps=checked["frequency"] != "epoch")
     else:
         made = Config(**values, rollback=bool(checked["rollback"]))
     others = {name: value for name, value in checked.items() if name not in rule_settings(rule)}
+    if rule == "auto" and checked["frequency"] != "epoch":
+        # There is no validation within an epoch.
+        others["monitor"] = checked["monitor"].removeprefix("val_")
     return Options(rule=made, arguments=checked, **others)
 
 

@@ -185,8 +185,9 @@ def settings_of(session: Session) -> dict[str, Any]:
 def chosen_settings(options: Options) -> dict[str, Any]:
     """The part of `settings_of` that the user has chosen, which needs no model."""
     rule = dataclasses.asdict(options.rule)
-    # The direction may be found later, and the length of a training may change.
-    rule = {name: value for name, value in rule.items() if name not in ("mode", "observations", "anneals")}
+    # The direction may be found later, the length of a training may change, and `by_steps` says what `frequency` says.
+    derived = ("mode", "observations", "anneals", "by_steps")
+    rule = {name: value for name, value in rule.items() if name not in derived}
     return {"monitor": options.monitor, "mode": options.mode, **rule, "frequency": options.frequency}
 
 

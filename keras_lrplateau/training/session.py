@@ -34,6 +34,7 @@ from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import (
+    accumulation_of,
     averages_weights,
     chosen_optimizer,
     iterations_of,
@@ -49,6 +50,9 @@ from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentu
 
 EPOCHS_WITHOUT_VALIDATION = 3
 """After this many epochs without any validation metric, and without validation data, there is a warning."""
+
+PLENTY = 10_000
+"""So many observations are taken to be left within a first epoch, where its length is not known before it is over."""
 
 
 class Host(Protocol):
@@ -142,6 +146,7 @@ class Session:
         self._decided: list[Decision] = []
         self._accumulation = 1
         self._batches_before_epoch = 0
+        self._batches_done = 0
         self._odd_weights: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,6 +183,11 @@ class Session:
         is_same = before._model is not None and before._model() is self.model
         return is_same and before.rates.optimizer is not self.optimizer
 
+    @property
+    def _batches(self) -> int | None:
+        """How many batches an epoch has; None where that is not known before the first one is over."""
+        return (self.host.params or {}).get("steps") or self.cadence.length
+
     # --- the life of a training --------------------------------------------------------------------------------------
 
     def begin_fit(self, around: Surroundings) -> None:
@@ -186,7 +196,8 @@ class Session:
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
-        for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs):
+        steps = (self._batches or 0) // accumulation_of(self.optimizer)
+        for message in advice(self.options, self.model, self.rates.rate, around.others, self._epochs, steps):
             self.notices.once(message, message)
         self.direction_known = self.options.mode != "auto"
         self._find_direction(required=False)
@@ -206,6 +217,8 @@ class Session:
         if self.options.decides_in_epoch:
             self.cadence.restart()
             self._count_batches(0)
+            self._batches_done = 0
+            self._set_pace()
 
     def end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         """An epoch is over, and its logs are complete."""
@@ -320,12 +333,24 @@ class Session:
         if self._epochs is None or not self.options.reset_on_train_begin:
             return rule  # Where fits are parts of one training, another may follow.
         seen = self.known_state.observations if observations is None else observations
+        left = self._observations_left(self._epochs - self.next_epoch, seen)
+        return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
+
+    def _observations_left(self, epochs: int, seen: int) -> int:
+        """How many observations are still to come.
+
+        Args:
+            epochs: Those that are not over.
+            seen: How many observations there have been.
+        """
+        stopping = self._around.observations_left(self.options.monitor) if self.rule.name == "default" else []
+        if self.options.decides_in_epoch:
+            if self._batches is None:
+                return PLENTY
+            return self.cadence.observations_in(min([epochs, *stopping]) * self._batches - self._batches_done)
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
-        left = int((self._epochs - self.next_epoch) / interval)
-        if rule.name == "default":
-            left = min([left, *self._around.observations_left(self.options.monitor)])
-        return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
+        return min([int(epochs / interval), *stopping])
 
     # --- observe -----------------------------------------------------------------------------------------------------
 
@@ -477,6 +502,7 @@ class Session:
         epoch += self.epoch_offset
         is_last = epoch + 1 == self._epochs
         self.next_epoch = epoch + 1
+        self._batches_done = 0
         is_other = self.rates.optimizer is not self.optimizer
         if is_other and iterations_of(self.rates.optimizer) == self.iterations and iterations_of(self.optimizer) > 0:
             # Changed by a callback behind ours, before the first step: the whole epoch was that of the new optimizer.
@@ -493,8 +519,11 @@ class Session:
         # The loss of a batch is that before its update. Where there was a single update, perhaps because loss scaling
         # has skipped the others, the training loss is that of the first weights, whatever rate is being tried.
         is_blind = is_blind and self.known_state.status == "searching"
-        loss = metrics.as_number(logs.get("val_loss" if is_blind else "loss"))
-        value, loss = self.cadence.take() if self.options.decides_in_epoch else (observed, loss)
+        loss, value = metrics.as_number(logs.get("val_loss" if is_blind else "loss")), observed
+        if self.options.decides_in_epoch:
+            value, loss = self.cadence.take()
+            evidence = replace(evidence, noise=self.cadence.noise)
+            is_blind = self._is_blind_in_epoch
         value, loss, evidence = self._agree(value, loss, evidence, is_new)
         if value is not None or is_new:
             self._forget_first_loss()
@@ -581,6 +610,7 @@ class Session:
             self.best = best_of([found] if self.best is None else [self.best, found], self.rule.mode)
         decision = self._dated(step, epoch)
         self.state = step.state
+        self._set_pace()
         needed = self.rule_now().needed_snapshots(step.state)
         if decision.keep is not None:
             self.snapshots.promote()
@@ -627,12 +657,28 @@ class Session:
 
     # --- within an epoch ---------------------------------------------------------------------------------------------
 
+    @property
+    def _is_blind_in_epoch(self) -> bool:
+        """Whether an observation within an epoch says nothing about the rate that is being tried."""
+        return self.cadence.is_of_single_batches and self.known_state.status == "searching"
+
+    def _set_pace(self) -> None:
+        """Make observations longer, if the rule has no use for so many of them."""
+        # Not by a length that was found later: then half of the observations would be of another kind.
+        most, batches = self.rule.most_observations(self.known_state), (self.host.params or {}).get("steps")
+        if most is None or batches is None or self._epochs is None:
+            self.cadence.lengthen(0)
+        else:
+            self.cadence.lengthen((self._epochs - self.first_epoch) * batches // most)
+
     def _begin_cadence(self) -> None:
         assert isinstance(self.options.frequency, int)
-        self._accumulation = leaf_optimizers(self.optimizer)[0].gradient_accumulation_steps or 1
+        self._accumulation = accumulation_of(self.optimizer)
         carried = self.cadence.numbers if self.state is not None else (0, 0, 0, 0)
+        length = self.cadence.length
         self.cadence = make_cadence(self.model, self.options.monitor, self.options.frequency, self._accumulation)
         self.cadence.resume(carried)
+        self.cadence.length = length
 
     def after_batch(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """In any thread, and perhaps out of order: keep what is known of a batch, and lose no time over it."""
@@ -653,17 +699,18 @@ class Session:
 
     def _decide_in_epoch(self, batch: int, value: float, loss: float | None) -> None:
         """Decide on the batches before this one, and report it."""
-        epoch = self._epoch
+        epoch, self._batches_done = self._epoch, batch
         is_new = epoch == 0 and self.iterations == 0
         self._count_steps((self._batches_before_epoch + batch) // self._accumulation)
         if self.rates.is_scheduled or processes.count() > 1:
             _ = self.model  # See `Host`.
         self._find_direction(required=True)
-        evidence = Evidence(self._first_loss, is_validated=False)
+        evidence = Evidence(self._first_loss, is_validated=False, noise=self.cadence.noise)
         agreed, loss, evidence = self._agree(value, loss, evidence, is_new)
         self._forget_first_loss()
         assert agreed is not None
-        step = self._ask(agreed, loss, evidence)
+        is_blind = self._is_blind_in_epoch
+        step = self._ask(agreed, loss, evidence, is_blind)
         if step.decision.touches_training:
             # Only now can the rate and the weights be read. Where they are not what was thought, the question was a
             # wrong one.
@@ -675,7 +722,7 @@ class Session:
                 self._count_batches(batch)
             self.notice_override(epoch)
             if len(self.decisions) > decided or is_finite is False:
-                step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite))
+                step = self._ask(agreed, loss, replace(evidence, is_finite=is_finite), is_blind)
         before = self.iterations, self.rates.written
         rates = self.rates.in_force() if self.rates.is_scheduled else self.rates.last_written()
         self.recorder.step(self.steps, {self.options.monitor: agreed, **rates}, time.time())

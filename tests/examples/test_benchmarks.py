@@ -192,6 +192,20 @@ def test_the_benchmark_of_jobs_compares_by_test_metric_and_measures_nothing_twic
 
 
 @pytest.mark.long
+def test_the_benchmark_by_steps_searches_in_a_small_part_of_one_epoch() -> None:
+    few = ("--only", "perceptron, momentum", "--rates", "1", "10", "--seeds", "1", "--steps", "400")
+    done = run("steps.py", *few)
+
+    assert done.returncode == 0, done.stdout
+    row = " ".join(in_table(done.stdout, "x10", "perceptron, momentum, x1 is 0.1"))
+    *_, to_best_fixed, _ = (float(figure) for figure in re.findall(r"(\d\.\d{3}) \(", row))
+    assert to_best_fixed < 1.3
+    searched, rolled_back = (float(share) for share in re.findall(r"([\d.]+)%", row))
+    assert 0 < searched <= 5
+    assert searched <= rolled_back
+
+
+@pytest.mark.long
 def test_the_benchmark_of_jobs_names_the_jobs_that_there_are(tmp_path: Path) -> None:
     done = run("jobs.py", "--only", "nothing", "--folder", str(tmp_path))
 

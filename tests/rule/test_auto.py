@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from keras_lrplateau.rule import auto, soundness
+from keras_lrplateau.rule import auto, search, soundness
 from keras_lrplateau.rule.auto import Config, State
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS
@@ -345,6 +345,85 @@ def test_a_real_training_settles_near_its_best_rate_and_ends_trained(rate, with_
     assert training.untrained > 0.5
     assert training.loss() < 1e-3
     assert all(decision.rate < 2.0 for decision in training.decisions if decision.kind == "success")
+
+
+# --- 1b. the search by steps -----------------------------------------------------------------------------------------
+
+
+BY_STEPS = replace(LONG, by_steps=True)
+
+
+def searched_by_steps(rate, score_of, error, config=BY_STEPS, seed=0, loss_before=1.0):
+    """As `searched`, where each trial has noise of a known standard error."""
+    rng = random.Random(seed)
+    state, tried = replace(config.start(rate), loss_before=loss_before), []
+    while state.phase == "search":
+        tried.append(float(f"{state.rate:.3g}"))
+        score = score_of(state.rate) + error * rng.gauss(0, 1)
+        state, decision = config.step(state, score, score, Evidence(noise=error))
+    return tried, state, decision
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_from_rates_too_low_to_show_in_the_noise_it_goes_up_only(seed):
+    tried, _, decision = searched_by_steps(1e-6, best_at(0.1), 0.05, seed=seed)
+    assert min(tried) == 1e-6
+    assert decision.rate > 0.01
+
+
+def test_where_nothing_shows_in_the_noise_the_given_rate_stays():
+    tried, _, decision = searched_by_steps(1e-3, lambda rate: 1.0 if rate < 2 else NAN, 0.05, seed=1)
+    assert max(tried) > 2, "up to where training breaks"
+    assert min(tried) == 1e-3
+    assert (decision.kind, decision.rate) == ("settle", 1e-3)
+    assert "±" in decision.reason
+
+
+def test_from_far_too_high_it_goes_down_by_steps_too():
+    tried, _, decision = searched_by_steps(1e3, best_at(0.1), 0.05)
+    assert tried[:4] == [1e3, 100.0, 10.0, 1.0]
+    assert 0.03 < decision.rate < 0.2
+
+
+def test_the_given_rate_gives_way_by_steps_to_a_lower_one_that_makes_half_of_the_progress():
+    """A few steps favour rates that are too high."""
+    progress = {0.1: 1.0, 0.0316: 0.95, 0.01: 0.6, 0.001: 0.1}
+
+    def score_of(rate):
+        return next((1.0 - 0.5 * share for at, share in progress.items() if math.isclose(rate, at, rel_tol=0.01)), NAN)
+
+    _, _, by_epochs = searched(LONG, 0.1, score_of, loss_before=1.0, with_loss=True)
+    _, _, by_steps = searched_by_steps(0.1, score_of, 0.0)
+    assert (by_epochs.rate, by_steps.rate) == pytest.approx((0.1, 0.01))
+
+
+def test_the_noise_of_a_rate_that_is_too_high_is_not_that_of_the_others():
+    state = replace(BY_STEPS.start(0.1), loss_before=1.0)
+    for score, error in ((0.5, 0.01), (5.0, 3.0), (0.9, 0.01)):
+        state, _ = BY_STEPS.step(state, score, score, Evidence(noise=error))
+    assert search.noise(state.stage, 1.0) == 0.01
+    assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
+@pytest.mark.parametrize(("by_steps", "kind"), [(False, "rollback"), (True, "hold")])
+def test_by_steps_the_last_observations_are_worse_only_beyond_doubt(by_steps, kind):
+    """The best of many short observations is partly the luckiest."""
+    config = replace(LONG, budget=0.0, min_lr=0.1, by_steps=by_steps)  # So nothing is cut.
+    state = config.start(0.1)
+    for value in (1.0, 0.98, 0.99, 1.01, 1.0, 0.99, 1.01, 1.0):
+        state, _ = config.step(state, value)
+    assert config.finish(state).decision.kind == kind
+    for value in (2.0, 2.01, 1.99, 2.0, 2.01, 1.99):
+        state, _ = config.step(state, value)
+    assert config.finish(state).decision.kind == "rollback"
+
+
+def test_after_the_search_a_training_has_use_for_a_hundred_observations():
+    state = LONG.start(0.1)
+    assert LONG.most_observations(state) is None
+    while state.phase == "search":
+        state, _ = LONG.step(state, 1.0)
+    assert LONG.most_observations(state) == auto.NOMINAL_LENGTH
 
 
 # --- 2. raises -------------------------------------------------------------------------------------------------------

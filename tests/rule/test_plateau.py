@@ -174,10 +174,8 @@ def test_a_raise_that_costs_validation_loss_has_failed_whatever_the_loss_of_trai
 
     def judged(val_loss, training_loss):
         state = replace(config.start(1.0), loss_before=2.0)
-        values = zip(
-            [*[0.96] * 9, 0.1, 0.1, 0.97, 0.97], [(1.0, 1.0)] * 9 + [(val_loss, training_loss)] * 4, strict=True
-        )
-        for value, (validated, trained) in values:
+        losses = [(1.0, 1.0)] * 7 + [(val_loss, training_loss)] * 4
+        for value, (validated, trained) in zip([*[0.96] * 7, 0.1, 0.1, 0.97, 0.97], losses, strict=True):
             state, decision = config.step(state, value, trained, Evidence(val_loss=validated))
         return decision.kind
 

@@ -63,6 +63,34 @@ def test_early_stopping_too_impatient_for_auto_mode_is_told_the_number_that_woul
     assert said_in(EarlyStopping("loss", patience=1), AdaptLROnPlateau.auto()) == []
 
 
+def said_at_the_start(adapt: Any, epochs: int, steps: int) -> list[str]:
+    """Before a training of so many epochs and steps in each."""
+    adapt.set_model(tiny_model())
+    adapt.set_params({"epochs": epochs, "steps": steps, "verbose": 0})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        adapt.on_train_begin()
+    return [str(each.message) for each in caught if "AdaptLROnPlateau" in str(each.message)]
+
+
+def test_for_few_long_epochs_auto_mode_names_a_frequency() -> None:
+    (said,) = said_at_the_start(AdaptLROnPlateau.auto(), epochs=5, steps=1000)
+    assert "5 are too few to search for a rate" in said
+    assert "Pass frequency=25" in said
+    assert said_at_the_start(AdaptLROnPlateau.auto(frequency=25), epochs=5, steps=1000) == []
+    assert said_at_the_start(AdaptLROnPlateau.auto(), epochs=20, steps=1000) == []
+    assert said_at_the_start(AdaptLROnPlateau.auto(), epochs=5, steps=100) == [], (
+        "for frequency=N they are too few, too"
+    )
+    assert said_at_the_start(AdaptLROnPlateau(), epochs=5, steps=1000) == []
+
+
+def test_a_frequency_that_leaves_auto_mode_too_few_observations_is_named() -> None:
+    (said,) = said_at_the_start(AdaptLROnPlateau.auto(frequency=500), epochs=5, steps=1000)
+    assert "frequency=500 leaves auto mode 10 observations in all" in said
+    assert "pass frequency=25." in said
+
+
 def test_a_mode_that_contradicts_the_metric_is_named() -> None:
     (said,) = said_in(AdaptLROnPlateau(mode="max"))
     assert "mode='max' contradicts the metric 'val_loss'" in said

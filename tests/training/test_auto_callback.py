@@ -324,6 +324,7 @@ ARGUMENTS = {
     "verbose": 1,
     "rollback": "disk",
     "state_path": "state.json",
+    "frequency": 50,
     "optimizer": "d_optimizer",
     "sinks": None,
     "on_decision": None,
