@@ -43,7 +43,7 @@ def learn(optimizer: Any, *callbacks: Any, epochs: int = 20) -> tuple[float, flo
 
 
 @pytest.mark.parametrize("rate", only([0.1], RATES))
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", only(["ScheduleFreeAdamW"], OPTIMIZERS))
 def test_training_never_ends_worse_than_without_the_callback(name: str, rate: float) -> None:
     """But for a fifth of noise; the yardstick of a cut is that of Keras.
 

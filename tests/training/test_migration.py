@@ -40,11 +40,11 @@ ADVICE = pytest.mark.filterwarnings("ignore:AdaptLROnPlateau. m")  # On mode and
     ("make_optimizer", "arguments"),
     [
         (one_rate, {"patience": 2}),
-        (one_rate, {"patience": 1, "factor": 0.5, "cooldown": 2}),
-        (one_rate, {"patience": 1, "factor": 0.3, "min_delta": 0.15}),
-        (one_rate, {"patience": 0, "factor": 0.9, "mode": "max"}),
+        pytest.param(one_rate, {"patience": 1, "factor": 0.5, "cooldown": 2}, marks=pytest.mark.long),
+        pytest.param(one_rate, {"patience": 1, "factor": 0.3, "min_delta": 0.15}, marks=pytest.mark.long),
+        pytest.param(one_rate, {"patience": 0, "factor": 0.9, "mode": "max"}, marks=pytest.mark.long),
         (multi_optimizer, {"patience": 2}),
-        (multi_optimizer, {"patience": 1, "min_lr": 0.004}),
+        pytest.param(multi_optimizer, {"patience": 1, "min_lr": 0.004}, marks=pytest.mark.long),
     ],
 )
 @ADVICE

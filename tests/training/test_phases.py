@@ -162,7 +162,13 @@ class CrashError(Exception):
 
 
 @MAKE
-@pytest.mark.parametrize("died", [4, 11], ids=["before as many epochs as the first phase had", "after more"])
+@pytest.mark.parametrize(
+    "died",
+    [
+        pytest.param(4, id="before as many epochs as the first phase had"),
+        pytest.param(11, id="after more", marks=pytest.mark.long),
+    ],
+)
 def test_a_phase_that_counts_from_0_goes_on_after_a_crash(make: Any, died: int, tmp_path: Path) -> None:
     """Its epochs are not those of the story; the count of steps tells which ones they are."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import compile_model, fit, kinds, read_records, read_values
+from conftest import compile_model, fit, kinds, only, read_records, read_values
 from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau, Sink
@@ -118,7 +118,7 @@ def test_a_rate_at_which_training_breaks_is_left_within_the_epoch() -> None:
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", only([1], [1, 3]))
 def test_after_the_search_the_whole_training_has_a_hundred_observations_across_epochs(epochs: int) -> None:
     seen = Observations()
     adapt = AdaptLROnPlateau.auto(frequency=N, sinks=[seen])
@@ -158,6 +158,7 @@ def test_several_batches_in_one_execution_are_planned_for() -> None:
     assert adapt.state.rate < 0.001
 
 
+@pytest.mark.long
 def test_steps_are_optimizer_steps_where_gradients_are_accumulated() -> None:
     sink = Observations()
     adapt = AdaptLROnPlateau.auto(frequency=N, sinks=[sink])
@@ -191,7 +192,7 @@ def test_a_metric_that_is_no_mean_is_refused() -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", only([1], [1, 3]))
 def test_the_last_part_of_the_steps_is_annealed_observation_by_observation(epochs: int) -> None:
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     learn(linear_model(SGD(0.01)), adapt, epochs=epochs)
@@ -290,6 +291,7 @@ def test_its_decisions_are_in_the_event_file_with_their_steps(tmp_path: Path) ->
     assert max(steps) <= 2 * BATCHES
 
 
+@pytest.mark.long
 def test_a_training_that_died_in_its_second_epoch_goes_on(tmp_path: Path) -> None:
     """By epochs, as `BackupAndRestore` saves: the second epoch begins again, and nothing is searched for twice."""
 
