@@ -1019,6 +1019,8 @@ def _contradictions(state: State) -> Iterator[str]:
     """What no training brings about. Each check relies on those before it."""
     attempt, stretch = state.attempt, state.stretch
     counts = {"spent": state.spent, "restarts": state.restarts, "recoveries": state.recoveries}
+    if isinstance(state.stage, Excursion):
+        counts["spent"] += stretch.held  # If the raise fails.
     counts |= {"held": stretch.held, "wait": stretch.wait, "window": len(stretch.window)}
     counts |= {"fruitless": attempt.fruitless, "attempt.start": attempt.start, "best_at": attempt.best_at}
     if isinstance(state.stage, Anneal):

@@ -194,7 +194,7 @@ class Training:
         )
         x, y = data()
         epochs = self.epochs or len(self.values or ())
-        fit_arguments = {"epochs": epochs, "batches": 2, "validation_data": (x[:4], y[:4]), **self.arguments}
+        fit_arguments = {"epochs": epochs, "batches": 2, "validation_data": (x, y), **self.arguments}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
