@@ -990,6 +990,10 @@ def resumed_streams(rng: random.Random) -> bool:
     except StateFileError:
         assert is_damaged
         return True
+    if is_damaged:
+        # What was taken may be a whole state at other rates.
+        rates = rates_of(second.adapt.state)
+        second.low, second.high = min(second.low, *rates), max(second.high, *rates)
     if not is_damaged and at:
         assert second.adapt.state == hooks.adapt.state
         assert repr(second.adapt.decisions) == repr(hooks.adapt.decisions), "repr, since nan != nan"

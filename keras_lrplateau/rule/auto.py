@@ -1032,6 +1032,8 @@ def _contradictions(state: State) -> Iterator[str]:
         yield "an attempt is behind, but there is no best"
     if isinstance(state.stage, Search):
         yield from search.contradictions(state.stage)
+        if state.rate != state.stage.rate_at(state.stage.at):
+            yield f"rate={state.rate!r} in a search at {state.stage.rate_at(state.stage.at)!r}"
         if state.stage.saved is not None and state.kept is None:
             yield f"saved={state.stage.saved}, but there is no best"
 
