@@ -185,7 +185,7 @@ def test_it_goes_by_the_metric_of_training_since_a_validation_comes_too_late(mon
 
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow",
-    reason="Keras makes the metrics there with the first step, so nobody can know",
+    reason="there Keras makes metrics with the first step",
 )
 def test_a_metric_that_is_no_mean_is_refused() -> None:
     adapt = AdaptLROnPlateau.auto("val_auc", frequency=N)
