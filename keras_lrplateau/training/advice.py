@@ -17,10 +17,10 @@ FEW_EPOCHS = 20
 """With fewer epochs auto mode by epochs can do little: there is no time for a raise below 16."""
 
 MANY_STEPS = 1000
-"""A training of so many steps has enough of them to decide by steps."""
+"""A training of this many steps has enough of them to decide by steps."""
 
 TRIALS = 200
-"""Into so many trials a training is cut by the frequency that is advised. A search has ten at most."""
+"""The frequency that is advised cuts a training into this many trials. A search has ten at most."""
 
 FEW_OBSERVATIONS = 50
 """Fewer than these are too few to search, adapt and anneal by."""
@@ -115,7 +115,7 @@ def advice(
 
 
 def _about_length(frequency: int | Literal["epoch"], epochs: int, steps: int) -> Iterator[str]:
-    """What auto mode can do in a training of so many epochs, and so many steps in all; 0 where that is not known."""
+    """What auto mode can do in a training with these numbers of epochs and of all steps; 0 where it is not known."""
     if frequency == "epoch" and epochs < FEW_EPOCHS and steps >= MANY_STEPS:
         yield (
             f"AdaptLROnPlateau: auto mode decides at the ends of epochs, and {epochs} are too few to search for a rate "

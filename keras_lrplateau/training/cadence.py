@@ -109,11 +109,11 @@ class StepCadence:
         return self._batches == self.at_once == 1
 
     def lengthen(self, batches: int) -> None:
-        """From here on an observation is of so many batches, if that is more than at first."""
+        """From here on an observation has this many batches, if that is more than at first."""
         self._batches = max(self._least, batches)
 
     def observations_in(self, batches: int) -> int:
-        """Return how many observations will come of so many more batches."""
+        """Return how many observations this many more batches will make."""
         whole = math.ceil(self._batches / self.at_once) * self.at_once
         return (self._windows[0].batches + max(batches, 0)) // whole
 
@@ -206,12 +206,21 @@ def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) ->
         ValueError: The metric is no mean over samples.
     """
     cadence = StepCadence(monitor, frequency * accumulation)
+    cadence.at_once = getattr(model, "steps_per_execution", 1)
+    look_at_metric(cadence, model, monitor, frequency)
+    return cadence
+
+
+def look_at_metric(cadence: StepCadence, model: Any, monitor: str, frequency: int) -> None:
+    """Set how a cadence's metric is reported, if Keras has made it: on TensorFlow it does so in the first step.
+
+    Raises:
+        ValueError: The metric is no mean over samples.
+    """
     metric = next(metrics_named(model, monitor), None)
     cadence.is_running_mean = metric is not None
-    cadence.at_once = getattr(model, "steps_per_execution", 1)
     if metric is not None and type(metric).result is not keras.metrics.Mean.result:
         raise ValueError(
             f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
             f"{frequency!r} with monitor={monitor!r}, a {type(metric).__name__}; watch the loss, or decide by epochs"
         )
-    return cadence

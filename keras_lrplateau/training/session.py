@@ -29,7 +29,7 @@ from keras_lrplateau.rule.soundness import SKIPPED, exceeds
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics, processes
 from keras_lrplateau.training.advice import Surroundings, advice
-from keras_lrplateau.training.cadence import StepCadence, make_cadence
+from keras_lrplateau.training.cadence import StepCadence, look_at_metric, make_cadence
 from keras_lrplateau.training.evidence import agree, are_finite, gather_evidence, odd_weights, skipped_share
 from keras_lrplateau.training.memory import Found, Memory
 from keras_lrplateau.training.notices import Notices
@@ -147,6 +147,7 @@ class Session:
         self._accumulation = 1
         self._batches_before_epoch = 0
         self._batches_done = 0
+        self._knows_metric = True
         self._odd_weights: frozenset[str] = frozenset()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -521,6 +522,7 @@ class Session:
         is_blind = is_blind and self.known_state.status == "searching"
         loss, value = metrics.as_number(logs.get("val_loss" if is_blind else "loss")), observed
         if self.options.decides_in_epoch:
+            self._look_at_metric()
             value, loss = self.cadence.take()
             evidence = replace(evidence, noise=self.cadence.noise)
             is_blind = self._is_blind_in_epoch
@@ -679,6 +681,14 @@ class Session:
         self.cadence = make_cadence(self.model, self.options.monitor, self.options.frequency, self._accumulation)
         self.cadence.resume(carried)
         self.cadence.length = length
+        self._knows_metric = self.cadence.is_running_mean
+
+    def _look_at_metric(self) -> None:
+        """Once, before the first observation, if Keras had not made the metric before the first step."""
+        if not self._knows_metric:
+            assert isinstance(self.options.frequency, int)
+            look_at_metric(self.cadence, self.model, self.options.monitor, self.options.frequency)
+            self._knows_metric = True
 
     def after_batch(self, batch: int, logs: Mapping[str, Any] | None) -> None:
         """In any thread, and perhaps out of order: keep what is known of a batch, and lose no time over it."""
@@ -693,6 +703,7 @@ class Session:
     def before_batch(self, batch: int) -> None:
         """In the thread that trains, which waits: decide, if enough batches have been seen."""
         if batch and self.cadence.is_due(batch):
+            self._look_at_metric()
             value, loss = self.cadence.take(batch)
             if value is not None:
                 self._decide_in_epoch(batch, value, loss)

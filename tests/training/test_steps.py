@@ -183,10 +183,7 @@ def test_it_goes_by_the_metric_of_training_since_a_validation_comes_too_late(mon
     assert adapt.get_config()["monitor"] == adapt.monitor == monitor
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "tensorflow",
-    reason="there Keras makes metrics with the first step",
-)
+@pytest.mark.backends
 def test_a_metric_that_is_no_mean_is_refused() -> None:
     adapt = AdaptLROnPlateau.auto("val_auc", frequency=N)
     with pytest.raises(ValueError, match=r"mean over samples.*monitor='auc'.*decide by epochs"):
