@@ -4,7 +4,8 @@ It makes the same decisions as `keras_lrplateau.rule.plateau`, in the same words
 and files. New words:
 
     trial           a search at one rate, or an excursion: it may be taken back
-    search          one observation at each of several rates, always from the weights before training
+    search          a trial at each of several rates, always from the weights before training: an observation; or, where
+                    epochs are long, a window of steps within one, which is no observation
     settled         the search is over, and the rate is the one that it found
     trend           the straight line through the observations since the last change of rate
     flat            a trend that is not getting better, and not because noise may hide it
@@ -129,7 +130,7 @@ of this length, and by more and shorter observations noise would be taken for a 
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -356,6 +357,11 @@ class State:
         return self.stage.way_back if isinstance(self.stage, Excursion) else None
 
     @property
+    def trial_steps(self) -> int | None:
+        """Optimizer steps in each trial of a search within an epoch; None outside of one."""
+        return self.stage.steps if isinstance(self.stage, Search) else None
+
+    @property
     def status(self) -> Status:
         """What the rule is doing."""
         if self.phase != "hold":
@@ -463,6 +469,10 @@ class Config(Rule[State]):
             raise ValueError(f"auto mode needs a learning rate above 0 to start from. Received: {rate!r}")
         return State(rate, stage=Search(rate), attempt=Attempt(rate))
 
+    def searching_by(self, state: State, steps: int | None) -> State:
+        """The state, whose search goes by trials of so many optimizer steps; None for one observation each."""
+        return replace(state, stage=replace(state.stage, steps=steps)) if isinstance(state.stage, Search) else state
+
     def step(
         self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None
     ) -> Step[State]:
@@ -508,7 +518,7 @@ class Config(Rule[State]):
                 reason = "training ended in the search: back to the best of it"
                 rate = state.stage.start_rate if state.kept is None else state.kept.rate
                 after = replace(_changed(state, rate), stage=Hold(), last=_best_cost(self, state))
-                return _decide(state, after, "rollback", None, reason, restore=restore)
+                return _decide(state, _without_windows(state, after), "rollback", None, reason, restore=restore)
             case Excursion():
                 after, decision = _fail(self, state, None, "training ended before the raise got ahead")
                 if _is_worse(self, after):
@@ -551,6 +561,7 @@ class Config(Rule[State]):
             after = replace(after, stage=Hold())
             if state.phase == "search" and rate:
                 after = replace(after, attempt=replace(state.attempt, rate=rate))
+            after = _without_windows(state, after)
         return _decide(state, after, "override", None, reason)
 
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
@@ -690,8 +701,19 @@ def _settle(
         after = replace(after, kept=None)
         restore = "start"
     reason += f"; {search.in_words(stage, loss_before)}"
-    after = replace(after, attempt=attempt)
+    after = _without_windows(state, replace(after, attempt=attempt))
     return _decide(state, after, "settle", value, reason, save=save, restore=restore)
+
+
+def _without_windows(before: State, after: State) -> State:
+    """The state after a search: where its trials were windows within an epoch, the observations are still to come.
+
+    What a window brought was a training loss, which says nothing about the metric. So there is no best yet.
+    """
+    if before.trial_steps is None:
+        return after
+    attempt = Attempt(after.attempt.rate)
+    return replace(after, attempt=attempt, kept=None, stretch=Stretch(), last=math.inf, observations=0, spent=0)
 
 
 def _raises_may_follow(config: Config, state: State) -> bool:

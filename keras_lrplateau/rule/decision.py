@@ -102,6 +102,10 @@ class RuleState(Protocol):
     def way_back(self) -> Snapshot | None:
         """The snapshot to which an open excursion goes back if it fails; None if none is open."""
 
+    @property
+    def trial_steps(self) -> int | None:
+        """Optimizer steps in each trial of a search within an epoch; None outside of one."""
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, the name of the rule and a version, as plain values that JSON can hold."""
 
@@ -266,6 +270,15 @@ class Rule(abc.ABC, Generic[StateT]):
             TypeError: `rate` is not a number.
             ValueError: `rate` is one that this rule cannot start with.
         """
+
+    def searching_by(self, state: StateT, steps: int | None) -> StateT:
+        """The state, whose search goes by trials of so many optimizer steps; None for one observation each.
+
+        While it does, what `step` gets is the training loss of these steps, as the value and as the loss, and for the
+        length of the training, the number of such trials that it has room for. They are no observations: when the rate
+        is settled, the count begins at 0.
+        """
+        return state
 
     @abc.abstractmethod
     def step(

@@ -371,6 +371,11 @@ class State:
         return None if self.excursion is None else "raise"
 
     @property
+    def trial_steps(self) -> None:
+        """None: this rule has no search."""
+        return None
+
+    @property
     def status(self) -> Status:
         """What the rule is doing."""
         if self.exhausted:

@@ -1,4 +1,7 @@
-"""The search for a first rate: one observation at each of several rates, always from the weights before training.
+"""The search for a first rate: a trial at each of several rates, always from the weights before training.
+
+A trial is an observation: an epoch, or some steps where all is decided by steps. Or it is a window of steps within an
+epoch, and no observation: where epochs are long, the search is over before the first one is.
 
 The rates lie half decades apart, and each is known by how many half decades it is above the given one. What a rate has
 brought is its *score*, the lower the better; a rate that broke training has the score infinity. Nothing here decides
@@ -12,8 +15,9 @@ The rules:
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
 3. Where every rate is far worse than no training at all, the good ones can only be lower.
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
-   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. By steps it does
-   not: a few steps favour rates that are too high.
+   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. Windows of steps
+   favour rates that are too high. So after them it gives way to a lower one that is nearly as good, too; and where all
+   is decided by steps, it does not stay.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
 6. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
@@ -25,7 +29,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -34,7 +38,7 @@ from keras_lrplateau.rule.soundness import FAR_WORSE, exceeds
 from keras_lrplateau.rule.words import number
 
 MOST_TRIALS = 10
-"""No search takes more observations than this."""
+"""No search takes more trials than this."""
 
 AS_GOOD = 0.98
 """A rate that makes this share of the best one's progress is as good: look beyond it."""
@@ -82,6 +86,7 @@ class Search:
         trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
         saved: The half decade whose weights are in the best snapshot; None if there are none.
         errors: The half decades tried, each with the standard error of its score; 0 where that is not known.
+        steps: Optimizer steps in a trial that is a window within an epoch; None where a trial is an observation. >= 1.
     """
 
     name: ClassVar[Literal["search"]] = "search"
@@ -91,6 +96,7 @@ class Search:
     trials: tuple[tuple[int, float], ...] = ()
     saved: int | None = None
     errors: tuple[tuple[int, float], ...] = ()
+    steps: int | None = None
 
     def rate_at(self, at: int) -> float:
         """The rate this many half decades above the first one."""
@@ -120,8 +126,15 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, st
     best = _best(search, loss_before)
     if 0 in _all_alike(search, loss_before):
         return 0
-    lowest = min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
-    return 0 if lowest < 0 and stays and share.get(0, 0.0) >= ALIKE else lowest
+    lowest = _lowest(share, best, enough)
+    if not stays or lowest >= 0 or share.get(0, 0.0) < ALIKE:
+        return lowest
+    return 0 if search.steps is None else min(_lowest(share, best, ALIKE), 0)
+
+
+def _lowest(share: Mapping[int, float], best: int, enough: float) -> int:
+    """The lowest half decade that makes enough of the best one's progress, and is at most a decade below it."""
+    return min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:
@@ -290,5 +303,6 @@ READ = checks.record(
     trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
     saved=checks.optional(checks.whole),
     errors=checks.listed(checks.pair(checks.whole, checks.at_least_0), most=MOST_TRIALS),
+    steps=checks.optional(checks.positive_count),
 )
 """Reads a stored search."""

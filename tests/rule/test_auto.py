@@ -426,6 +426,80 @@ def test_after_the_search_a_training_has_use_for_a_hundred_observations():
     assert LONG.most_observations(state) == auto.NOMINAL_LENGTH
 
 
+# --- 1c. the search within an epoch ----------------------------------------------------------------------------------
+
+
+def searched_within_an_epoch(config, rate, score_of, error=0.01, loss_before=1.0):
+    """As `searched_by_steps`, in trials of 40 steps that are no observations."""
+    state, tried = config.searching_by(replace(config.start(rate), loss_before=loss_before), 40), []
+    while state.trial_steps is not None:
+        assert (state.phase, state.trial_steps) == ("search", 40)
+        tried.append(float(f"{state.rate:.3g}"))
+        score = score_of(state.rate)
+        state, decision = config.step(state, score, score, Evidence(noise=error))
+        assert State.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+    return tried, state, decision
+
+
+def test_after_a_search_within_an_epoch_the_observations_begin():
+    config = Config(mode="max", observations=1000, budget=1.0)
+    tried, state, decision = searched_within_an_epoch(config, 1e3, best_at(0.1))
+    assert len(tried) > 3
+    assert (decision.kind, decision.restore, decision.best) == ("settle", "best", None)
+    assert "±" in decision.reason
+    assert (state.phase, state.status, state.rate) == ("hold", "holding", decision.rate)
+    assert state.rate_too_high == pytest.approx(0.316, rel=0.01)
+    assert (state.observations, state.spent, state.best, state.attempt) == (0, 0, None, auto.Attempt(decision.rate))
+    assert config.needed_snapshots(state) == {"start"}
+    state, decision = config.step(state, 0.25, 0.7)
+    assert (decision.kind, decision.observation, state.best) == ("best", 1, 0.25), "an accuracy, after all those losses"
+
+
+@pytest.mark.parametrize(("half", "chosen"), [(0.95, 0.0316), (0.8, 0.1)])
+def test_after_windows_of_steps_the_given_rate_gives_way_only_to_a_lower_one_that_is_nearly_as_good(half, chosen):
+    progress = {0.1: 1.0, 0.0316: half, 0.01: 0.6, 0.001: 0.1}
+
+    def score_of(rate):
+        return next((1.0 - 0.5 * share for at, share in progress.items() if math.isclose(rate, at, rel_tol=0.01)), NAN)
+
+    tried, _, decision = searched_within_an_epoch(LONG, 0.1, score_of, 0.0)
+    assert {0.0316, 0.01} <= set(tried)
+    assert decision.rate == pytest.approx(chosen, rel=0.01)
+
+
+def test_a_search_within_an_epoch_in_which_all_trials_break_goes_back_to_the_first_weights():
+    tried, state, decision = searched_within_an_epoch(LONG, 1.0, lambda rate: NAN)
+    assert len(tried) == MOST_TRIALS
+    assert (decision.kind, decision.restore) == ("settle", "start")
+    assert state.rate == pytest.approx(0.1 * min(tried))
+
+
+def test_another_rate_set_from_outside_ends_a_search_within_an_epoch():
+    state = LONG.searching_by(LONG.start(0.1), 40)
+    state, _ = LONG.step(state, 1.0, 1.0)
+    assert state.best is not None, "the loss of a window"
+    state, decision = LONG.override(state, 0.3)
+    assert (decision.kind, state.phase, state.trial_steps) == ("override", "hold", None)
+    assert (state.observations, state.best, state.attempt) == (0, None, auto.Attempt(0.3))
+
+
+def test_a_training_that_ends_in_a_search_within_an_epoch_goes_back_to_the_best_of_it():
+    state = LONG.searching_by(replace(LONG.start(0.1), loss_before=1.0), 40)
+    for loss in (0.5, 0.9):
+        state, decision = LONG.step(state, loss, loss)
+    assert decision.kind == "search"
+    state, decision = LONG.finish(state)
+    assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 0.1)
+    assert (state.phase, state.observations, state.best) == ("hold", 0, None)
+
+
+def test_a_search_by_observations_goes_on_where_no_steps_are_seen_within_an_epoch():
+    state = LONG.searching_by(LONG.start(0.1), 40)
+    assert LONG.searching_by(state, None) == LONG.start(0.1)
+    held_ = settled()
+    assert LONG.searching_by(held_, 40) == held_, "there is no search any more"
+
+
 # --- 2. raises -------------------------------------------------------------------------------------------------------
 
 
@@ -1547,6 +1621,8 @@ def test_a_stored_state_of_each_phase_is_taken(name):
         ("search", "stage.at", 1),
         ("search", "stage.saved", 0),
         ("search", "stage.saved", 7),
+        ("search", "stage.steps", 0),
+        ("search", "stage.steps", "40"),
         ("excursion", "stage.way_back", "start"),
         ("excursion", "stage.before", [0.1, 0.1, 1.0]),
         ("excursion", "stage.before", [0.1, 0.1, 1.0, -0.1, 6]),
