@@ -79,12 +79,7 @@ def look_around(callback: Any) -> Surroundings:
 
 
 def advice(
-    options: Options,
-    model: Any,
-    rate: float,
-    others: Sequence[Any],
-    epochs: int | None = None,
-    steps: int = 0,
+    options: Options, model: Any, rate: float, others: Sequence[Any], epochs: int | None = None, steps: int = 0
 ) -> Iterator[str]:
     """What is likely to go wrong, each with the remedy.
 

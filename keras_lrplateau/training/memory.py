@@ -56,11 +56,13 @@ class Memory:
     Attributes:
         file: The state file; None if there is none, and on all ranks but 0.
         folder: The directory for the copies of rank 0; None if there are none on disk.
+        known: How many of the training's decisions the state file knows.
     """
 
     def __init__(self) -> None:
         self.file: StateFile | None = None
         self.folder: Path | None = None
+        self.known = 0
         self._claims: list[Claim] = []
 
     def open(
@@ -122,17 +124,7 @@ class Memory:
                 place = Path(known["state_path"])
                 self.folder = state_file.snapshot_folder(place)
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
-        return Found(
-            files.run_dir,
-            own,
-            place,
-            entries,
-            files.pending,
-            files.messages,
-            files.failure,
-            ended,
-            shift,
-        )
+        return Found(files.run_dir, own, place, entries, files.pending, files.messages, files.failure, ended, shift)
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """Claim a new run directory, for a callback that was copied in the middle of a training."""

@@ -78,6 +78,11 @@ def iterations_of(optimizer: Any) -> int:
     return int(to_float(getattr(optimizer, "inner_optimizer", optimizer).iterations))
 
 
+def batches_of(optimizer: Any) -> int:
+    """How many batches an optimizer has counted; with gradient accumulation there are several to a step."""
+    return int(to_float(leaf_optimizers(optimizer)[0]._iterations))
+
+
 def accumulation_of(optimizer: Any) -> int:
     """How many batches make one step of an optimizer."""
     return int(leaf_optimizers(optimizer)[0].gradient_accumulation_steps or 1)

@@ -18,12 +18,12 @@ from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Snapshot
 from keras_lrplateau.rule.words import number
-from keras_lrplateau.training import processes
+from keras_lrplateau.training import deciding, observing, processes, remembering, telling
 from keras_lrplateau.training.memory import Found
 from keras_lrplateau.training.optimizers import iterations_of, leaf_optimizers
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.session import Session
-from keras_lrplateau.training.snapshots import is_built
+from keras_lrplateau.training.snapshots import Snapshots, is_built
 
 
 def begin(session: Session, epoch: int, is_over: bool = False) -> None:
@@ -34,12 +34,21 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
         epoch: The epoch, from 0.
         is_over: Whether no epoch is left: then only what an earlier process has left undone is done.
     """
-    session.prepare()
+    present = session.present
+    present.epochs_without_validation, present.decided = 0, []
+    session.iterations = iterations_of(session.optimizer)
+    if session.options.decides_in_epoch:
+        session.begin_cadence()
     if session.state is None:
         _begin_training(session, epoch, is_over)
-        if session.state is not None:
-            session.begun()
-        return
+    else:
+        _begin_again(session, epoch)
+    if session.state is not None:
+        present.odd_weights = observing.odd_weights(session.model) if session.model.built else frozenset()
+        present.is_begun = True
+
+
+def _begin_again(session: Session, epoch: int) -> None:
     # One training in several fits, each counting from 0: the curve goes on all the same.
     session.epoch_offset = session.next_epoch if epoch == 0 else 0
     if 0 < epoch < session.next_epoch:
@@ -47,10 +56,9 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
         session.recorder.forget(epoch)
         session.best = session.recorder.run.best
         session.memory.forget(epoch, session.iterations)
-    elif session.options.log_dir is not None and not session.writes_events and processes.rank() == 0:
+    elif session.options.log_dir is not None and telling.event_log_of(session) is None and processes.rank() == 0:
         # The copy of a callback in the middle of a training.
-        session.listen(session.memory.open_run(session.options.log_dir, session.host.params))
-    session.begun()
+        telling.write_events(session, session.memory.open_run(session.options.log_dir, session.host.params))
 
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
@@ -78,7 +86,9 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     session.first_epoch = session.next_epoch = epoch
     session.epoch_offset = epoch - counted
     _tell(session, found)
-    session.record(os.path.basename(options.log_dir or "") or "training", found)
+    session.snapshots = Snapshots(options.rollback != "disk", found.own_folder, found.state_path)
+    session.memory.known = len(session.decisions)
+    telling.begin_record(session, os.path.basename(options.log_dir or "") or "training", found.run_dir)
     if session.saved is not None:
         _go_on_with(session, epoch, session.saved)
         return
@@ -98,7 +108,7 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
-    session.remember(epoch, was, is_over=False, raises=options.state_path is not None)
+    remembering.remember(session, epoch, was, is_over=False, raises=options.state_path is not None)
 
 
 def _earlier_phase(session: Session, epoch: int) -> Session | None:
@@ -150,7 +160,7 @@ def _go_on_from(session: Session, before: Session, epoch: int) -> None:
     session.recorder.run.curves.update(before.recorder.run.curves)
     session.recorder.run.records.extend(before.recorder.run.records)
     session.decisions = [each for each in before.decisions if each.epoch < epoch]
-    session.remembered = len(session.decisions)
+    session.memory.known = len(session.decisions)
     session.steps += before.steps
 
 
@@ -203,7 +213,7 @@ def state_of(session: Session) -> Saved:
     if session.state is None:
         raise RuntimeError("AdaptLROnPlateau has no state before the first epoch of a training begins")
     is_over = session.next_epoch > session.first_epoch
-    entry = session.entry(session.next_epoch - is_over, is_over=is_over)
+    entry = remembering.entry_of(session, session.next_epoch - is_over, is_over=is_over)
     folder = session.snapshots.folder
     return Saved(
         settings=settings_of(session),
@@ -243,7 +253,7 @@ def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
     """
     last = saved.entry
     session.first_epoch, session.observed, session.decisions = saved.first_epoch, [*saved.observed], [*saved.decisions]
-    session.remembered = len(session.decisions)
+    session.memory.known = len(session.decisions)
     _adopt_entry(session, last)
     session.rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
     folder = None if saved.folder is None else Path(saved.folder)
@@ -264,7 +274,7 @@ def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
     file = session.memory.file
     if file is not None and not (file.entries and _moment(file.entries[-1]) == _moment(last)):
         file.keep(0)  # It is of another past.
-        session.remember(epoch, is_over=False)
+        remembering.remember(session, epoch, is_over=False)
 
 
 def _moment(entry: Entry) -> tuple[Any, ...]:
@@ -309,7 +319,7 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     if pending is not None:
         # The process died between another callback's backup of this epoch and our decision about it.
         session.iterations = last.iterations
-        session.decide_on_epoch(pending.epoch - session.epoch_offset, dict(pending.logs), pending.first_loss)
+        deciding.decide_on_epoch(session, pending.epoch - session.epoch_offset, dict(pending.logs), pending.first_loss)
     session.iterations = iterations_of(session.optimizer)
 
 
@@ -335,7 +345,7 @@ def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
     session.first_epoch = entries.first_epoch
     session.observed = entries.observed
     session.decisions = entries.decisions
-    session.remembered = len(session.decisions)
+    session.memory.known = len(session.decisions)
     _adopt_entry(session, last)
 
 
@@ -343,9 +353,8 @@ def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     if last.window:
         session.cadence.resume(last.window)
-    if last.mode is not None and not session.direction_known:
-        session.rule = replace(session.rule, mode=last.mode)
-        session.direction_known = True
+    if last.mode is not None and session.present.direction is None:
+        session.settle_direction(last.mode)
     session.state = session.rule.read_state(last.state)
 
 
