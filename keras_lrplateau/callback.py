@@ -204,11 +204,9 @@ class AdaptLROnPlateau(Results):
         self._session = None
         self._saved = None
         if options.decides_in_epoch:
-            # Only on such an instance: a batch hook on the class would end Keras' asynchronous dispatch for all.
-            # async_safe keeps that dispatch here; these hooks may run in any thread.
+            # async_safe keeps Keras' asynchronous dispatch; these hooks may run in any thread.
             self.async_safe = True
-            self.on_train_batch_begin = self._before_batch
-            self.on_train_batch_end = self._after_batch
+            self._hear_batches()
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal callback."""
@@ -298,9 +296,10 @@ class AdaptLROnPlateau(Results):
         if not self._training.present.is_begun:
             resuming.begin(self._training, epoch)
         self._training.begin_epoch(epoch)
-        if self._training.present.wants_first_loss and not self._options.decides_in_epoch:
-            # On the instance, for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
-            self.on_train_batch_end = self._first_batch
+        if self._training.decides_in_epoch:
+            self._hear_batches()
+        elif self._training.present.wants_first_loss:
+            self.on_train_batch_end = self._first_batch  # For one batch.
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Note that a validation begins."""
@@ -341,12 +340,20 @@ class AdaptLROnPlateau(Results):
             self._ignore_batches()
             observing.first_batch(self._training, logs)
 
+    def _hear_batches(self) -> None:
+        # On the instance: a batch hook on the class would end Keras' asynchronous dispatch for all.
+        self.on_train_batch_begin = self._before_batch
+        self.on_train_batch_end = self._after_batch
+
     def _ignore_batches(self) -> None:
         if not self._options.decides_in_epoch:
+            self.__dict__.pop("on_train_batch_begin", None)
             self.__dict__.pop("on_train_batch_end", None)
 
     def _before_batch(self, batch: int, logs: Any = None) -> None:
         within_epoch.before_batch(self._training, batch)
+        if not self._training.decides_in_epoch:
+            self._ignore_batches()  # The search is over.
 
     def _after_batch(self, batch: int, logs: Any = None) -> None:
         within_epoch.after_batch(self._training, batch, logs)

@@ -470,8 +470,13 @@ class Config(Rule[State]):
         return State(rate, stage=Search(rate), attempt=Attempt(rate))
 
     def searching_by(self, state: State, steps: int | None) -> State:
-        """The state, whose search goes by trials of so many optimizer steps; None for one observation each."""
-        return replace(state, stage=replace(state.stage, steps=steps)) if isinstance(state.stage, Search) else state
+        """The state, whose search goes by trials of so many optimizer steps; None for one observation each.
+
+        With a `budget` of 0 there is no search.
+        """
+        if not isinstance(state.stage, Search) or (steps is not None and not self.budget):
+            return state
+        return replace(state, stage=replace(state.stage, steps=steps))
 
     def step(
         self, state: State, value: float, loss: float | None = None, evidence: Evidence | None = None

@@ -18,11 +18,22 @@ from typing import Any, final
 
 import keras
 
+from keras_lrplateau.rule.search import MOST_TRIALS
 from keras_lrplateau.training.metrics import metrics_named
 from keras_lrplateau.training.optimizers import accumulation_of, batches_of
 
 MOST_SECONDS = 600
 """How long to wait for the logs of a batch, which come from another thread."""
+
+LEAST_TRIAL = 40
+"""Optimizer steps in a trial of auto mode's search within the first epoch, at least.
+
+In fewer steps noise hides what a rate does, and rates win that are too high. How it was chosen is in
+examples/benchmarks/README.md.
+"""
+
+TRIALS = 200
+"""In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class StepCadence:
         accumulation: Batches in an optimizer step. >= 1.
 
     Attributes:
+        monitor: As above.
         is_running_mean: Whether a batch's logs hold the mean of the metric since the epoch began; else they hold its
             value for the batch. The loss is always a running mean.
         knows_metric: Whether that is settled. If not, `look_at_metric` is to be called again after the first step.
@@ -84,7 +96,7 @@ class StepCadence:
         self.length: int | None = None
         self.done = 0
         self.noise = 0.0
-        self._monitor = monitor
+        self.monitor = monitor
         self._frequency = frequency
         self._accumulation = accumulation
         self._least = self._batches = frequency * accumulation
@@ -112,6 +124,11 @@ class StepCadence:
     def resume(self, numbers: Sequence[float]) -> None:
         """Take the window from the `numbers` of an earlier process."""
         self._windows = [Window(numbers[i], int(numbers[i + 1])) for i in (0, 2)]
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether any loss has come in since the last observation."""
+        return self._windows[1].batches > 0 or any(loss is not None for _, loss in self._logs.values())
 
     @property
     def is_of_single_batches(self) -> bool:
@@ -147,12 +164,12 @@ class StepCadence:
         Raises:
             ValueError: The metric is no mean over samples.
         """
-        metric = next(metrics_named(model, self._monitor), None)
+        metric = next(metrics_named(model, self.monitor), None)
         self.is_running_mean = metric is not None
         if metric is not None and type(metric).result is not keras.metrics.Mean.result:
             raise ValueError(
                 "frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
-                f"{self._frequency!r} with monitor={self._monitor!r}, a {type(metric).__name__}; watch the loss, or "
+                f"{self._frequency!r} with monitor={self.monitor!r}, a {type(metric).__name__}; watch the loss, or "
                 "decide by epochs"
             )
         self.knows_metric = self.is_running_mean or self._has_looked
@@ -202,7 +219,7 @@ class StepCadence:
             if not values or seen <= window.seen:
                 continue
             mean = values[-1]
-            if i == 0 and not self.is_running_mean and self._monitor != "loss":
+            if i == 0 and not self.is_running_mean and self.monitor != "loss":
                 mean = (window.mean * window.seen + sum(values) / len(values) * (seen - window.seen)) / seen
             self._windows[i] = window.extend(seen, mean)
         if self._windows[0].batches < self._batches:
@@ -226,6 +243,23 @@ class StepCadence:
         if not steps or not all(map(math.isfinite, steps)):
             return 0.0
         return math.sqrt(math.fsum(step * step for step in steps) / (2 * len(steps) * len(values)))
+
+
+def trial_steps(epochs: int | None, steps: int | None) -> int | None:
+    """How many optimizer steps auto mode gives each trial of its search, if all of it fits into the first epoch.
+
+    Args:
+        epochs: Those of the `fit`; None where they are not known.
+        steps: Optimizer steps in an epoch; None where they are not known.
+
+    Returns:
+        At least `LEAST_TRIAL`. None where the search goes by epochs: where one is shorter than ten trials, as it is in
+        a training of more than twenty epochs.
+    """
+    if epochs is None or steps is None:
+        return None
+    count = max(LEAST_TRIAL, epochs * steps // TRIALS)
+    return count if MOST_TRIALS * count <= steps else None
 
 
 def make_cadence(model: Any, optimizer: Any, monitor: str, frequency: int, before: StepCadence) -> StepCadence:

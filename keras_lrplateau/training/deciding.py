@@ -34,6 +34,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     epoch += session.epoch_offset
     is_last = epoch + 1 == session.epochs
     session.next_epoch = epoch + 1
+    batches = None if session.batches_told is None else session.batches_told - session.cadence.done
     session.cadence.done = 0
     known, found = session.rates.optimizer, session.optimizer
     if known is not found and iterations_of(known) == session.iterations and iterations_of(found) > 0:
@@ -45,7 +46,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
         _warn_of_idle_optimizer(session)
 
     # Observe.
-    evidence = observing.evidence_of(session, metrics.numbers_in(logs), first_loss, done)
+    evidence = observing.evidence_of(session, metrics.numbers_in(logs), first_loss, batches, done)
     is_new = epoch == 0 and session.iterations == 0
     is_blind = bool(session.batches_told) and done - session.iterations <= 1
     session.count_steps(done)
@@ -54,7 +55,11 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     # has skipped the others, the training loss is that of the first weights, whatever rate is being tried.
     is_blind = is_blind and session.known_state.status == "searching"
     loss = metrics.as_number(logs.get("val_loss" if is_blind else "loss"))
-    if options.decides_in_epoch:
+    if session.known_state.trial_steps is not None and not session.cadence.has_seen:
+        # A loop of one's own that does not call the hooks of batches.
+        session.state = session.rule.searching_by(session.known_state, None)
+    decides_in_epoch, is_in_search = session.decides_in_epoch, session.known_state.trial_steps is not None
+    if decides_in_epoch:
         cadence = session.cadence
         if not cadence.knows_metric:
             cadence.look_at_metric(session.model)
@@ -73,11 +78,12 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     # Decide, and carry out.
     before = done, session.rates.written
     numbers = {**metrics.numbers_in(logs), **(used or session.rates.in_force())}
-    if value is not None and not options.decides_in_epoch:
+    if value is not None and not decides_in_epoch:
         numbers[options.monitor] = value
     session.recorder.epoch(epoch, numbers, time.time(), KerasLogs(logs))
     if value is not None:
-        session.carry_out(epoch, ask(session, value, loss, evidence, is_blind), Observation(epoch, value))
+        found = None if is_in_search else Observation(epoch, value)
+        session.carry_out(epoch, ask(session, value, loss, evidence, is_blind), found)
     session.stop_if_exhausted()
     is_last = is_last or getattr(session.model, "stop_training", False)  # A loop without `fit` may have none.
     if options.reset_on_train_begin and is_last:
@@ -87,7 +93,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
 
     # Tell, and remember.
     telling.report(session, epoch, is_last, is_over=is_last and options.reset_on_train_begin)
-    remembering.remember(session, epoch, before, has_observation=value is not None)
+    remembering.remember(session, epoch, before, has_observation=value is not None and not is_in_search)
 
 
 def end_fit(session: Session) -> None:

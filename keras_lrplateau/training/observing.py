@@ -59,16 +59,25 @@ def warn_of_no_validation(session: Session) -> None:
         session.notices.no_validation(session.options.monitor, session.present.around.has_validation)
 
 
-def evidence_of(session: Session, logs: Mapping[str, float], first_loss: float | None, done: int) -> Evidence:
-    """What is known about the weights at the end of an epoch with these numbers, where the optimizer counts `done`.
+def evidence_of(
+    session: Session, logs: Mapping[str, float], first_loss: float | None, batches: int | None, done: int
+) -> Evidence:
+    """What is known about the weights at the end of an epoch with these numbers.
 
     They are looked at only where no validation has used them.
+
+    Args:
+        session: The session.
+        logs: The numbers in the logs of the epoch.
+        first_loss: The loss of its first batch; None if it is not known.
+        batches: Those since the last decision; None if that is not known.
+        done: What the optimizer counts.
     """
     is_validated = session.options.monitor.startswith("val_")
     val_loss = logs.get("val_loss") if is_validated and session.options.monitor != "val_loss" else None
     if not session.rule.recovers:
         return Evidence(is_validated=is_validated, val_loss=val_loss)
-    skipped = _skipped_share(session.rates.optimizer, session.batches_told, done - session.iterations)
+    skipped = _skipped_share(session.rates.optimizer, batches, done - session.iterations)
     losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
     is_known = losses and all(map(math.isfinite, losses))
     is_finite = True if is_known else are_finite(session.model, session.present.odd_weights)
@@ -102,11 +111,11 @@ def _all_finite(weights: Iterable[Any]) -> bool:
 
 
 def _skipped_share(optimizer: Any, batches: int | None, taken: int) -> float:
-    """The share of the steps of an epoch that loss scaling has skipped, in [0, 1].
+    """The share of the steps that loss scaling has skipped, in [0, 1].
 
     Args:
         optimizer: As it is compiled with.
-        batches: Those of the epoch; None where that is not known, and then nothing counts as skipped.
+        batches: Of so many batches; None where that is not known, and then nothing counts as skipped.
         taken: The steps that the optimizer has counted.
     """
     if not batches or not hasattr(optimizer, "inner_optimizer"):

@@ -75,7 +75,7 @@ def entry_of(
         best=session.best,
         steps=session.steps,
         snapshots=session.snapshots.files,
-        window=session.cadence.numbers if session.options.decides_in_epoch else (),
+        window=session.cadence.numbers if session.decides_in_epoch else (),
         state=session.known_state.to_dict(),
     )
 
@@ -124,7 +124,7 @@ def _awaits_decision(session: Session) -> bool:
     """
     return (
         session.present.is_in_epoch
-        and not session.options.decides_in_epoch
+        and not session.decides_in_epoch
         and session.memory.file is not None
         and processes.count() == 1
     )

@@ -44,6 +44,8 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
     else:
         _begin_again(session, epoch)
     if session.state is not None:
+        if session.state.trial_steps is not None:
+            session.begin_cadence()
         present.odd_weights = observing.odd_weights(session.model) if session.model.built else frozenset()
         present.is_begun = True
 

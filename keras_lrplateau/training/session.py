@@ -22,7 +22,7 @@ from keras_lrplateau.rule.decision import Decision, Rule, RuleState, Snapshot, S
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.training import metrics
 from keras_lrplateau.training.advice import Surroundings, advice
-from keras_lrplateau.training.cadence import StepCadence, make_cadence
+from keras_lrplateau.training.cadence import StepCadence, make_cadence, trial_steps
 from keras_lrplateau.training.memory import Memory
 from keras_lrplateau.training.notices import Notices
 from keras_lrplateau.training.optimizers import accumulation_of, averages_weights, chosen_optimizer, iterations_of
@@ -213,7 +213,7 @@ class Session:
         is_single = getattr(self.model, "steps_per_execution", 1) == 1
         # Where not every epoch has an observation, the first epoch since the last observation counts.
         self.present.wants_first_loss = self.rule.recovers and is_single and self.present.first_loss is None
-        if self.options.decides_in_epoch:
+        if self.decides_in_epoch:
             self.restart_cadence(0)
             self.cadence.done = 0
             self._set_pace()
@@ -230,7 +230,19 @@ class Session:
         # The bounds limit what is decided about a schedule, not the schedule itself.
         rule = replace(self.rule, min_lr=0.0, max_lr=None) if self.rates.is_scheduled else self.rule
         state: RuleState = rule.start(self.rates.rate)
+        state = rule.searching_by(state, self._trial_steps())
         return state
+
+    def _trial_steps(self) -> int | None:
+        """Optimizer steps in a trial of the search, if it goes by steps within the first epoch."""
+        if self.options.frequency != "epoch" or self.batches_told is None or self.epochs is None:
+            return None
+        return trial_steps(self.epochs - self.first_epoch, self.batches_told // accumulation_of(self.optimizer))
+
+    @property
+    def decides_in_epoch(self) -> bool:
+        """Whether it decides within epochs at present: always, as the user chose, or in a search by steps."""
+        return self.options.decides_in_epoch or (self.state is not None and self.state.trial_steps is not None)
 
     def rule_now(self, observations: int | None = None) -> Rule[Any]:
         """The rule with its bounds in the unit of its rate, and with the length of this training, where it is known.
@@ -256,7 +268,7 @@ class Session:
             seen: How many observations there have been.
         """
         stopping = self.present.around.observations_left(self.options.monitor) if self.rule.name == "default" else []
-        if self.options.decides_in_epoch:
+        if self.decides_in_epoch:
             batches = self.batches_told or self.cadence.length
             return PLENTY if batches is None else self.cadence.observations_in(min([epochs, *stopping]) * batches)
         # With validation_freq there are fewer than epochs; how many fewer shows.
@@ -360,7 +372,7 @@ class Session:
         self.rates = RateControl(optimizer, self.rule.min_lr, self.rule.max_lr)
         self.iterations = iterations_of(optimizer)
         self.snapshots.keep(())
-        if self.options.decides_in_epoch:
+        if self.decides_in_epoch:
             self.begin_cadence()
         step = self.rule_now().override(self.known_state, self.rates.rate)
         reason = f"the model has another optimizer since, whose rate is {number(self.rates.rate)}"
@@ -400,9 +412,11 @@ class Session:
 
     def begin_cadence(self) -> None:
         """Make observations within the epochs of this model and optimizer."""
-        options = self.options
-        assert isinstance(options.frequency, int)
-        self.cadence = make_cadence(self.model, self.optimizer, options.monitor, options.frequency, self.cadence)
+        monitor, frequency = self.options.monitor, self.options.frequency
+        if frequency == "epoch":
+            # The search goes by the training loss, whatever the metric is.
+            monitor, frequency = "loss", self.known_state.trial_steps or 1
+        self.cadence = make_cadence(self.model, self.optimizer, monitor, frequency, self.cadence)
 
     def _set_pace(self) -> None:
         """Make observations longer, if the rule has no use for so many of them."""

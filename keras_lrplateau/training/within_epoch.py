@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from keras_lrplateau.history.run import Observation
-from keras_lrplateau.rule.decision import Evidence
+from keras_lrplateau.rule.decision import Evidence, hold
 from keras_lrplateau.training import metrics, observing, processes, remembering, telling
 from keras_lrplateau.training.deciding import ask
 from keras_lrplateau.training.session import Session
@@ -22,7 +22,7 @@ from keras_lrplateau.training.session import Session
 def after_batch(session: Session, batch: int, logs: Mapping[str, Any] | None) -> None:
     """Keep the numbers of a batch. This is called in any thread, perhaps out of order, and must take no time."""
     logs = logs or {}
-    monitored, loss = logs.get(session.options.monitor), logs.get("loss")
+    monitored, loss = logs.get(session.cadence.monitor), logs.get("loss")
     if type(monitored) is not float or type(loss) is not float:  # Keras hands out floats.
         monitored, loss = metrics.as_number(monitored), metrics.as_number(loss)
     if batch == 0 and session.present.wants_first_loss:
@@ -50,7 +50,8 @@ def _decide(session: Session, batch: int, value: float, loss: float | None) -> N
     session.count_steps(cadence.steps_before(batch))
     if session.rates.is_scheduled or processes.count() > 1:
         _ = session.model  # See `Host`.
-    session.find_direction(required=True)
+    is_in_search = session.known_state.trial_steps is not None
+    session.find_direction(required=not is_in_search)
     evidence = Evidence(present.first_loss, is_validated=False, noise=cadence.noise)
     agreed, loss, evidence = observing.agree(session, value, loss, evidence, is_new)
     present.forget_first_loss()
@@ -67,15 +68,17 @@ def _decide(session: Session, batch: int, value: float, loss: float | None) -> N
         if session.follow_optimizer(epoch) is not None:
             session.restart_cadence(batch)
         session.notice_override(epoch)
-        if len(session.decisions) > decided or is_finite is False:
+        if is_in_search and session.known_state.trial_steps is None:
+            step = hold(session.known_state, None)  # The search is over, and a window is no observation.
+        elif len(session.decisions) > decided or is_finite is False:
             step = ask(session, agreed, loss, replace(evidence, is_finite=is_finite), is_blind)
 
     # Carry out.
     before = session.iterations, session.rates.written
     rates = session.rates.in_force() if session.rates.is_scheduled else session.rates.last_written()
-    session.recorder.step(session.steps, {session.options.monitor: agreed, **rates}, time.time())
+    session.recorder.step(session.steps, {cadence.monitor: agreed, **rates}, time.time())
     decided = len(session.decisions)
-    session.carry_out(epoch, step, Observation(epoch, agreed))
+    session.carry_out(epoch, step, None if is_in_search else Observation(epoch, agreed))
     if step.decision.restore is not None or not math.isfinite(agreed):
         # Otherwise what was undone would stay in Keras' running means, and a NaN for the rest of the epoch.
         session.model.reset_metrics()
@@ -87,4 +90,4 @@ def _decide(session: Session, batch: int, value: float, loss: float | None) -> N
         telling.report(session, epoch, is_last=False)
     else:
         telling.flush(session)
-    remembering.remember(session, epoch, before, has_observation=True, is_over=False)
+    remembering.remember(session, epoch, before, has_observation=not is_in_search, is_over=False)
