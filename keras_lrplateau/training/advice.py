@@ -11,6 +11,7 @@ from typing import Any, Literal
 import keras
 
 from keras_lrplateau.training import metrics
+from keras_lrplateau.training.cadence import TRIALS, trial_steps
 from keras_lrplateau.training.options import Options
 
 FEW_EPOCHS = 20
@@ -19,8 +20,8 @@ FEW_EPOCHS = 20
 MANY_STEPS = 1000
 """A training of this many steps has enough of them to decide by steps."""
 
-TRIALS = 200
-"""The frequency that is advised cuts a training into this many trials. A search has ten at most."""
+FEWEST_EPOCHS = 3
+"""With fewer epochs nothing is annealed by epochs, or next to nothing, even where the search goes by steps."""
 
 FEW_OBSERVATIONS = 50
 """Fewer than these are too few to search, adapt and anneal by."""
@@ -104,18 +105,22 @@ def advice(
             "change it; lower min_lr, or start with a higher rate."
         )
     if options.rule.name == "auto" and epochs is not None:
-        yield from _about_length(options.frequency, epochs, steps * epochs)
+        yield from _about_length(options.frequency, epochs, steps)
     for other in others:
         yield from _about(options, other, epochs)
 
 
-def _about_length(frequency: int | Literal["epoch"], epochs: int, steps: int) -> Iterator[str]:
-    """What auto mode can do in a training with these numbers of epochs and of all steps; 0 where it is not known."""
-    if frequency == "epoch" and epochs < FEW_EPOCHS and steps >= MANY_STEPS:
+def _about_length(frequency: int | Literal["epoch"], epochs: int, steps_of_epoch: int) -> Iterator[str]:
+    """What auto mode can do in so many epochs of so many steps; 0 where that is not known."""
+    steps = epochs * steps_of_epoch
+    is_searched = trial_steps(epochs, steps_of_epoch) is not None
+    too_few = FEWEST_EPOCHS if is_searched else FEW_EPOCHS
+    if frequency == "epoch" and epochs < too_few and steps >= MANY_STEPS:
+        what = "adapt the rate that it finds in the first one" if is_searched else "search for a rate and adapt it"
         yield (
-            f"AdaptLROnPlateau: auto mode decides at the ends of epochs, and {epochs} are too few to search for a rate "
-            f"and adapt it. Pass frequency={steps // TRIALS} to do so within the epochs, by the metric of training; or "
-            "train for 20 epochs or more."
+            f"AdaptLROnPlateau: auto mode decides at the ends of epochs, and {epochs} "
+            f"{'is' if epochs == 1 else 'are'} too few to {what}. Pass frequency={steps // TRIALS} to do so within the "
+            f"epochs, by the metric of training; or train for {too_few} epochs or more."
         )
     if frequency != "epoch" and not steps:
         yield (

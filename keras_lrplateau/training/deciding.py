@@ -59,6 +59,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
         # A loop of one's own that does not call the hooks of batches.
         session.state = session.rule.searching_by(session.known_state, None)
     decides_in_epoch, is_in_search = session.decides_in_epoch, session.known_state.trial_steps is not None
+    session.epochs_in_search += is_in_search
     if decides_in_epoch:
         cadence = session.cadence
         if not cadence.knows_metric:

@@ -111,6 +111,7 @@ class Session:
         cadence: The observations within an epoch.
         first_epoch: The epoch, from 0, with which this training began, also in an earlier process.
         next_epoch: The first epoch that is not over.
+        epochs_in_search: Epochs that were no observations, since a search by steps was not over before their end.
         epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.
@@ -138,6 +139,7 @@ class Session:
         self.cadence = StepCadence(options.monitor)
         self.first_epoch = 0
         self.next_epoch = 0
+        self.epochs_in_search = 0
         self.epoch_offset = 0
         self.observed: list[int] = []
         self.best: Observation | None = None
@@ -272,7 +274,7 @@ class Session:
             batches = self.batches_told or self.cadence.length
             return PLENTY if batches is None else self.cadence.observations_in(min([epochs, *stopping]) * batches)
         # With validation_freq there are fewer than epochs; how many fewer shows.
-        interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
+        interval = max(self.next_epoch - self.first_epoch - self.epochs_in_search, 1) / max(seen, 1)
         return min([int(epochs / interval), *stopping])
 
     def find_direction(self, required: bool) -> None:
