@@ -156,8 +156,10 @@ class AdaptLROnPlateau(Results):
         """Make a callback that finds the learning rate itself: it searches, raises, cuts, and anneals at the end.
 
         The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs the callback tries other
-        rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Let `fit` run for all its
-        epochs: the last part of them is for annealing. Training ends with about the best weights: if the last epochs
+        rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Where epochs are long, it
+        does so within the first one: in a `fit` of at most 20 epochs of at least 400 optimizer steps each, a trial
+        takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the training loss, and
+        the rest of the first epoch is trained with the rate that it has found. Let `fit` run for all its epochs: the last part of them is for annealing. Training ends with about the best weights: if the last epochs
         are significantly worse, the callback restores the best ones.
 
         Example:
@@ -173,11 +175,11 @@ class AdaptLROnPlateau(Results):
             min_lr: The lowest rate to try or to cut to. >= 0.
             max_lr: The highest rate to try. None for no bound. It protects the weights of a pretrained model from a
                 rate that would spoil them.
-            budget: The share of all epochs that may be spent on trials that are rolled back. In [0, 1]. With 0 there is
-                no search: the given rate is used, cut and annealed.
+            budget: The share of all epochs, or of all steps in a search by steps, that may be spent on trials that are
+                rolled back. In [0, 1]. With 0 there is no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
-            frequency: "epoch" decides at the end of each epoch. An integer N >= 1 is for trainings of few, long epochs:
-                each trial of the search takes N optimizer steps, and later each observation takes N steps or a
+            frequency: "epoch" decides at the end of each epoch; for the search see above. An integer N >= 1 is for one
+                or two long epochs, or where nothing should wait for the end of an epoch: each trial of the search takes N optimizer steps, and later each observation takes N steps or a
                 hundredth of the training, whichever is more. So all happens within epochs, the annealing included, and
                 by the training metric: `monitor` loses its "val_". A good N is a two-hundredth of all steps: then the
                 search takes at most 5 % of them. With 1 there is no search. The number of steps in an epoch must be

@@ -1,8 +1,9 @@
 """What does auto mode make of small jobs as people run them, and what do the usual callbacks?
 
 Measured with real fits of models as their users write them: batch normalisation, dropout, augmentation, embeddings,
-recurrent layers, attention, a U-Net, fine-tuning. A job is trained for its natural length and for ten epochs, from its
-tuned rate and from rates up to a hundred times lower and higher, with
+recurrent layers, attention, a U-Net, fine-tuning. A job is trained for its natural length and for ten epochs; with
+`--lengths long` for three epochs of 400 steps, for which its rows are repeated. It begins from its tuned rate and from
+rates up to a hundred times lower and higher, with
 
     fixed      no callback
     cosine     the rate annealed to zero over all steps (keras.optimizers.schedules.CosineDecay)
@@ -37,7 +38,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pydoc_data import topics
 from typing import Any
@@ -55,6 +56,8 @@ from tables import table
 from keras_lrplateau import AdaptLROnPlateau
 
 SHORT = 10
+LONG = 3
+LONG_STEPS = 400
 SEEDS = 3
 FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0)
 METHODS = ("fixed", "cosine", "keras", "default", "auto")
@@ -84,6 +87,13 @@ def split(x: Any, y: np.ndarray, train: int, validation: int) -> Data:
         return part, y[start:end]
 
     return Data(rows(0, train), rows(train, train + validation), rows(train + validation, None))
+
+
+def repeated(rows: Arrays, times: int) -> Arrays:
+    """The same rows again and again, for a long epoch."""
+    x, y = rows
+    x = {name: np.concatenate([column] * times) for name, column in x.items()} if isinstance(x, dict) else x
+    return x if isinstance(x, dict) else np.concatenate([x] * times), np.concatenate([y] * times)
 
 
 def digit_images(classes: range, seed: int = 0) -> Arrays:
@@ -423,9 +433,11 @@ class KeepBest(keras.callbacks.Callback):
 class Bench:
     """A job whose compiled models are set back before each fit, so that they are compiled once."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, least_steps: int = 0):
         self.job = job
         self.data = job.load()
+        times = -(-least_steps * job.batch // len(self.data.train[1])) or 1
+        self.data = replace(self.data, train=repeated(self.data.train, times))
         self.steps = -(-len(self.data.train[1]) // job.batch)
         self._first: dict[int, list[np.ndarray]] = {}
         self._model = functools.cache(self._compiled)
@@ -519,15 +531,19 @@ def callbacks_of(method: str, monitor: str, mode: Any, rate: float) -> list[Any]
 def measure(job: Job, arguments: argparse.Namespace) -> list[Measurement]:
     """All runs of a job, with a line of progress for each rate."""
     store, began = Measured(arguments.folder), time.perf_counter()
-    bench = functools.cache(lambda: Bench(job))  # Compiled only where something is to be measured.
+    bench = functools.cache(lambda least_steps: Bench(job, least_steps))  # Compiled where something is to be measured.
     measured = []
-    for epochs in sorted({{"short": SHORT, "natural": job.epochs}[length] for length in arguments.lengths}):
-        rows = {}
+    lengths = {"long": LONG, "short": SHORT, "natural": job.epochs}
+    for length in (length for length in lengths if length in arguments.lengths):
+        epochs, rows = lengths[length], {}
+        least_steps = LONG_STEPS if length == "long" else 0
         for factor in arguments.rates:
             rate = job.tuned * factor
             for method, seed in itertools.product(arguments.methods, range(arguments.seeds)):
                 name = json.dumps([job.name, method, epochs, rate, seed])
-                fit = functools.partial(lambda *run: bench().fit(*run), method, rate, epochs, seed)
+                fit = functools.partial(
+                    lambda least, *run: bench(least).fit(*run), least_steps, method, rate, epochs, seed
+                )
                 rows[method, factor, seed] = store.get(name, method in OURS, fit)
             progress = f"{time.perf_counter() - began:5.0f} s: {job.name}, {epochs} epochs, x{factor:g}"
             print(progress, file=sys.stderr, flush=True)
@@ -562,7 +578,8 @@ class Measurement:
     def rival(self, factor: float, kept: str) -> float:
         """The better median of fixed and keras."""
         better = max if self.job.is_higher_better else min
-        return better(float(np.median(self.metrics(method, factor, kept))) for method in RIVALS)
+        methods = {method for method, *_ in self.rows} & {*RIVALS}
+        return better(float(np.median(self.metrics(method, factor, kept))) for method in methods)
 
 
 def print_metrics(measured: Sequence[Measurement], methods: Sequence[str], rates: Sequence[float], kept: str) -> None:
@@ -624,7 +641,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", choices=("tuning", "reporting"), default="tuning", help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="JOB", help="names of jobs (default: all)")
-    parser.add_argument("--lengths", nargs="+", choices=("short", "natural"), default=["short", "natural"])
+    parser.add_argument("--lengths", nargs="+", choices=("long", "short", "natural"), default=["short", "natural"])
     parser.add_argument("--rates", nargs="+", type=float, default=list(FACTORS), help="multiples of the tuned rate")
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, "auto, max_lr"), default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per rate (default: %(default)s)")
@@ -636,8 +653,8 @@ def main() -> None:
     unknown = set(arguments.only or ()) - {job.name for job in jobs}
     if unknown:
         parser.error(f"--only must name {arguments.jobs} jobs: {', '.join(job.name for job in jobs)}")
-    if not {*RIVALS} <= set(arguments.methods) or 1.0 not in arguments.rates:
-        parser.error(f"--methods must have {' and '.join(RIVALS)}, and --rates must have 1, to compare with")
+    if not {*RIVALS} & set(arguments.methods) or 1.0 not in arguments.rates:
+        parser.error(f"--methods must have {' or '.join(RIVALS)}, and --rates must have 1, to compare with")
     chosen = [job for job in jobs if arguments.only is None or job.name in arguments.only]
     measured = [one for job in chosen for one in measure(job, arguments)]
     print(f"{arguments.jobs} jobs, {arguments.seeds} seeds, on {keras.backend.backend()}")
