@@ -666,7 +666,8 @@ def _search(
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
         following = search.following(stage, state.loss_before, lambda rate: config.min_lr <= rate <= _ceiling(config))
-        is_enough = not _raises_may_follow(config, state) and search.has_progress(stage, state.loss_before)
+        is_short = stage.steps is None and not _raises_may_follow(config, state)
+        is_enough = is_short and search.has_progress(stage, state.loss_before)
         if following is not None and not is_enough:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
