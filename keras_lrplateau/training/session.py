@@ -32,14 +32,14 @@ from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 PLENTY = 10_000
-"""So many observations are taken to be left within a first epoch, where its length is not known before it is over."""
+"""How many observations are assumed to be left in a first epoch whose length is not known."""
 
 
 class Host(Protocol):
-    """What a session needs of its callback.
+    """What a session needs from its callback.
 
-    On JAX the weights are not in the model during an epoch. Reading `model` brings them there, and stops what runs
-    ahead. So within an epoch a session reads it only where something is to be done.
+    On JAX the weights are not in the model during an epoch. Reading `model` brings them there, and stops the steps that
+    run ahead. So within an epoch it is read only if there is something to do.
     """
 
     @property
@@ -99,7 +99,7 @@ class Session:
 
     Attributes:
         host, options, saved: As above.
-        before: The one before, if it has ended: this one may be a new phase of its training.
+        before: The session before, if it has ended; this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
         decisions: Every decision that changed something, in order.
@@ -109,13 +109,13 @@ class Session:
         memory: What survives a crash.
         present: What is known about the present `fit` and its present epoch.
         cadence: The observations within an epoch.
-        first_epoch: The epoch, from 0, with which this training began, also in an earlier process.
+        first_epoch: The epoch, from 0, with which this training began, perhaps in an earlier process.
         next_epoch: The first epoch that is not over.
         epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.
         steps: Optimizer steps so far; those that were rolled back count, too.
-        iterations: What the optimizer counts; going back takes it back.
+        iterations: The optimizer's count of steps; going back lowers it.
         is_finished: Whether the training has ended.
         notices: The warnings that were given.
     """
@@ -136,13 +136,10 @@ class Session:
         self.notices = Notices()
         self.present = Present(None if options.mode == "auto" else options.mode)
         self.cadence = StepCadence(options.monitor)
-        self.first_epoch = 0
-        self.next_epoch = 0
-        self.epoch_offset = 0
+        self.first_epoch = self.next_epoch = self.epoch_offset = 0
         self.observed: list[int] = []
         self.best: Observation | None = None
-        self.steps = 0
-        self.iterations = 0
+        self.steps = self.iterations = 0
 
         # Only what `compile` can be called on; in a loop of one's own it may be any object.
         self._model = weakref.ref(self.model) if isinstance(self.model, keras.Model) else None
@@ -172,13 +169,13 @@ class Session:
 
     @property
     def epochs(self) -> int | None:
-        """Before which epoch the present `fit` ends; None where it is not known."""
+        """The epoch before which the present `fit` ends; None if that is not known."""
         epochs: int | None = (self.host.params or {}).get("epochs")
         return None if epochs is None else epochs + self.epoch_offset
 
     @property
     def batches_told(self) -> int | None:
-        """How many batches an epoch has, as Keras says; None where it does not know before the first one is over."""
+        """How many batches an epoch has; None if Keras does not know that before the first one is over."""
         batches: int | None = (self.host.params or {}).get("steps")
         return batches
 
@@ -190,7 +187,7 @@ class Session:
     # --- the life of a training; `deciding` ends it ------------------------------------------------------------------
 
     def begin_fit(self, around: Surroundings) -> None:
-        """Begin a `fit`. What other callbacks may still load is not looked at before the first epoch."""
+        """Begin a `fit`. `resuming.begin` looks later at what other callbacks may still load."""
         self.present.around = around
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
@@ -226,17 +223,17 @@ class Session:
     # --- the rule ----------------------------------------------------------------------------------------------------
 
     def start_state(self) -> RuleState:
-        """The rule's first state, at the rate that is found."""
+        """Return the rule's first state, at the rate that the optimizer has."""
         # The bounds limit what is decided about a schedule, not the schedule itself.
         rule = replace(self.rule, min_lr=0.0, max_lr=None) if self.rates.is_scheduled else self.rule
         state: RuleState = rule.start(self.rates.rate)
         return state
 
     def rule_now(self, observations: int | None = None) -> Rule[Any]:
-        """The rule with its bounds in the unit of its rate, and with the length of this training, where it is known.
+        """Return the rule with its bounds in the unit of its rate, and with the length of this training, if known.
 
         Args:
-            observations: How many there have been in the epochs so far, if that is not what the state says.
+            observations: How many there have been so far; None if the state says so.
         """
         rule = self.rule
         if self.rates.is_scheduled:
@@ -249,7 +246,7 @@ class Session:
         return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
 
     def _observations_left(self, epochs: int, seen: int) -> int:
-        """How many observations are still to come.
+        """Return how many observations are still to come.
 
         Args:
             epochs: Those that are not over.
@@ -289,7 +286,7 @@ class Session:
         Args:
             epoch: The epoch of the decision, from 0.
             step: The rule's answer.
-            found: The observation that it is about, if it is about one.
+            found: The observation on which it was made; None if there was none.
         """
         if found is not None:
             self.observed.append(epoch)
@@ -321,7 +318,7 @@ class Session:
         self.recorder.decision(decision, self.rates.quantity)
 
     def _dated(self, step: Step[Any], epoch: int) -> Decision:
-        """A decision with its epochs and its step, which the rule does not know."""
+        """Return the decision with its epochs and its step, which the rule does not know."""
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this session has not.
         missed = step.state.observations - len(self.observed)
@@ -330,7 +327,7 @@ class Session:
         return replace(step.decision, epoch=epoch, since_epoch=since_epoch, step=self.steps)
 
     def restore(self, name: Snapshot, decision: Decision) -> None:
-        """Go back to a copy, if there is one, as was decided."""
+        """Go back to a copy, as was decided, if there is one."""
         if name not in self.snapshots:
             self.notices.no_copy(name)
             return
@@ -372,7 +369,7 @@ class Session:
         return used
 
     def notice_override(self, epoch: int, is_known: bool = False) -> None:
-        """Go on from the rate that something else has set, if so; warn of it, unless it `is_known`."""
+        """Go on from the rate that something else has set, if so; warn about that, unless it `is_known`."""
         held, state = self.rates.held, self.known_state
         if not all(math.isfinite(each) and each >= 0 for each in held):
             self.rates.write(state.rate)
@@ -389,12 +386,12 @@ class Session:
     # --- count and pace ----------------------------------------------------------------------------------------------
 
     def count_steps(self, done: int) -> None:
-        """Count the steps up to the one where the optimizer counts `done`."""
+        """Count the steps that have brought the optimizer's count to `done`."""
         self.steps += max(done - self.iterations, 0)
         self.iterations = done
 
     def restart_cadence(self, batch: int) -> None:
-        """Note that Keras' running means start again with this batch, and what the optimizer counts there."""
+        """Note that Keras' running means start again with this batch, and read the optimizer's count of steps."""
         self.cadence.restart(batch, self.optimizer)
         self.iterations = iterations_of(self.optimizer)
 
@@ -405,7 +402,7 @@ class Session:
         self.cadence = make_cadence(self.model, self.optimizer, options.monitor, options.frequency, self.cadence)
 
     def _set_pace(self) -> None:
-        """Make observations longer, if the rule has no use for so many of them."""
+        """Make observations longer, if there would be more of them than the rule can use."""
         # Not by a length that was found later: then half of the observations would be of another kind.
         most, batches = self.rule.most_observations(self.known_state), self.batches_told
         if most is None or batches is None or self.epochs is None:
