@@ -47,7 +47,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     # Observe.
     evidence = observing.evidence_of(session, metrics.numbers_in(logs), first_loss, done)
     is_new = epoch == 0 and session.iterations == 0
-    is_blind = bool(session.batches_told) and done - session.iterations <= 1
+    is_blind = bool(session.planned_batches) and done - session.iterations <= 1
     session.count_steps(done)
     value = observing.value_in(session, logs)
     # The loss of a batch is that before its update. Where there was a single update, perhaps because loss scaling

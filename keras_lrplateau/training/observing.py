@@ -69,8 +69,8 @@ def evidence_of(session: Session, logs: Mapping[str, float], first_loss: float |
     if not session.rule.recovers:
         return Evidence(is_validated=is_validated, val_loss=val_loss)
     skipped, optimizer = 0.0, session.rates.optimizer
-    if session.batches_told and hasattr(optimizer, "inner_optimizer"):  # Loss scaling skips steps.
-        expected = session.batches_told / accumulation_of(optimizer)
+    if session.planned_batches and hasattr(optimizer, "inner_optimizer"):  # Loss scaling skips steps.
+        expected = session.planned_batches / accumulation_of(optimizer)
         skipped = min(max(1.0 - float((done - session.iterations) / expected), 0.0), 1.0)
     losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
     is_known = losses and all(map(math.isfinite, losses))

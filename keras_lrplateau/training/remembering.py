@@ -30,7 +30,6 @@ def remember(
     """Add an entry to the state file, if there is one.
 
     Args:
-        session: The session.
         epoch: From 0.
         before: How things stood before anything was decided, if something was.
         has_observation, is_over: See `Entry`.

@@ -1,9 +1,6 @@
-"""A training under way: how it stands, and what is done to the model.
+"""Keeps how a training stands, and carries decisions out on its model.
 
-A training reads as *observe -> decide -> carry out -> tell -> remember*. Keras calls in here when a `fit` or an epoch
-begins, in `within_epoch` at each batch, and in `deciding` when an epoch or a `fit` ends. Those two observe by way of
-`observing`, ask the rule once about each observation, and let the session carry the decision out. Then `telling` passes
-it on to the user, and `remembering` writes it down for a process that goes on after a crash.
+`deciding` and `within_epoch` make the decisions: they observe, and ask the rule once about each observation.
 """
 
 from __future__ import annotations
@@ -174,8 +171,8 @@ class Session:
         return None if epochs is None else epochs + self.epoch_offset
 
     @property
-    def batches_told(self) -> int | None:
-        """How many batches an epoch has; None if Keras does not know that before the first one is over."""
+    def planned_batches(self) -> int | None:
+        """How many batches Keras plans for an epoch; None if it does not know before the first one is over."""
         batches: int | None = (self.host.params or {}).get("steps")
         return batches
 
@@ -192,7 +189,7 @@ class Session:
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
-        steps = (self.batches_told or self.cadence.length or 0) // accumulation_of(self.optimizer)
+        steps = (self.planned_batches or self.cadence.length or 0) // accumulation_of(self.optimizer)
         for message in advice(self.options, self.model, self.rates.rate, around.others, self.epochs, steps):
             self.notices.once(message, message)
         self.present.direction = None if self.options.mode == "auto" else self.options.mode
@@ -254,14 +251,18 @@ class Session:
         """
         stopping = self.present.around.observations_left(self.options.monitor) if self.rule.name == "default" else []
         if self.options.decides_in_epoch:
-            batches = self.batches_told or self.cadence.length
+            batches = self.planned_batches or self.cadence.length
             return PLENTY if batches is None else self.cadence.observations_in(min([epochs, *stopping]) * batches)
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch, 1) / max(seen, 1)
         return min([int(epochs / interval), *stopping])
 
     def find_direction(self, required: bool) -> None:
-        """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them."""
+        """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them.
+
+        Raises:
+            ValueError: Keras does not know the direction, and it is `required`.
+        """
         if self.present.direction is not None:
             return
         direction = metrics.direction(self.model, self.options.monitor)
@@ -383,7 +384,7 @@ class Session:
         if not is_known:
             self.notices.override(self.decisions[-1].reason, epoch)
 
-    # --- count and pace ----------------------------------------------------------------------------------------------
+    # --- steps and batches -------------------------------------------------------------------------------------------
 
     def count_steps(self, done: int) -> None:
         """Count the steps that have brought the optimizer's count to `done`."""
@@ -404,7 +405,7 @@ class Session:
     def _set_pace(self) -> None:
         """Make observations longer, if there would be more of them than the rule can use."""
         # Not by a length that was found later: then half of the observations would be of another kind.
-        most, batches = self.rule.most_observations(self.known_state), self.batches_told
+        most, batches = self.rule.most_observations(self.known_state), self.planned_batches
         if most is None or batches is None or self.epochs is None:
             self.cadence.lengthen(0)
         else:
