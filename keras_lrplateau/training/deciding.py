@@ -146,7 +146,8 @@ def ask(session: Session, value: float, loss: float | None, evidence: Evidence, 
 def _has_only_found_a_scale(session: Session, loss: float | None, evidence: Evidence) -> bool:
     """Whether most steps of the first trial were skipped because the loss scale, not the rate, began too high.
 
-    After steps that were too large, the training loss is far worse; see `is_blind` for that of a single step.
+    After steps that were too large, the training loss is far worse. After a single step, the validation loss would be;
+    see `decide_on_epoch`.
     """
     state = session.known_state
     if state.status != "searching" or state.observations or "start" not in session.snapshots:
@@ -167,7 +168,7 @@ def _begin_again_with_that_scale(session: Session) -> None:
 
 
 def _warn_of_idle_optimizer(session: Session) -> None:
-    """Warn that the optimizer has made no step, if the model has others."""
+    """Warn that the optimizer has made no steps, if the model has others."""
     mine, others = session.optimizer, optimizers_of(session.model)
     names = [name for name, each in vars(session.model).items() if each is not mine and each in others]
     if names:

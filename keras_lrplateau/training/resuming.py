@@ -1,7 +1,7 @@
 """Begins a training: from the start, or where an earlier process died.
 
-All other callbacks have done by then what they do before training, such as loading a backup. So the rate and the
-weights are taken as they are found.
+By then all other callbacks have done their part before training, such as loading a backup. So the rate and the weights
+are taken as they are found.
 """
 
 from __future__ import annotations
