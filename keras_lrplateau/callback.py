@@ -159,8 +159,9 @@ class AdaptLROnPlateau(Results):
         rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Where epochs are long, it
         does so within the first one: in a `fit` of at most 20 epochs of at least 400 optimizer steps each, a trial
         takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the training loss, and
-        the rest of the first epoch is trained with the rate that it has found. Let `fit` run for all its epochs: the last part of them is for annealing. Training ends with about the best weights: if the last epochs
-        are significantly worse, the callback restores the best ones.
+        the rest of the first epoch is trained with the rate that it has found. Let `fit` run for all its epochs: the
+        last part of them is for annealing. Training ends with about the best weights: if the last epochs are
+        significantly worse, the callback restores the best ones.
 
         Example:
 
@@ -179,12 +180,12 @@ class AdaptLROnPlateau(Results):
                 rolled back. In [0, 1]. With 0 there is no search: the given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
             frequency: "epoch" decides at the end of each epoch; for the search see above. An integer N >= 1 is for one
-                or two long epochs, or where nothing should wait for the end of an epoch: each trial of the search takes N optimizer steps, and later each observation takes N steps or a
-                hundredth of the training, whichever is more. So all happens within epochs, the annealing included, and
-                by the training metric: `monitor` loses its "val_". A good N is a two-hundredth of all steps: then the
-                search takes at most 5 % of them. With 1 there is no search. The number of steps in an epoch must be
-                known, or the first one is neither annealed nor cut into a hundred; `fit` takes it as
-                `steps_per_epoch`.
+                or two long epochs, or where nothing should wait for the end of an epoch: each trial of the search takes
+                N optimizer steps, and later each observation takes N steps or a hundredth of the training, whichever is
+                more. So all happens within epochs, the annealing included, and by the training metric: `monitor` loses
+                its "val_". A good N is a two-hundredth of all steps: then the search takes at most 5 % of them. With 1
+                there is no search. The number of steps in an epoch must be known, or the first one is neither annealed
+                nor cut into a hundred; `fit` takes it as `steps_per_epoch`.
             log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 

@@ -20,8 +20,8 @@ The rules:
    is decided by steps, it does not stay.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
-6. In a training too short for raises each trial costs a good part of it. There the search ends with the first rate that
-   clearly trains, be it the given one.
+6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
+   search ends with the first rate that clearly trains, be it the given one.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     epoch += session.epoch_offset
     is_last = epoch + 1 == session.epochs
     session.next_epoch = epoch + 1
-    batches = None if session.batches_told is None else session.batches_told - session.cadence.done
+    batches = None if session.planned_batches is None else session.planned_batches - session.cadence.done
     session.cadence.done = 0
     known, found = session.rates.optimizer, session.optimizer
     if known is not found and iterations_of(known) == session.iterations and iterations_of(found) > 0:
@@ -48,7 +48,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
     # Observe.
     evidence = observing.evidence_of(session, metrics.numbers_in(logs), first_loss, batches, done)
     is_new = epoch == 0 and session.iterations == 0
-    is_blind = bool(session.batches_told) and done - session.iterations <= 1
+    is_blind = bool(session.planned_batches) and done - session.iterations <= 1
     session.count_steps(done)
     value = observing.value_in(session, logs)
     # The loss of a batch is that before its update. Where there was a single update, perhaps because loss scaling
@@ -153,7 +153,8 @@ def ask(session: Session, value: float, loss: float | None, evidence: Evidence, 
 def _has_only_found_a_scale(session: Session, loss: float | None, evidence: Evidence) -> bool:
     """Whether most steps of the first trial were skipped because the loss scale, not the rate, began too high.
 
-    After steps that were too large, the training loss is far worse; see `is_blind` for that of a single step.
+    After steps that were too large, the training loss is far worse. After a single step, the validation loss would be;
+    see `decide_on_epoch`.
     """
     state = session.known_state
     if state.status != "searching" or state.observations or "start" not in session.snapshots:
@@ -174,7 +175,7 @@ def _begin_again_with_that_scale(session: Session) -> None:
 
 
 def _warn_of_idle_optimizer(session: Session) -> None:
-    """Warn that the optimizer has made no step, if the model has others."""
+    """Warn that the optimizer has made no steps, if the model has others."""
     mine, others = session.optimizer, optimizers_of(session.model)
     names = [name for name, each in vars(session.model).items() if each is not mine and each in others]
     if names:

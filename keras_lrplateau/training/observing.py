@@ -1,4 +1,4 @@
-"""Observes a training: the metric, the loss of an epoch's first batch, and the weights; alike on all ranks.
+"""Observes a training: the metric, the loss of an epoch's first batch, and the weights. All ranks observe the same.
 
 `keras_lrplateau.rule.soundness` judges what is known about the weights.
 """
@@ -23,7 +23,7 @@ EPOCHS_WITHOUT_VALIDATION = 3
 
 
 def first_batch(session: Session, logs: Mapping[str, Any] | None) -> None:
-    """Take the loss of the first batch of an epoch: that of the weights before the epoch."""
+    """Take the loss of the first batch of an epoch. It is the loss of the weights before the epoch."""
     session.present.first_loss = metrics.as_number((logs or {}).get("loss"))
     session.present.wants_first_loss = False
 
@@ -62,22 +62,25 @@ def warn_of_no_validation(session: Session) -> None:
 def evidence_of(
     session: Session, logs: Mapping[str, float], first_loss: float | None, batches: int | None, done: int
 ) -> Evidence:
-    """What is known about the weights at the end of an epoch with these numbers.
+    """Return what is known about the weights at the end of an epoch with these numbers.
 
-    They are looked at only where no validation has used them.
+    The weights are read only if no validation has used them.
 
     Args:
         session: The session.
         logs: The numbers in the logs of the epoch.
         first_loss: The loss of its first batch; None if it is not known.
         batches: Those since the last decision; None if that is not known.
-        done: What the optimizer counts.
+        done: The optimizer's count of steps.
     """
     is_validated = session.options.monitor.startswith("val_")
     val_loss = logs.get("val_loss") if is_validated and session.options.monitor != "val_loss" else None
     if not session.rule.recovers:
         return Evidence(is_validated=is_validated, val_loss=val_loss)
-    skipped = _skipped_share(session.rates.optimizer, batches, done - session.iterations)
+    skipped, optimizer = 0.0, session.rates.optimizer
+    if batches and hasattr(optimizer, "inner_optimizer"):  # Loss scaling skips steps.
+        expected = batches / accumulation_of(optimizer)
+        skipped = min(max(1.0 - float((done - session.iterations) / expected), 0.0), 1.0)
     losses = [value for name, value in logs.items() if name.startswith("val_") and name.endswith("loss")]
     is_known = losses and all(map(math.isfinite, losses))
     is_finite = True if is_known else are_finite(session.model, session.present.odd_weights)
@@ -85,12 +88,12 @@ def evidence_of(
 
 
 def odd_weights(model: Any) -> frozenset[str]:
-    """The paths of the non-trainable weights that are not finite before training: a mask of minus infinity, say."""
+    """Return the paths of non-trainable weights that are not finite before training, such as a mask of -inf."""
     return frozenset(each.path for each in model.non_trainable_weights if not _all_finite([each]))
 
 
 def are_finite(model: Any, odd: Set[str] = frozenset()) -> bool:
-    """Whether no weight of a model is NaN or infinite. One number is fetched from the device.
+    """Return whether no weight of a model is NaN or infinite. One number is fetched from the device.
 
     Where processes share the weights, each looks at its own part, so that no rank waits for another one.
 
@@ -108,20 +111,6 @@ def _all_finite(weights: Iterable[Any]) -> bool:
         return True
     verdicts = [ops.all(ops.isfinite(processes.local_part(weight))) for weight in floats]
     return bool(ops.convert_to_numpy(ops.all(ops.stack(verdicts))))
-
-
-def _skipped_share(optimizer: Any, batches: int | None, taken: int) -> float:
-    """The share of the steps that loss scaling has skipped, in [0, 1].
-
-    Args:
-        optimizer: As it is compiled with.
-        batches: Of so many batches; None where that is not known, and then nothing counts as skipped.
-        taken: The steps that the optimizer has counted.
-    """
-    if not batches or not hasattr(optimizer, "inner_optimizer"):
-        return 0.0
-    expected = batches / accumulation_of(optimizer)
-    return min(max(1.0 - float(taken / expected), 0.0), 1.0)
 
 
 def agree(
@@ -155,7 +144,7 @@ def agree(
 
 
 def _mean(column: Iterable[float | None]) -> float | None:
-    """The mean of the numbers that are there: perhaps only one rank validates."""
+    """Return the mean of the numbers that are not None: perhaps only one rank validates."""
     found = [each for each in column if each is not None]
     # Exact where all are equal, as on JAX, where sum / len may be off in the last bit.
     return statistics.mean(found) if found else None

@@ -30,7 +30,6 @@ def remember(
     """Add an entry to the state file, if there is one.
 
     Args:
-        session: The session.
         epoch: From 0.
         before: How things stood before anything was decided, if something was.
         has_observation, is_over: See `Entry`.
@@ -58,7 +57,7 @@ def remember_end(session: Session) -> None:
 def entry_of(
     session: Session, epoch: int, before: Before | None = None, *, has_observation: bool = False, is_over: bool = True
 ) -> Entry:
-    """How things stand; see `remember` for the arguments."""
+    """Return how things stand; see `remember` for the arguments."""
     iterations_before, rates_before = before or (session.iterations, session.rates.written)
     return Entry(
         epoch=epoch,
@@ -97,7 +96,7 @@ def _write(session: Session, raises: bool = False) -> None:
 
 
 def begin_validation(session: Session) -> None:
-    """Keep the training metrics of an epoch whose validation begins: they are complete, and still there."""
+    """Keep the training metrics of an epoch when its validation begins. They are complete, and Keras still has them."""
     if _awaits_decision(session):
         session.present.training_logs = metrics.numbers_in(session.model.get_metrics_result())
 
@@ -118,9 +117,9 @@ def end_validation(session: Session, logs: Mapping[str, Any] | None) -> None:
 
 
 def _awaits_decision(session: Session) -> bool:
-    """Whether the validation at the end of an epoch gives an observation to write down before its decision.
+    """Return whether the validation at the end of an epoch gives an observation to write down before its decision.
 
-    With several processes it is not known by then, and a step cadence has already decided about most of the epoch.
+    Several processes have not agreed on it by then, and a step cadence has already decided about most of the epoch.
     """
     return (
         session.present.is_in_epoch

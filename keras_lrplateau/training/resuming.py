@@ -1,7 +1,7 @@
 """Begins a training: from the start, or where an earlier process died.
 
-All other callbacks have done by then what they do before training, such as loading a backup. So the rate and the
-weights are taken as they are found.
+By then all other callbacks have done their part before training, such as loading a backup. So the rate and the weights
+are taken as they are found.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
     """Begin the first epoch of a `fit`.
 
     Args:
-        session: Of a new training, or of one in several fits.
+        session: The session of a new training, or of one in several fits.
         epoch: The epoch, from 0.
-        is_over: Whether no epoch is left: then only what an earlier process has left undone is done.
+        is_over: Whether no epoch is left. Then this only finishes what an earlier process has left undone.
     """
     present = session.present
     present.epochs_without_validation, present.decided = 0, []
@@ -51,7 +51,8 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
 
 
 def _begin_again(session: Session, epoch: int) -> None:
-    # One training in several fits, each counting from 0: the curve goes on all the same.
+    """Begin another `fit` of the same training."""
+    # Each `fit` may count from 0, but the curve goes on.
     session.epoch_offset = session.next_epoch if epoch == 0 else 0
     if 0 < epoch < session.next_epoch:
         # The training has gone back, and begins again with this epoch.
@@ -64,6 +65,7 @@ def _begin_again(session: Session, epoch: int) -> None:
 
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
+    """Begin a training, or go on with one of an earlier process or phase."""
     options, counted = session.options, epoch
     before = None if is_over or session.saved is not None else _earlier_phase(session, epoch)
     if session.saved is not None:
@@ -114,7 +116,7 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
 
 
 def _earlier_phase(session: Session, epoch: int) -> Session | None:
-    """The training that has ended in this process, if the one that begins with this epoch is a new phase of it.
+    """Return the training that has ended in this process, if a new phase of it begins with this epoch.
 
     A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras.
     """
@@ -133,7 +135,7 @@ def _tell(session: Session, found: Found) -> None:
 
 
 def _end_what_has_ended(session: Session, epoch: int, ended: Entries) -> Snapshot | None:
-    """Do to the model what the last epoch of a training did to it after the backup that this one begins with.
+    """Do again to the model what a training did to it at its end, after the backup from which this one begins.
 
     Args:
         session: A new session, with the model and the rates as they were found.
@@ -195,7 +197,7 @@ def settings_of(session: Session) -> dict[str, Any]:
 
 
 def chosen_settings(options: Options) -> dict[str, Any]:
-    """The part of `settings_of` that the user has chosen, which needs no model."""
+    """The part of `settings_of` that the user has chosen. It needs no model."""
     rule = dataclasses.asdict(options.rule)
     # The direction may be found later, the length of a training may change, and `by_steps` says what `frequency` says.
     derived = ("mode", "observations", "anneals", "by_steps")
@@ -246,7 +248,7 @@ def _check_saved(session: Session, saved: Saved, epoch: int) -> int:
 
 
 def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
-    """Be as the session was whose state was saved. The weights are as the user has loaded them.
+    """Take over a state that the user has saved. The user has loaded the weights, too.
 
     Args:
         session: A new session.
@@ -287,17 +289,19 @@ def _moment(entry: Entry) -> tuple[Any, ...]:
 
 
 def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | None, is_training_over: bool) -> None:
-    """Be as the session was that wrote these entries, and do to the model what its weights have not seen yet.
+    """Take over the state that these entries hold, and do to the model what its weights have not seen yet.
 
     Args:
         session: A new session, on a model as it was loaded from a backup.
         epoch: The epoch, from 0, with which training goes on.
         entries: Those of the epochs before; at least one.
-        pending: An observation that was not decided upon, if there is one.
+        pending: An observation on which the rule has not decided, if there is one.
         is_training_over: Whether no epoch is left.
     """
     last, first = entries[-1], entries[0]
-    _adopt_entries(session, entries, last)
+    session.first_epoch, session.observed, session.decisions = entries.first_epoch, entries.observed, entries.decisions
+    session.memory.known = len(session.decisions)
+    _adopt_entry(session, last)
     rates = session.rates
     # What is found is of the backup or as compiled; anything else was set since, which is for the end of the epoch to
     # notice.
@@ -343,14 +347,6 @@ def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
     return undoing.restore if is_there else None
 
 
-def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
-    session.first_epoch = entries.first_epoch
-    session.observed = entries.observed
-    session.decisions = entries.decisions
-    session.memory.known = len(session.decisions)
-    _adopt_entry(session, last)
-
-
 def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     if last.window:
@@ -379,7 +375,7 @@ def _adopt(session: Session, name: Snapshot, folder: Path | None, file: str | No
 
 
 def _make_up_for(session: Session, missing: set[Snapshot], last: Entry) -> None:
-    """Go on as soundly as can be without these copies, and say so."""
+    """Find the best substitute for copies that are missing, and say so."""
     best, state = session.best, session.known_state
     is_best_now = best is not None and best.epoch == last.epoch and session.iterations == last.iterations
     if "best" in missing:

@@ -1,9 +1,6 @@
-"""A training under way: how it stands, and what is done to the model.
+"""Keeps how a training stands, and carries decisions out on its model.
 
-A training reads as *observe -> decide -> carry out -> tell -> remember*. Keras calls in here when a `fit` or an epoch
-begins, in `within_epoch` at each batch, and in `deciding` when an epoch or a `fit` ends. Those two observe by way of
-`observing`, ask the rule once about each observation, and let the session carry the decision out. Then `telling` passes
-it on to the user, and `remembering` writes it down for a process that goes on after a crash.
+`deciding` and `within_epoch` make the decisions: they observe, and ask the rule once about each observation.
 """
 
 from __future__ import annotations
@@ -32,14 +29,14 @@ from keras_lrplateau.training.schedules import scale_schedules
 from keras_lrplateau.training.snapshots import Snapshots, is_built, stop_momentum
 
 PLENTY = 10_000
-"""So many observations are taken to be left within a first epoch, where its length is not known before it is over."""
+"""How many observations are assumed to be left in a first epoch whose length is not known."""
 
 
 class Host(Protocol):
-    """What a session needs of its callback.
+    """What a session needs from its callback.
 
-    On JAX the weights are not in the model during an epoch. Reading `model` brings them there, and stops what runs
-    ahead. So within an epoch a session reads it only where something is to be done.
+    On JAX the weights are not in the model during an epoch. Reading `model` brings them there, and stops the steps that
+    run ahead. So within an epoch it is read only if there is something to do.
     """
 
     @property
@@ -99,7 +96,7 @@ class Session:
 
     Attributes:
         host, options, saved: As above.
-        before: The one before, if it has ended: this one may be a new phase of its training.
+        before: The session before, if it has ended; this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
         decisions: Every decision that changed something, in order.
@@ -109,14 +106,14 @@ class Session:
         memory: What survives a crash.
         present: What is known about the present `fit` and its present epoch.
         cadence: The observations within an epoch.
-        first_epoch: The epoch, from 0, with which this training began, also in an earlier process.
+        first_epoch: The epoch, from 0, with which this training began, perhaps in an earlier process.
         next_epoch: The first epoch that is not over.
         epochs_in_search: Epochs that were no observations, since a search by steps was not over before their end.
         epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.
         steps: Optimizer steps so far; those that were rolled back count, too.
-        iterations: What the optimizer counts; going back takes it back.
+        iterations: The optimizer's count of steps; going back lowers it.
         is_finished: Whether the training has ended.
         notices: The warnings that were given.
     """
@@ -137,14 +134,11 @@ class Session:
         self.notices = Notices()
         self.present = Present(None if options.mode == "auto" else options.mode)
         self.cadence = StepCadence(options.monitor)
-        self.first_epoch = 0
-        self.next_epoch = 0
+        self.first_epoch = self.next_epoch = self.epoch_offset = 0
         self.epochs_in_search = 0
-        self.epoch_offset = 0
         self.observed: list[int] = []
         self.best: Observation | None = None
-        self.steps = 0
-        self.iterations = 0
+        self.steps = self.iterations = 0
 
         # Only what `compile` can be called on; in a loop of one's own it may be any object.
         self._model = weakref.ref(self.model) if isinstance(self.model, keras.Model) else None
@@ -174,13 +168,13 @@ class Session:
 
     @property
     def epochs(self) -> int | None:
-        """Before which epoch the present `fit` ends; None where it is not known."""
+        """The epoch before which the present `fit` ends; None if that is not known."""
         epochs: int | None = (self.host.params or {}).get("epochs")
         return None if epochs is None else epochs + self.epoch_offset
 
     @property
-    def batches_told(self) -> int | None:
-        """How many batches an epoch has, as Keras says; None where it does not know before the first one is over."""
+    def planned_batches(self) -> int | None:
+        """How many batches Keras plans for an epoch; None if it does not know before the first one is over."""
         batches: int | None = (self.host.params or {}).get("steps")
         return batches
 
@@ -192,12 +186,12 @@ class Session:
     # --- the life of a training; `deciding` ends it ------------------------------------------------------------------
 
     def begin_fit(self, around: Surroundings) -> None:
-        """Begin a `fit`. What other callbacks may still load is not looked at before the first epoch."""
+        """Begin a `fit`. `resuming.begin` looks later at what other callbacks may still load."""
         self.present.around = around
         if self.rates.optimizer is not self.optimizer:
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
             self.snapshots.keep(())  # They hold the state of another optimizer.
-        steps = (self.batches_told or self.cadence.length or 0) // accumulation_of(self.optimizer)
+        steps = (self.planned_batches or self.cadence.length or 0) // accumulation_of(self.optimizer)
         for message in advice(self.options, self.model, self.rates.rate, around.others, self.epochs, steps):
             self.notices.once(message, message)
         self.present.direction = None if self.options.mode == "auto" else self.options.mode
@@ -228,7 +222,7 @@ class Session:
     # --- the rule ----------------------------------------------------------------------------------------------------
 
     def start_state(self) -> RuleState:
-        """The rule's first state, at the rate that is found."""
+        """Return the rule's first state, at the rate that the optimizer has."""
         # The bounds limit what is decided about a schedule, not the schedule itself.
         rule = replace(self.rule, min_lr=0.0, max_lr=None) if self.rates.is_scheduled else self.rule
         state: RuleState = rule.start(self.rates.rate)
@@ -237,9 +231,9 @@ class Session:
 
     def _trial_steps(self) -> int | None:
         """Optimizer steps in a trial of the search, if it goes by steps within the first epoch."""
-        if self.options.frequency != "epoch" or self.batches_told is None or self.epochs is None:
+        if self.options.frequency != "epoch" or self.planned_batches is None or self.epochs is None:
             return None
-        return trial_steps(self.epochs - self.first_epoch, self.batches_told // accumulation_of(self.optimizer))
+        return trial_steps(self.epochs - self.first_epoch, self.planned_batches // accumulation_of(self.optimizer))
 
     @property
     def decides_in_epoch(self) -> bool:
@@ -247,10 +241,10 @@ class Session:
         return self.options.decides_in_epoch or (self.state is not None and self.state.trial_steps is not None)
 
     def rule_now(self, observations: int | None = None) -> Rule[Any]:
-        """The rule with its bounds in the unit of its rate, and with the length of this training, where it is known.
+        """Return the rule with its bounds in the unit of its rate, and with the length of this training, if known.
 
         Args:
-            observations: How many there have been in the epochs so far, if that is not what the state says.
+            observations: How many there have been so far; None if the state says so.
         """
         rule = self.rule
         if self.rates.is_scheduled:
@@ -263,7 +257,7 @@ class Session:
         return rule.for_length(max(seen + left, 1), anneals=not averages_weights(self.rates.optimizer))
 
     def _observations_left(self, epochs: int, seen: int) -> int:
-        """How many observations are still to come.
+        """Return how many observations are still to come.
 
         Args:
             epochs: Those that are not over.
@@ -271,14 +265,18 @@ class Session:
         """
         stopping = self.present.around.observations_left(self.options.monitor) if self.rule.name == "default" else []
         if self.decides_in_epoch:
-            batches = self.batches_told or self.cadence.length
+            batches = self.planned_batches or self.cadence.length
             return PLENTY if batches is None else self.cadence.observations_in(min([epochs, *stopping]) * batches)
         # With validation_freq there are fewer than epochs; how many fewer shows.
         interval = max(self.next_epoch - self.first_epoch - self.epochs_in_search, 1) / max(seen, 1)
         return min([int(epochs / interval), *stopping])
 
     def find_direction(self, required: bool) -> None:
-        """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them."""
+        """Settle `mode="auto"`: for a loss at once, for other metrics when Keras has built them.
+
+        Raises:
+            ValueError: Keras does not know the direction, and it is `required`.
+        """
         if self.present.direction is not None:
             return
         direction = metrics.direction(self.model, self.options.monitor)
@@ -303,7 +301,7 @@ class Session:
         Args:
             epoch: The epoch of the decision, from 0.
             step: The rule's answer.
-            found: The observation that it is about, if it is about one.
+            found: The observation on which it was made; None if there was none.
         """
         if found is not None:
             self.observed.append(epoch)
@@ -335,7 +333,7 @@ class Session:
         self.recorder.decision(decision, self.rates.quantity)
 
     def _dated(self, step: Step[Any], epoch: int) -> Decision:
-        """A decision with its epochs and its step, which the rule does not know."""
+        """Return the decision with its epochs and its step, which the rule does not know."""
         since = step.decision.since
         # The state of a training that was resumed may have seen observations that this session has not.
         missed = step.state.observations - len(self.observed)
@@ -344,7 +342,7 @@ class Session:
         return replace(step.decision, epoch=epoch, since_epoch=since_epoch, step=self.steps)
 
     def restore(self, name: Snapshot, decision: Decision) -> None:
-        """Go back to a copy, if there is one, as was decided."""
+        """Go back to a copy, as was decided, if there is one."""
         if name not in self.snapshots:
             self.notices.no_copy(name)
             return
@@ -386,7 +384,7 @@ class Session:
         return used
 
     def notice_override(self, epoch: int, is_known: bool = False) -> None:
-        """Go on from the rate that something else has set, if so; warn of it, unless it `is_known`."""
+        """Go on from the rate that something else has set, if so; warn about that, unless it `is_known`."""
         held, state = self.rates.held, self.known_state
         if not all(math.isfinite(each) and each >= 0 for each in held):
             self.rates.write(state.rate)
@@ -400,15 +398,15 @@ class Session:
         if not is_known:
             self.notices.override(self.decisions[-1].reason, epoch)
 
-    # --- count and pace ----------------------------------------------------------------------------------------------
+    # --- steps and batches -------------------------------------------------------------------------------------------
 
     def count_steps(self, done: int) -> None:
-        """Count the steps up to the one where the optimizer counts `done`."""
+        """Count the steps that have brought the optimizer's count to `done`."""
         self.steps += max(done - self.iterations, 0)
         self.iterations = done
 
     def restart_cadence(self, batch: int) -> None:
-        """Note that Keras' running means start again with this batch, and what the optimizer counts there."""
+        """Note that Keras' running means start again with this batch, and read the optimizer's count of steps."""
         self.cadence.restart(batch, self.optimizer)
         self.iterations = iterations_of(self.optimizer)
 
@@ -421,9 +419,9 @@ class Session:
         self.cadence = make_cadence(self.model, self.optimizer, monitor, frequency, self.cadence)
 
     def _set_pace(self) -> None:
-        """Make observations longer, if the rule has no use for so many of them."""
+        """Make observations longer, if there would be more of them than the rule can use."""
         # Not by a length that was found later: then half of the observations would be of another kind.
-        most, batches = self.rule.most_observations(self.known_state), self.batches_told
+        most, batches = self.rule.most_observations(self.known_state), self.planned_batches
         if most is None or batches is None or self.epochs is None:
             self.cadence.lengthen(0)
         else:

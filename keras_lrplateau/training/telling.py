@@ -20,7 +20,7 @@ from keras_lrplateau.training.session import Session
 
 
 def begin_record(session: Session, name: str, run_dir: Path | None) -> None:
-    """Begin the record of a training, under a name, with event files if there is a run directory."""
+    """Begin to record a training under a name, with event files if there is a run directory."""
     options, function = session.options, session.options.on_decision
     listeners = [*(options.sinks or []), *([] if function is None else [OnDecision(function)])]
     session.recorder = Recorder(name, [], listeners, session.notices.sink)
@@ -40,12 +40,12 @@ def write_events(session: Session, run_dir: Path | None) -> None:
 
 
 def event_log_of(session: Session) -> EventLog | None:
-    """The sink that writes the event files; None if there are none."""
+    """Return the sink that writes the event files; None if there are none."""
     return next((sink for sink in session.recorder.sinks if isinstance(sink, EventLog)), None)
 
 
 def _chosen(session: Session) -> dict[str, bool | int | float | str]:
-    """What was chosen for this training, for the HParams tab."""
+    """Return what was chosen for this training, for the HParams tab."""
     chosen = {
         **(session.options.hparams or {}),
         **{f"starting_{name}": rate for name, rate in session.rates.in_force().items()},

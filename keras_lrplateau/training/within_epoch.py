@@ -1,7 +1,7 @@
 """Decides within an epoch, after every N optimizer steps: observe, decide, carry out, tell, remember.
 
-Keras hands in the logs of batches, perhaps in another thread, while training runs ahead; `StepCadence` makes
-observations of them. Nothing here may read the model without need; see `session.Host`.
+Keras reports batches while training runs ahead, and `StepCadence` makes observations of them. Nothing here reads the
+model without need; see `session.Host`.
 """
 
 from __future__ import annotations
