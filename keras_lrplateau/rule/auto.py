@@ -20,7 +20,7 @@ The rules:
    either side; then half a decade to either side of the best. Where epochs are long, windows of steps within the first
    one take the place of observations; they go by the training loss, and none of them is the best. The lowest rate that
    makes most of the best one's progress is taken: what a rate too low costs, later raises bring back, but not what a
-   rate too high has done to the weights. The given rate stays where no other is clearly better, and in few short epochs,
+   rate too high has done to the weights. The given rate stays where no other is clearly better. In few short epochs,
    which leave no room for raises, it is left only where it does not train; see `keras_lrplateau.rule.search`.
 2. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
    few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
