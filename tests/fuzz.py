@@ -347,7 +347,9 @@ class Follower:
         assert after.status in get_args(Status)
         assert bool(decision.reason) == decision.is_action
         assert decision.describe()
-        assert after.observations == before.observations + observed == decision.observation
+        is_settled = before.trial_steps is not None and after.trial_steps is None
+        seen = 0 if is_settled else before.observations + observed  # Windows of steps do not count.
+        assert after.observations == seen == decision.observation
         assert decision.value is value
         assert (decision.rate_before, decision.rate, decision.best) == (before.rate, after.rate, after.best)
         assert decision.since is None or 1 <= decision.since <= decision.observation
@@ -398,7 +400,8 @@ def begin(rng: random.Random, config: Any, loss_before: float | None = None) -> 
     high = INF if config.max_lr is None else config.max_lr
     fitting = [rate for rate in (*RATES, config.min_lr) if low <= rate <= high]
     rate = rng.choice(fitting or [high])
-    return Follower(config, replace(config.start(rate), loss_before=loss_before))
+    state = config.searching_by(config.start(rate), rng.choice((None, None, 40)))
+    return Follower(config, replace(state, loss_before=loss_before))
 
 
 def streams(rng: random.Random, rule: Any, most: int = 80) -> bool:

@@ -77,6 +77,7 @@ def train(
     *before: Any,
     epochs: int,
     batches: int = 2,
+    times: int = 1,
     together: bool = True,
     killed: int | None = None,
     resume: Callable[[], Any] | None = None,
@@ -85,6 +86,8 @@ def train(
 
     Args:
         before: Callbacks in front of `adapt`.
+        batches: How many the data is cut into.
+        times: How often it is repeated in each epoch.
         together: Whether the processes train one model; if not, each trains its own, with the same initial weights.
         killed: The epoch at whose beginning the fit dies, to be resumed with the callback from `resume`.
     """
@@ -96,6 +99,7 @@ def train(
         if together:
             average_gradients(model)
             x, y = x + RANK, y - RANK  # Each its own part of the data.
+        x, y = np.tile(x, (times, 1)), np.tile(y, (times, 1))
         arguments = {"epochs": epochs, "batches": batches, "x": x, "y": y}
         if killed is not None and resume is not None:
             with contextlib.suppress(KilledError):
@@ -215,6 +219,10 @@ def stops_when_exhausted() -> Any:
 def decides_in_steps() -> Any:
     adapt = AdaptLROnPlateau("loss", frequency=2, patience=1, min_delta=1.0, max_raises=0, recover=False)
     return train(adapt, epochs=2, batches=8)
+
+
+def searches_in_steps() -> Any:
+    return train(AdaptLROnPlateau.auto("loss"), epochs=3, batches=4, times=100)
 
 
 def rate_set_elsewhere() -> Any:

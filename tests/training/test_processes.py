@@ -31,6 +31,7 @@ FITS = [
     "validation_on_rank_0_only",
     "stops_when_exhausted",
     "decides_in_steps",
+    "searches_in_steps",
     "rate_set_elsewhere",
     "auto_mode",
     "files",
@@ -216,6 +217,14 @@ def test_decisions_within_an_epoch_are_the_same_on_all_ranks(trained: Results) -
     assert len(found["timeline"]) > 2
     # On JAX Keras averages the loss itself.
     assert (first != second) == trained[0]["exchanges"]["has_torch"]
+
+
+@on_both_backends
+def test_a_search_within_an_epoch_goes_the_same_way_on_all_ranks(trained: Results) -> None:
+    found = both(trained, "searches_in_steps")
+
+    assert len([epoch for epoch, kind in kinds(found) if (epoch, kind) == (0, "search")]) > 2
+    assert (0, "settle") in kinds(found)
 
 
 @on_both_backends
