@@ -159,7 +159,8 @@ class AdaptLROnPlateau(Results):
         rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Where epochs are long, it
         does so within the first one: in a `fit` of at most 20 epochs of at least 400 optimizer steps each, a trial
         takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the training loss, and
-        the rest of the first epoch is trained with the rate that it has found. Let `fit` run for all its epochs: the
+        the rest of the first epoch is trained with the rate that it has found. In as many epochs of fewer than ten
+        steps each, a trial takes ten steps, and there is time for one or two. Let `fit` run for all its epochs: the
         last part of them is for annealing. Training ends with about the best weights: if the last epochs are
         significantly worse, the callback restores the best ones.
 

@@ -666,7 +666,7 @@ def _search(
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
         following = search.following(stage, state.loss_before, lambda rate: config.min_lr <= rate <= _ceiling(config))
-        is_short = stage.steps is None and not _raises_may_follow(config, state)
+        is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
         is_enough = is_short and search.has_progress(stage, state.loss_before)
         if following is not None and not is_enough:
             rate = stage.rate_at(following)
@@ -725,8 +725,12 @@ def _without_windows(before: State, after: State) -> State:
 
 def _raises_may_follow(config: Config, state: State) -> bool:
     """Whether a raise fits in between the search and the last part, and what trials may take is not spent."""
-    has_time = _until_annealing(config, state) >= SHORTEST_WINDOW + RAISE_LENGTH
-    return has_time and state.spent + RAISE_LENGTH <= _budget(config, state)
+    return _has_time(config, state) and state.spent + RAISE_LENGTH <= _budget(config, state)
+
+
+def _has_time(config: Config, state: State) -> bool:
+    """Whether as many observations, or windows of steps, are left before the last part as a raise takes."""
+    return _until_annealing(config, state) >= SHORTEST_WINDOW + RAISE_LENGTH
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ In fewer steps noise hides what a rate does, and rates win that are too high. Ho
 examples/benchmarks/README.md.
 """
 
+LEAST_TINY_TRIAL = 10
+"""And of so many where an epoch has fewer, in at most twenty epochs: there a trial of one says next to nothing."""
+
 TRIALS = 200
 """In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
 
@@ -258,6 +261,8 @@ def trial_steps(epochs: int | None, steps: int | None) -> int | None:
     """
     if epochs is None or steps is None:
         return None
+    if 1 < steps < LEAST_TINY_TRIAL and epochs <= TRIALS // MOST_TRIALS:
+        return LEAST_TINY_TRIAL
     count = max(LEAST_TRIAL, epochs * steps // TRIALS)
     return count if MOST_TRIALS * count <= steps else None
 

@@ -474,14 +474,13 @@ def test_a_search_within_an_epoch_in_which_all_trials_break_goes_back_to_the_fir
     assert state.rate == pytest.approx(0.1 * min(tried))
 
 
-def test_a_search_within_an_epoch_does_not_end_with_the_first_rate_that_trains():
-    """A trial costs little there, also in a training too short for raises."""
-    short = Config(observations=12)
-    by_epochs, *_ = searched(short, 0.03, best_at(0.1), loss_before=1.0, with_loss=True)
+@pytest.mark.parametrize(("windows", "expected"), [(8, 0.03), (20, 0.0949)])
+def test_a_search_within_an_epoch_ends_with_the_first_rate_that_trains_only_where_a_trial_costs_much(windows, expected):
+    tried, _, decision = searched_within_an_epoch(Config(observations=windows), 0.03, best_at(0.1))
+    by_epochs, *_ = searched(Config(observations=12), 0.03, best_at(0.1), loss_before=1.0, with_loss=True)
     assert len(by_epochs) == 1, "it trains, and so it is kept"
-    tried, _, decision = searched_within_an_epoch(short, 0.03, best_at(0.1))
-    assert len(tried) == 1 + 0.25 * 12
-    assert decision.rate == pytest.approx(0.0949, rel=0.01)
+    assert (len(tried) == 1) == (windows == 8)
+    assert decision.rate == pytest.approx(expected, rel=0.01)
 
 
 def test_another_rate_set_from_outside_ends_a_search_within_an_epoch():

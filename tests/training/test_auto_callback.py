@@ -269,7 +269,7 @@ def test_a_fit_of_five_epochs_tries_one_more_rate_anneals_and_ends_with_sound_we
     for rate in (1e-4, 0.03, 1e4):
         model = linear_model(SGD(rate))
         adapt = AdaptLROnPlateau.auto()
-        history = learn(model, adapt, epochs=5, batches=4)
+        history = learn(model, adapt, epochs=5, batches=16)
         assert len(history["loss"]) == 5
         assert kinds(adapt).count("search") == 1, "a quarter of five"
         assert "anneal" in kinds(adapt) or rate == 1e4, "there every rate tried breaks"

@@ -123,8 +123,9 @@ def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tm
         used = transfer.train(phase, adapt, EPOCHS[phase - 1] if phase else 0).history["learning_rate"]
         assert max(used) <= RATES[phase] * (1 + 1e-6)
         kinds = [decision.kind for decision in adapt.decisions]
-        assert kinds[:2] == (["phase", "search"] if phase and log_dir else kinds[:2])
-        assert "search" in kinds
+        assert kinds[0] == ("phase" if phase and log_dir else kinds[0])
+        assert "settle" in kinds
+        assert "search" in kinds or len(used) <= 20, "so few steps leave no room for another rate"
         assert "override" not in kinds
 
 

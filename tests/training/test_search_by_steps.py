@@ -83,6 +83,10 @@ class Windows(Sink):
         (21, 1000, None),
         (100, 10_000, None),
         (1, 100_000, 500),
+        (20, 9, 10),
+        (21, 9, None),
+        (20, 1, None),
+        (20, 10, None),
         (None, 1000, None),
         (10, None, None),
     ],
@@ -233,6 +237,23 @@ def test_a_rate_that_is_set_in_the_search_ends_it() -> None:
     assert (adapt.decisions[1].epoch, adapt.decisions[1].step) == (0, 80)
     assert history["learning_rate"][0] == pytest.approx(0.02)
     assert adapt.state.observations == EPOCHS
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.1])
+@pytest.mark.parametrize("epochs", [8, 12, 20])
+def test_epochs_of_few_steps_do_not_make_it_leave_a_good_rate(rate: float, epochs: int) -> None:
+    """There a trial has ten steps. The first steps of Adam overshoot, and a tenth of its rate looks better."""
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(Adam(rate))
+    learn(model, adapt, batches=4, epochs=epochs)
+    assert (kinds(adapt)[0], adapt.decisions[0].step) in (("settle", 10), ("search", 10))
+    assert settled(adapt).rate >= rate
+
+
+def test_epochs_of_few_steps_are_left_by_a_rate_that_breaks_training() -> None:
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e6))
+    learn(model, adapt, batches=4, epochs=12)
+    assert settled(adapt).rate < 1e6
+    assert all(map(math.isfinite, weights_of(model)))
 
 
 # --- after it --------------------------------------------------------------------------------------------------------
