@@ -11,7 +11,7 @@ import keras
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.training import resuming
+from keras_lrplateau.training import deciding, observing, remembering, resuming, within_epoch
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import NOT_MADE, Options, explained, make_options
@@ -294,37 +294,37 @@ class AdaptLROnPlateau(Results):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin an epoch, from 0. Before the first one, resume from the state file."""
         # Not in on_train_begin: a callback that comes later in the list may load a checkpoint there.
-        if not self._training.is_begun:
+        if not self._training.present.is_begun:
             resuming.begin(self._training, epoch)
         self._training.begin_epoch(epoch)
-        if self._training.wants_first_loss and not self._options.decides_in_epoch:
+        if self._training.present.wants_first_loss and not self._options.decides_in_epoch:
             # On the instance, for one batch: a batch hook on the class would end Keras' asynchronous dispatch.
             self.on_train_batch_end = self._first_batch
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Note that a validation begins."""
         if self._session is not None:
-            self._session.begin_validation()
+            remembering.begin_validation(self._session)
 
     def on_test_end(self, logs: Any = None) -> None:
         """Note the results of a validation in the state file."""
         if self._session is not None:
-            self._session.end_validation(logs)
+            remembering.end_validation(self._session, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Decide on the metric in `logs`, and put the learning rates that were used into them."""
-        if not self._training.is_begun:
+        if not self._training.present.is_begun:
             resuming.begin(self._training, epoch)
         self._ignore_batches()
-        self._training.end_epoch(epoch, {} if logs is None else logs)
+        deciding.end_epoch(self._training, epoch, {} if logs is None else logs)
 
     def on_train_end(self, logs: Any = None) -> None:
         """End the training: take back a raise or restart that has not proved itself, and close the files."""
         epochs = (self.params or {}).get("epochs")
-        if not self._training.is_begun and self._options.reset_on_train_begin and epochs:
+        if not self._training.present.is_begun and self._options.reset_on_train_begin and epochs:
             # No epoch was left: an earlier process died after the last one, perhaps with work undone.
             resuming.begin(self._training, epochs, is_over=True)
-        self._training.end_fit()
+        deciding.end_fit(self._training)
 
     def finish(self) -> None:
         """End a training of several fits (`reset_on_train_begin=False`): undo an open raise or restart.
@@ -333,19 +333,19 @@ class AdaptLROnPlateau(Results):
         before any training.
         """
         if self._session is not None:
-            self._session.finish()
+            deciding.finish(self._session)
 
     def _first_batch(self, batch: int, logs: Any = None) -> None:
         if batch == 0:  # Asynchronous dispatch may call out of order.
             self._ignore_batches()
-            self._training.first_batch(logs)
+            observing.first_batch(self._training, logs)
 
     def _ignore_batches(self) -> None:
         if not self._options.decides_in_epoch:
             self.__dict__.pop("on_train_batch_end", None)
 
     def _before_batch(self, batch: int, logs: Any = None) -> None:
-        self._training.before_batch(batch)
+        within_epoch.before_batch(self._training, batch)
 
     def _after_batch(self, batch: int, logs: Any = None) -> None:
-        self._training.after_batch(batch, logs)
+        within_epoch.after_batch(self._training, batch, logs)

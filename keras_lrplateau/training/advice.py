@@ -1,4 +1,4 @@
-"""What is around the callback in a `fit`, and warnings about what works against it there."""
+"""Finds out what is around the callback in a `fit`, and warns about what works against it there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEW_OBSERVATIONS = 50
 """Fewer than these are too few to search, adapt and anneal by."""
 
 FRAMES = 4
-"""This many callers up, at most, is the list of callbacks that has called a hook."""
+"""The list of callbacks, which calls a hook, is at most this many callers up."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Surroundings:
     batch_size: int | None = None
 
     def observations_left(self, monitor: str) -> list[int]:
-        """For each EarlyStopping that watches a metric: this many epochs more without a new best, and it stops.
+        """How many more epochs without a new best each EarlyStopping that watches a metric will wait.
 
-        As it is at the end of an epoch that is no new best, which those behind this callback have not counted yet.
+        The present epoch counts as one of them. Callbacks behind this one have not counted it yet.
         """
         stopping = [each for each in self.others if isinstance(each, keras.callbacks.EarlyStopping)]
         waits = [(each.patience, each.wait + (each in self.behind)) for each in stopping if each.monitor == monitor]
@@ -56,10 +56,10 @@ class Surroundings:
 
 
 def look_around(callback: Any) -> Surroundings:
-    """What is around a callback, one of whose hooks Keras has called.
+    """Find out what is around a callback. Call it from one of the hooks.
 
-    Keras tells a callback nothing of this. But whatever calls its hooks holds the list of all callbacks, and is called
-    by `fit`, which has the data. In a loop without `fit` nothing is found, and nothing is warned of.
+    Keras tells a callback none of this. But the caller of the hook holds the list of all callbacks, and `fit`, which
+    calls that, has the data. In a loop without `fit` nothing is found, so there are no warnings.
     """
     frame = sys._getframe(1)
     for _ in range(FRAMES):
@@ -79,14 +79,9 @@ def look_around(callback: Any) -> Surroundings:
 
 
 def advice(
-    options: Options,
-    model: Any,
-    rate: float,
-    others: Sequence[Any],
-    epochs: int | None = None,
-    steps: int = 0,
+    options: Options, model: Any, rate: float, others: Sequence[Any], epochs: int | None = None, steps: int = 0
 ) -> Iterator[str]:
-    """What is likely to go wrong, each with the remedy.
+    """Yield a warning about each thing that is likely to go wrong, with its remedy.
 
     Args:
         options: The arguments of the callback.
@@ -115,7 +110,7 @@ def advice(
 
 
 def _about_length(frequency: int | Literal["epoch"], epochs: int, steps: int) -> Iterator[str]:
-    """What auto mode can do in a training with these numbers of epochs and of all steps; 0 where it is not known."""
+    """Warn if so many epochs, and steps in all (0 if that is not known), are too few for auto mode."""
     if frequency == "epoch" and epochs < FEW_EPOCHS and steps >= MANY_STEPS:
         yield (
             f"AdaptLROnPlateau: auto mode decides at the ends of epochs, and {epochs} are too few to search for a rate "

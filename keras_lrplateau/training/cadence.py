@@ -19,6 +19,7 @@ from typing import Any, final
 import keras
 
 from keras_lrplateau.training.metrics import metrics_named
+from keras_lrplateau.training.optimizers import accumulation_of, batches_of
 
 MOST_SECONDS = 600
 """How long to wait for the logs of a batch, which come from another thread."""
@@ -35,7 +36,7 @@ class Window:
         mean: That running mean; 0 if `seen` is 0.
     """
 
-    total: float = 0.0
+    total: float = 0
     batches: int = 0
     seen: int = 0
     mean: float = 0.0
@@ -62,24 +63,33 @@ class StepCadence:
 
     Args:
         monitor: The name of the metric.
-        batches: The number of batches in an observation. >= 1.
+        frequency: Optimizer steps in an observation. >= 1.
+        accumulation: Batches in an optimizer step. >= 1.
 
     Attributes:
         is_running_mean: Whether a batch's logs hold the mean of the metric since the epoch began; else they hold its
             value for the batch. The loss is always a running mean.
+        knows_metric: Whether that is settled. If not, `look_at_metric` is to be called again after the first step.
         at_once: Batches between two hooks of Keras: its `steps_per_execution`.
         length: Batches in an epoch; None before the first one is over.
+        done: Batches of this epoch before the last decision in it; 0 if there has been none.
         noise: The standard error of the last observation's loss, from the differences between its batches; 0 where it
             has too few.
     """
 
-    def __init__(self, monitor: str, batches: int) -> None:
+    def __init__(self, monitor: str, frequency: int = 1, accumulation: int = 1) -> None:
         self.is_running_mean = True
+        self.knows_metric = False
         self.at_once = 1
         self.length: int | None = None
+        self.done = 0
         self.noise = 0.0
-        self._is_loss = monitor == "loss"
-        self._least = self._batches = batches
+        self._monitor = monitor
+        self._frequency = frequency
+        self._accumulation = accumulation
+        self._least = self._batches = frequency * accumulation
+        self._has_looked = False
+        self._batches_before_epoch = 0
         self._windows = [Window(), Window()]
         self._first = 0
         self._ended: list[int] = []
@@ -109,19 +119,44 @@ class StepCadence:
         return self._batches == self.at_once == 1
 
     def lengthen(self, batches: int) -> None:
-        """From here on an observation has this many batches, if that is more than at first."""
+        """Put this many batches into each observation from now on, if that is more than at first."""
         self._batches = max(self._least, batches)
 
     def observations_in(self, batches: int) -> int:
-        """Return how many observations this many more batches will make."""
+        """Return how many observations are still to come in this many batches, counted from the start of this epoch."""
         whole = math.ceil(self._batches / self.at_once) * self.at_once
-        return (self._windows[0].batches + max(batches, 0)) // whole
+        return (self._windows[0].batches + max(batches - self.done, 0)) // whole
 
-    def restart(self, batch: int = 0) -> None:
-        """Note that Keras' running means start again with this batch; with batch 0, as in each epoch."""
+    def restart(self, batch: int, optimizer: Any) -> None:
+        """Note that Keras' running means start again with this batch; in each epoch with batch 0.
+
+        The optimizer is asked for its count now, so that it need not be asked later in the epoch.
+        """
         self._windows = [replace(window, seen=0, mean=0.0) for window in self._windows]
         self._first = batch
         self._ended, self._logs = [], {}
+        self._batches_before_epoch = batches_of(optimizer) - batch
+
+    def steps_before(self, batch: int) -> int:
+        """Return how many steps the optimizer has counted before this batch of the epoch, without asking it."""
+        return (self._batches_before_epoch + batch) // self._accumulation
+
+    def look_at_metric(self, model: Any) -> None:
+        """Find out how the metric is reported, if Keras has made it. On TensorFlow it does so in the first step.
+
+        Raises:
+            ValueError: The metric is no mean over samples.
+        """
+        metric = next(metrics_named(model, self._monitor), None)
+        self.is_running_mean = metric is not None
+        if metric is not None and type(metric).result is not keras.metrics.Mean.result:
+            raise ValueError(
+                "frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
+                f"{self._frequency!r} with monitor={self._monitor!r}, a {type(metric).__name__}; watch the loss, or "
+                "decide by epochs"
+            )
+        self.knows_metric = self.is_running_mean or self._has_looked
+        self._has_looked = True
 
     def add(self, batch: int, numbers: tuple[float | None, float | None]) -> None:
         """Take the metric and the loss from the logs of a finished batch. It may be called in any thread.
@@ -167,7 +202,7 @@ class StepCadence:
             if not values or seen <= window.seen:
                 continue
             mean = values[-1]
-            if i == 0 and not self.is_running_mean and not self._is_loss:
+            if i == 0 and not self.is_running_mean and self._monitor != "loss":
                 mean = (window.mean * window.seen + sum(values) / len(values) * (seen - window.seen)) / seen
             self._windows[i] = window.extend(seen, mean)
         if self._windows[0].batches < self._batches:
@@ -193,34 +228,22 @@ class StepCadence:
         return math.sqrt(math.fsum(step * step for step in steps) / (2 * len(steps) * len(values)))
 
 
-def make_cadence(model: Any, monitor: str, frequency: int, accumulation: int) -> StepCadence:
-    """Return the cadence of a training.
+def make_cadence(model: Any, optimizer: Any, monitor: str, frequency: int, before: StepCadence) -> StepCadence:
+    """Return the cadence of a training with this model and optimizer.
 
     Args:
         model: The compiled model.
+        optimizer: The optimizer to adapt.
         monitor: The name of the metric.
         frequency: Optimizer steps in an observation. >= 1.
-        accumulation: Batches in an optimizer step. >= 1.
+        before: The cadence so far, whose window goes on.
 
     Raises:
         ValueError: The metric is no mean over samples.
     """
-    cadence = StepCadence(monitor, frequency * accumulation)
+    cadence = StepCadence(monitor, frequency, accumulation_of(optimizer))
     cadence.at_once = getattr(model, "steps_per_execution", 1)
-    look_at_metric(cadence, model, monitor, frequency)
+    cadence.resume(before.numbers)
+    cadence.length, cadence.done = before.length, before.done
+    cadence.look_at_metric(model)
     return cadence
-
-
-def look_at_metric(cadence: StepCadence, model: Any, monitor: str, frequency: int) -> None:
-    """Set how a cadence's metric is reported, if Keras has made it: on TensorFlow it does so in the first step.
-
-    Raises:
-        ValueError: The metric is no mean over samples.
-    """
-    metric = next(metrics_named(model, monitor), None)
-    cadence.is_running_mean = metric is not None
-    if metric is not None and type(metric).result is not keras.metrics.Mean.result:
-        raise ValueError(
-            f"frequency=N needs a metric that is a mean over samples, such as the loss. Received: frequency="
-            f"{frequency!r} with monitor={monitor!r}, a {type(metric).__name__}; watch the loss, or decide by epochs"
-        )

@@ -29,13 +29,13 @@ class Found:
     Attributes:
         run_dir: The directory for event files; None if none are written, and on all ranks but 0.
         own_folder: The directory for the copies of this rank; None for memory only.
-        state_path: The state file, whose mode the copies take; None if there is none.
+        state_path: The state file; the copies take its mode. None if there is none.
         entries: How things stood after each epoch of an earlier process; empty for a new training.
         pending: An observation of the earlier process on which it did not decide.
         messages: Messages for the user.
         failure: Why the log dir could not be read; None if it could.
-        ended: The entries of the training of these files, if it had ended and this is a new phase of it; else None.
-        shift: How many epochs to add to those of the `fit`, which counts them from 0 in each phase; 0 if it does not.
+        ended: The entries of a training that had ended, if this one is a new phase of it; else None.
+        shift: How many epochs to add if the `fit` counts them from 0 in each phase; else 0.
     """
 
     run_dir: Path | None
@@ -56,11 +56,13 @@ class Memory:
     Attributes:
         file: The state file; None if there is none, and on all ranks but 0.
         folder: The directory for the copies of rank 0; None if there are none on disk.
+        known: How many of the training's decisions the state file knows.
     """
 
     def __init__(self) -> None:
         self.file: StateFile | None = None
         self.folder: Path | None = None
+        self.known = 0
         self._claims: list[Claim] = []
 
     def open(
@@ -76,7 +78,7 @@ class Memory:
         owner: object,
         is_over: bool,
     ) -> Found:
-        """Open the files of a training, and read what they hold from before an epoch; alike on all ranks.
+        """Open the files of a training, and read what they hold from before an epoch. All ranks get the same.
 
         Args:
             log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_over: See `open_files`.
@@ -122,17 +124,7 @@ class Memory:
                 place = Path(known["state_path"])
                 self.folder = state_file.snapshot_folder(place)
                 own = self.folder.with_name(f"{self.folder.name}.rank{rank}") if is_on_disk else None
-        return Found(
-            files.run_dir,
-            own,
-            place,
-            entries,
-            files.pending,
-            files.messages,
-            files.failure,
-            ended,
-            shift,
-        )
+        return Found(files.run_dir, own, place, entries, files.pending, files.messages, files.failure, ended, shift)
 
     def open_run(self, log_dir: str, owner: object) -> Path | None:
         """Claim a new run directory, for a callback that was copied in the middle of a training."""

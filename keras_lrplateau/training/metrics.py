@@ -1,4 +1,4 @@
-"""What Keras' logs say: numbers of any type, which way a metric should go, and which metric is meant by a name."""
+"""Reads Keras' logs: numbers of any type, the direction of a metric, and the metric that a name means."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import keras
 import numpy as np
 
 NEAR = 0.6
-"""A name is "near" another one from this similarity on; see `difflib.SequenceMatcher.ratio`."""
+"""Two names that are at least this similar are "near"; see `difflib.SequenceMatcher.ratio`."""
 
 
 def numbers_in(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """The entries of the logs that are numbers, as floats."""
+    """Return the entries of the logs that are numbers, as floats."""
     return {name: number for name, value in (logs or {}).items() if (number := as_number(value)) is not None}
 
 
 def as_number(value: Any) -> float | None:
-    """A number of any type as a float: Python, NumPy, a tensor or variable with one element. None if it is not one."""
+    """Return a number of any type as a float: Python, NumPy, a tensor or variable with one element. Else None."""
     if isinstance(value, float):
         return float(value)
     if value is None or isinstance(value, (str, bytes)):
@@ -34,7 +34,7 @@ def as_number(value: Any) -> float | None:
 
 
 def direction(model: Any, monitor: str) -> Literal["min", "max"] | None:
-    """Whether a metric should fall or rise, as Keras knows it; also for the outputs of a model with several."""
+    """Return whether a metric should fall or rise, if Keras knows it. The model may have several outputs."""
     name = monitor.removeprefix("val_")
     if name == "loss" or name.endswith("_loss"):
         return "min"
@@ -46,7 +46,7 @@ def direction(model: Any, monitor: str) -> Literal["min", "max"] | None:
 
 
 def metrics_named(model: Any, name: str) -> Iterator[Any]:
-    """The metrics of a model that a name in the logs may mean."""
+    """Yield the metrics of a model that a name in the logs may mean."""
     # Compiled metrics come in containers.
     for metric in (inner for outer in model.metrics for inner in (outer, *getattr(outer, "metrics", ()))):
         if name == metric.name or name.endswith(f"_{metric.name}"):
@@ -54,7 +54,7 @@ def metrics_named(model: Any, name: str) -> Iterator[Any]:
 
 
 def no_number(monitor: str, value: Any) -> str:
-    """An error for a monitored metric that is no number, with what makes it one."""
+    """Return the error for a monitored metric that is no number, with the remedy."""
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape):
         return (
@@ -65,7 +65,7 @@ def no_number(monitor: str, value: Any) -> str:
 
 
 def missing(monitor: str, logs: Collection[str]) -> str:
-    """A warning for a monitored metric that is not in the logs, with the nearest name if one is near."""
+    """Return the warning for a monitored metric that is not in the logs, with a name that is near, if there is one."""
     names = sorted(name for name in logs if not name.startswith("learning_rate"))
     nearest = difflib.get_close_matches(monitor, names, n=1, cutoff=NEAR)
     return (

@@ -1,4 +1,4 @@
-"""Warns the user of what went wrong in a training under way, once about each thing."""
+"""Warns the user about what goes wrong in a training, once about each topic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMEWORKS = {"keras_lrplateau", "keras", "jax", "tensorflow", "torch"}
 
 
 def _level_of_user() -> int:
-    """The `stacklevel` of a warning that points at the user's own line, such as that of `model.fit`."""
+    """The `stacklevel` with which a warning points at the user's own line, such as `model.fit(...)`."""
     frame: FrameType | None = sys._getframe(1)
     level = 1
     while frame is not None:
@@ -85,7 +85,7 @@ class Notices:
         self.once("lost copy", f"AdaptLROnPlateau cannot go back to its copy of the weights ({name}): {error}")
 
     def stand_ins(self, names: Sequence[str]) -> None:
-        """A training goes on from a dict, and these copies are nowhere."""
+        """A training goes on from a `state_dict`, and these copies of the weights cannot be found."""
         self.once(
             "stand-ins",
             "AdaptLROnPlateau goes on from a state_dict, which holds no weights, and the copies of them for going back "
@@ -94,7 +94,7 @@ class Notices:
         )
 
     def gap(self, epoch: int, known: int) -> None:
-        """A training goes on later than the state that it begins with."""
+        """A training goes on at a later epoch than that of its `state_dict`."""
         self.once(
             "gap",
             f"AdaptLROnPlateau: training goes on in epoch {epoch + 1}, but its state_dict is of the end of epoch "
@@ -112,7 +112,7 @@ class Notices:
     # --- metrics and rates -------------------------------------------------------------------------------------------
 
     def no_validation(self, monitor: str, has_validation: bool | None) -> None:
-        """There has been no validation for a metric of one."""
+        """The metric is one of validation, and there has been no validation."""
         data = "" if has_validation else "validation_data or validation_split to model.fit, "
         self.once(
             "missing metric",
@@ -122,7 +122,7 @@ class Notices:
         )
 
     def idle_optimizer(self, name: str, others: Sequence[str]) -> None:
-        """The user has more than one optimizer, and ours is the wrong one: that of `compile`, or a copy."""
+        """The user has several optimizers, and the adapted one makes no steps."""
         self.once(
             "idle optimizer",
             f"AdaptLROnPlateau adapts the optimizer '{name}', which has made no step in the first epoch, so its "
@@ -130,7 +130,7 @@ class Notices:
         )
 
     def no_rate(self, held: Sequence[float], epoch: int, own: str) -> None:
-        """Something else has set a rate that is none."""
+        """Something else has set a rate that is negative or not finite."""
         self.once(
             "no rate",
             f"AdaptLROnPlateau found a learning rate of {', '.join(map(str, held))} in epoch {epoch + 1}, which "

@@ -17,7 +17,7 @@ def all_leaves(optimizer: Any) -> list[Any]:
 
 
 def leaf_optimizers(optimizer: Any) -> list[Any]:
-    """As `all_leaves`, of an optimizer whose rate is to be set.
+    """As `all_leaves`, for an optimizer whose rate is to be set.
 
     Raises:
         TypeError: It cannot be set.
@@ -39,7 +39,7 @@ def leaf_optimizers(optimizer: Any) -> list[Any]:
 
 
 def optimizers_of(model: Any, optimizer: Any = None) -> list[Any]:
-    """The optimizer of `compile`, those that a class of the user keeps as attributes, and the one given; each once."""
+    """The optimizer of `compile`, those that a user's model keeps as attributes, and the given one; each once."""
     found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
     unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
     return list(unique.values())
@@ -78,13 +78,18 @@ def iterations_of(optimizer: Any) -> int:
     return int(to_float(getattr(optimizer, "inner_optimizer", optimizer).iterations))
 
 
+def batches_of(optimizer: Any) -> int:
+    """How many batches an optimizer has counted; with gradient accumulation, a step has several."""
+    return int(to_float(leaf_optimizers(optimizer)[0]._iterations))
+
+
 def accumulation_of(optimizer: Any) -> int:
     """How many batches make one step of an optimizer."""
     return int(leaf_optimizers(optimizer)[0].gradient_accumulation_steps or 1)
 
 
 def to_float(value: Any) -> float:
-    """A scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
+    """Return a scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
 
     A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
     number that the user wrote.

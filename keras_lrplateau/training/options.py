@@ -26,7 +26,7 @@ NOT_MADE = "a callback must be made first. Received: callbacks=[{0}]; pass callb
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user chose. All but these two are as the docstring of the callback says.
+    """What the user chose. The docstring of the callback describes all attributes but these two.
 
     Attributes:
         rule: The rule with its settings. Its `mode` is "min" until the direction of the metric is known.
@@ -56,7 +56,7 @@ class Options:
 
 
 def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
-    """Check the arguments of a constructor.
+    """Check the arguments of a constructor, and make the rule.
 
     Args:
         rule: Whose constructor it is.
@@ -67,7 +67,9 @@ def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
         ValueError: One is out of its range, or two contradict each other.
     """
     checked = {name: _check(setting, arguments[name]) for name, setting in settings_of(rule).items()}
-    if checked["rollback"] == "disk" and not (checked["state_path"] or (checked["log_dir"] and _is_unset(checked))):
+    # Without a path of its own, the state file goes beside the event files.
+    has_state_file = checked["state_path"] or (checked["log_dir"] and checked["state_path"] is None)
+    if checked["rollback"] == "disk" and not has_state_file:
         raise ValueError(
             "rollback='disk' needs a place for its files. Received: rollback='disk' without a state file; pass "
             "state_path or log_dir"
@@ -87,11 +89,6 @@ def make_options(rule: RuleName, arguments: Mapping[str, Any]) -> Options:
         # There is no validation within an epoch.
         others["monitor"] = checked["monitor"].removeprefix("val_")
     return Options(rule=made, arguments=checked, **others)
-
-
-def _is_unset(checked: Mapping[str, Any]) -> bool:
-    """Whether the state file goes beside the event files."""
-    return checked["state_path"] is None
 
 
 def _check(setting: Setting, value: Any) -> Any:
@@ -162,12 +159,12 @@ def _path(name: str, value: Any, wanted: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar, as search libraries hand them out, as a Python number; anything else as it is."""
+    """Return a NumPy scalar, which search libraries pass, as a Python number; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def explained(auto: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Say more than Python does, where `auto` gets an argument of the other rule, or stands in a list of callbacks."""
+    """Give a better error than Python where `auto` gets an argument of the other rule, or is not called at all."""
 
     @functools.wraps(auto)
     def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:

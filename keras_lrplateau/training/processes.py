@@ -60,7 +60,7 @@ def gather(value: Any) -> list[Any]:
     It is a collective: every rank must call it at the same point of its training, or the others wait.
 
     Args:
-        value: Anything that JSON can hold, NaN and infinities included. A few kilobytes at most: each rank gets all.
+        value: Anything that JSON can hold, NaN and infinities included. A few kilobytes at most: all ranks get it.
 
     Returns:
         The values in the order of the ranks, as JSON returns them: tuples become lists, and the keys of a dict strings.
@@ -124,7 +124,7 @@ def assign(variable: Any, array: np.ndarray[Any, Any]) -> None:
 
 
 def local_part(variable: Any) -> Any:
-    """The value of a variable, or of a shared one the part that this process has. It is no collective."""
+    """Return the value of a variable; of a shared one, the part that this process holds. It is not a collective."""
     return variable.value.addressable_data(0) if _is_shared(variable) else keras.ops.convert_to_tensor(variable)
 
 

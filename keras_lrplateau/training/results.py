@@ -1,4 +1,4 @@
-"""What can be read of a training while it runs and afterwards, and what its user saves of it."""
+"""Shows the results of a training while it runs and afterwards, and saves and loads its state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Results(keras.callbacks.Callback):
-    """A callback's training, as its user reads and saves it. `AdaptLROnPlateau` adds the arguments and the hooks."""
+    """What the user of a callback reads and saves. `AdaptLROnPlateau` adds the arguments and the hooks."""
 
     _options: Options
     _session: Session | None  # None before the first training.
@@ -92,7 +92,7 @@ class Results(keras.callbacks.Callback):
 
         return frame_of(self.decisions)
 
-    # --- checkpoints of one's own ------------------------------------------------------------------------------------
+    # --- checkpoints that the user writes ----------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of a training, for a checkpoint that you write yourself.
@@ -119,9 +119,9 @@ class Results(keras.callbacks.Callback):
         ```
 
         Returns:
-            A dict of plain values, which is the same after a way through JSON. It holds no weights: the copies to go
-            back to are on disk with `log_dir` or `state_path`, and the dict names them. Without them, the weights that
-            are loaded stand for those copies, and a warning says so.
+            A dict of plain values, which JSON keeps as they are. It holds no weights: with `log_dir` or `state_path`,
+            the copies to go back to are on disk, and the dict names them. Otherwise the weights that you load stand for
+            those copies, and a warning says so.
 
         Raises:
             RuntimeError: There is no state before the first epoch.
@@ -139,7 +139,7 @@ class Results(keras.callbacks.Callback):
         the optimizer holds by then. The state counts for more than a state file.
 
         Args:
-            state: What `state_dict` returned, perhaps after a way through JSON. The callback must have the same
+            state: What `state_dict` returned, perhaps stored as JSON meanwhile. The callback must have the same
                 settings, and training must begin with the next epoch: `fit(initial_epoch=...)`.
 
         Raises:
@@ -155,7 +155,7 @@ class Results(keras.callbacks.Callback):
 
     @property
     def next_epoch(self) -> int:
-        """The first epoch that is not over, from 0: that with which a loaded state goes on."""
+        """The first epoch that is not over, from 0. A training with a loaded state begins with it."""
         if self._saved is not None:
             return self._saved.next_epoch
         return 0 if self._session is None else self._session.next_epoch

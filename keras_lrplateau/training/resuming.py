@@ -1,7 +1,7 @@
 """Begins a training: from the start, or where an earlier process died.
 
-All other callbacks have done by then what they do before training, such as loading a backup. So the rate and the
-weights are taken as they are found.
+By then all other callbacks have done their part before training, such as loading a backup. So the rate and the weights
+are taken as they are found.
 """
 
 from __future__ import annotations
@@ -18,42 +18,52 @@ from keras_lrplateau.resume.saved import Saved
 from keras_lrplateau.resume.state_file import Pending
 from keras_lrplateau.rule.decision import Decision, Snapshot
 from keras_lrplateau.rule.words import number
-from keras_lrplateau.training import processes
+from keras_lrplateau.training import deciding, observing, processes, remembering, telling
 from keras_lrplateau.training.memory import Found
 from keras_lrplateau.training.optimizers import iterations_of, leaf_optimizers
 from keras_lrplateau.training.options import Options
 from keras_lrplateau.training.session import Session
-from keras_lrplateau.training.snapshots import is_built
+from keras_lrplateau.training.snapshots import Snapshots, is_built
 
 
 def begin(session: Session, epoch: int, is_over: bool = False) -> None:
     """Begin the first epoch of a `fit`.
 
     Args:
-        session: Of a new training, or of one in several fits.
+        session: The session of a new training, or of one in several fits.
         epoch: The epoch, from 0.
-        is_over: Whether no epoch is left: then only what an earlier process has left undone is done.
+        is_over: Whether no epoch is left. Then this only finishes what an earlier process has left undone.
     """
-    session.prepare()
+    present = session.present
+    present.epochs_without_validation, present.decided = 0, []
+    session.iterations = iterations_of(session.optimizer)
+    if session.options.decides_in_epoch:
+        session.begin_cadence()
     if session.state is None:
         _begin_training(session, epoch, is_over)
-        if session.state is not None:
-            session.begun()
-        return
-    # One training in several fits, each counting from 0: the curve goes on all the same.
+    else:
+        _begin_again(session, epoch)
+    if session.state is not None:
+        present.odd_weights = observing.odd_weights(session.model) if session.model.built else frozenset()
+        present.is_begun = True
+
+
+def _begin_again(session: Session, epoch: int) -> None:
+    """Begin another `fit` of the same training."""
+    # Each `fit` may count from 0, but the curve goes on.
     session.epoch_offset = session.next_epoch if epoch == 0 else 0
     if 0 < epoch < session.next_epoch:
         # The training has gone back, and begins again with this epoch.
         session.recorder.forget(epoch)
         session.best = session.recorder.run.best
         session.memory.forget(epoch, session.iterations)
-    elif session.options.log_dir is not None and not session.writes_events and processes.rank() == 0:
+    elif session.options.log_dir is not None and telling.event_log_of(session) is None and processes.rank() == 0:
         # The copy of a callback in the middle of a training.
-        session.listen(session.memory.open_run(session.options.log_dir, session.host.params))
-    session.begun()
+        telling.write_events(session, session.memory.open_run(session.options.log_dir, session.host.params))
 
 
 def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
+    """Begin a training, or go on with one of an earlier process or phase."""
     options, counted = session.options, epoch
     before = None if is_over or session.saved is not None else _earlier_phase(session, epoch)
     if session.saved is not None:
@@ -78,7 +88,9 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     session.first_epoch = session.next_epoch = epoch
     session.epoch_offset = epoch - counted
     _tell(session, found)
-    session.record(os.path.basename(options.log_dir or "") or "training", found)
+    session.snapshots = Snapshots(options.rollback != "disk", found.own_folder, found.state_path)
+    session.memory.known = len(session.decisions)
+    telling.begin_record(session, os.path.basename(options.log_dir or "") or "training", found.run_dir)
     if session.saved is not None:
         _go_on_with(session, epoch, session.saved)
         return
@@ -98,11 +110,11 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     needed = session.rule_now(0).needed_snapshots(session.state)
     if "start" in needed and is_built(session.model, session.optimizer):
         session.snapshots.take("start", session.model, session.optimizer, session.steps)
-    session.remember(epoch, was, is_over=False, raises=options.state_path is not None)
+    remembering.remember(session, epoch, was, is_over=False, raises=options.state_path is not None)
 
 
 def _earlier_phase(session: Session, epoch: int) -> Session | None:
-    """The training that has ended in this process, if the one that begins with this epoch is a new phase of it.
+    """Return the training that has ended in this process, if a new phase of it begins with this epoch.
 
     A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras.
     """
@@ -121,7 +133,7 @@ def _tell(session: Session, found: Found) -> None:
 
 
 def _end_what_has_ended(session: Session, epoch: int, ended: Entries) -> Snapshot | None:
-    """Do to the model what the last epoch of a training did to it after the backup that this one begins with.
+    """Do again to the model what a training did to it at its end, after the backup from which this one begins.
 
     Args:
         session: A new session, with the model and the rates as they were found.
@@ -150,7 +162,7 @@ def _go_on_from(session: Session, before: Session, epoch: int) -> None:
     session.recorder.run.curves.update(before.recorder.run.curves)
     session.recorder.run.records.extend(before.recorder.run.records)
     session.decisions = [each for each in before.decisions if each.epoch < epoch]
-    session.remembered = len(session.decisions)
+    session.memory.known = len(session.decisions)
     session.steps += before.steps
 
 
@@ -183,7 +195,7 @@ def settings_of(session: Session) -> dict[str, Any]:
 
 
 def chosen_settings(options: Options) -> dict[str, Any]:
-    """The part of `settings_of` that the user has chosen, which needs no model."""
+    """The part of `settings_of` that the user has chosen. It needs no model."""
     rule = dataclasses.asdict(options.rule)
     # The direction may be found later, the length of a training may change, and `by_steps` says what `frequency` says.
     derived = ("mode", "observations", "anneals", "by_steps")
@@ -203,7 +215,7 @@ def state_of(session: Session) -> Saved:
     if session.state is None:
         raise RuntimeError("AdaptLROnPlateau has no state before the first epoch of a training begins")
     is_over = session.next_epoch > session.first_epoch
-    entry = session.entry(session.next_epoch - is_over, is_over=is_over)
+    entry = remembering.entry_of(session, session.next_epoch - is_over, is_over=is_over)
     folder = session.snapshots.folder
     return Saved(
         settings=settings_of(session),
@@ -234,7 +246,7 @@ def _check_saved(session: Session, saved: Saved, epoch: int) -> int:
 
 
 def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
-    """Be as the session was whose state was saved. The weights are as the user has loaded them.
+    """Take over a state that the user has saved. The user has loaded the weights, too.
 
     Args:
         session: A new session.
@@ -243,7 +255,7 @@ def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
     """
     last = saved.entry
     session.first_epoch, session.observed, session.decisions = saved.first_epoch, [*saved.observed], [*saved.decisions]
-    session.remembered = len(session.decisions)
+    session.memory.known = len(session.decisions)
     _adopt_entry(session, last)
     session.rates.resume(session.known_state.rate, last.bases, last.adopted, last.rates)
     folder = None if saved.folder is None else Path(saved.folder)
@@ -264,7 +276,7 @@ def _go_on_with(session: Session, epoch: int, saved: Saved) -> None:
     file = session.memory.file
     if file is not None and not (file.entries and _moment(file.entries[-1]) == _moment(last)):
         file.keep(0)  # It is of another past.
-        session.remember(epoch, is_over=False)
+        remembering.remember(session, epoch, is_over=False)
 
 
 def _moment(entry: Entry) -> tuple[Any, ...]:
@@ -275,17 +287,19 @@ def _moment(entry: Entry) -> tuple[Any, ...]:
 
 
 def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | None, is_training_over: bool) -> None:
-    """Be as the session was that wrote these entries, and do to the model what its weights have not seen yet.
+    """Take over the state that these entries hold, and do to the model what its weights have not seen yet.
 
     Args:
         session: A new session, on a model as it was loaded from a backup.
         epoch: The epoch, from 0, with which training goes on.
         entries: Those of the epochs before; at least one.
-        pending: An observation that was not decided upon, if there is one.
+        pending: An observation on which the rule has not decided, if there is one.
         is_training_over: Whether no epoch is left.
     """
     last, first = entries[-1], entries[0]
-    _adopt_entries(session, entries, last)
+    session.first_epoch, session.observed, session.decisions = entries.first_epoch, entries.observed, entries.decisions
+    session.memory.known = len(session.decisions)
+    _adopt_entry(session, last)
     rates = session.rates
     # What is found is of the backup or as compiled; anything else was set since, which is for the end of the epoch to
     # notice.
@@ -309,7 +323,7 @@ def _resume(session: Session, epoch: int, entries: Entries, pending: Pending | N
     if pending is not None:
         # The process died between another callback's backup of this epoch and our decision about it.
         session.iterations = last.iterations
-        session.decide_on_epoch(pending.epoch - session.epoch_offset, dict(pending.logs), pending.first_loss)
+        deciding.decide_on_epoch(session, pending.epoch - session.epoch_offset, dict(pending.logs), pending.first_loss)
     session.iterations = iterations_of(session.optimizer)
 
 
@@ -331,21 +345,12 @@ def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
     return undoing.restore if is_there else None
 
 
-def _adopt_entries(session: Session, entries: Entries, last: Entry) -> None:
-    session.first_epoch = entries.first_epoch
-    session.observed = entries.observed
-    session.decisions = entries.decisions
-    session.remembered = len(session.decisions)
-    _adopt_entry(session, last)
-
-
 def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     if last.window:
         session.cadence.resume(last.window)
-    if last.mode is not None and not session.direction_known:
-        session.rule = replace(session.rule, mode=last.mode)
-        session.direction_known = True
+    if last.mode is not None and session.present.direction is None:
+        session.settle_direction(last.mode)
     session.state = session.rule.read_state(last.state)
 
 
@@ -368,7 +373,7 @@ def _adopt(session: Session, name: Snapshot, folder: Path | None, file: str | No
 
 
 def _make_up_for(session: Session, missing: set[Snapshot], last: Entry) -> None:
-    """Go on as soundly as can be without these copies, and say so."""
+    """Find the best substitute for copies that are missing, and say so."""
     best, state = session.best, session.known_state
     is_best_now = best is not None and best.epoch == last.epoch and session.iterations == last.iterations
     if "best" in missing:

@@ -61,7 +61,7 @@ class Snapshots:
 
     Attributes:
         folder: As above.
-        failure: Why copies could not be written lately; None if they could. `write_missing` tries again.
+        failure: Why the last copies could not be written; None if they could. `write_missing` tries again.
     """
 
     def __init__(self, in_memory: bool = True, folder: Path | None = None, like: Path | None = None) -> None:
@@ -147,7 +147,7 @@ class Snapshots:
     def growth(self, name: Snapshot, model: Any) -> float | None:
         """How many times as large the trainable weights are now as in the copy of this name, as a root mean square.
 
-        None where that cannot be told: there is no copy, it cannot be read, or its weights are all zero.
+        None if there is no copy, it cannot be read, or its weights are all zero.
         """
         copy = self._copies.get(name)
         if copy is None:

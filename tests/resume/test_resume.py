@@ -42,7 +42,7 @@ from keras.optimizers.schedules import ExponentialDecay
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.resume import state_file
 from keras_lrplateau.resume.state_file import StateFileError
-from keras_lrplateau.training import session
+from keras_lrplateau.training import resuming
 from keras_lrplateau.training.snapshots import Snapshots
 
 NAN = math.nan
@@ -778,7 +778,7 @@ def test_on_disk_only_nothing_is_kept_in_memory_through_a_whole_life(
         kept.append(len(made[-1]))
         in_memory.append(len(copy.deepcopy(made[-1])))
 
-    monkeypatch.setattr(session, "Snapshots", make)
+    monkeypatch.setattr(resuming, "Snapshots", make)
     training = Training(tmp_path, rule={**RULE, "rollback": "disk"})
     training.crash("between", 8, at_epoch_end(look))
     training.start(None, 0, at_epoch_end(look))

@@ -35,7 +35,7 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau
 from keras_lrplateau.rule import auto
-from keras_lrplateau.training import session
+from keras_lrplateau.training import resuming
 from keras_lrplateau.training.snapshots import Snapshots
 
 
@@ -374,7 +374,7 @@ def test_a_copy_made_in_the_search_has_its_snapshots(monkeypatch: pytest.MonkeyP
         if epoch == 1:
             copies.append(copy.deepcopy(made[-1]))
 
-    monkeypatch.setattr(session, "Snapshots", make)
+    monkeypatch.setattr(resuming, "Snapshots", make)
     adapt = AdaptLROnPlateau.auto()
     rehearse(tiny_model(), adapt, [*SEARCH, 0.9], adapt, at_epoch_end(duplicate))
     assert set(copies[0]) == {"start", "best"}
