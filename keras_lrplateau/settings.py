@@ -200,7 +200,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("reset_on_train_begin", "flag", True, "Whether each fit starts afresh.", is_of_rule=False),
     Setting("log_dir", "path", None, "Where to write TensorBoard event files.", BOTH, is_of_rule=False),
-    Setting("state_path", "path", None, "The file from which a training goes on after a crash.", BOTH, is_of_rule=False),
+    Setting("state_path", "path", None, "The file to go on from after a crash.", BOTH, is_of_rule=False),
     Setting("frequency", "object", "epoch", "After how many optimizer steps to decide.", BOTH, is_of_rule=False),
     Setting("optimizer", "object", None, "Which optimizer to adapt, if there are several.", BOTH, is_of_rule=False),
     Setting("sinks", "object", None, "Objects that listen to the training.", BOTH, is_of_rule=False),
