@@ -49,7 +49,7 @@ class AdaptLROnPlateau(Results):
         verbose: 0 for silence, else a line at each decision, printed as Keras prints.
         mode: "min", "max", or "auto" to infer the direction from the metric.
         min_delta: By how much an observation must beat the best to count as an improvement. Its sign is ignored.
-        cooldown: Observations after a change of rate that do not count as waiting. Integer >= 0.
+        cooldown: Observations after a change of rate that do not count towards a plateau. Integer >= 0.
         min_lr: No cut goes below this rate. >= 0.
         threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
         max_lr: No raise goes above this rate. None for no bound.
@@ -59,23 +59,22 @@ class AdaptLROnPlateau(Results):
             the earliest; `EarlyStopping` needs a patience of 70 or more.
         max_raises: The most raises in one training. Integer >= 0; 0 turns raising off.
         recover: Whether to go back to earlier weights and a far lower rate when training breaks.
-        rollback: Whether to keep copies of the training state for rollbacks: at most two, or three where the metric is
-            one of training. Each is as large as the weights and the optimizer state (with Adam, three times the
-            weights). True keeps them in host memory, and on disk if there is a state file. "disk" keeps them on disk
-            only, beside the state file. False keeps none. A rollback also restores the optimizer's count of
-            iterations, and so the position in a schedule.
-        rollback_on_cut: Whether an ordinary cut also returns to the best state. Off by default, because the best of
-            many noisy observations is partly the luckiest.
+        rollback: Whether to keep copies of the training state for rollbacks: at most three, usually two. Each is as
+            large as the weights and the optimizer state (with Adam, three times the weights). True keeps them in host
+            memory, and on disk if there is a state file. "disk" keeps them on disk only, beside the state file. False
+            keeps none. A rollback also restores the optimizer's count of iterations, and so the position in a schedule.
+        rollback_on_cut: Whether an ordinary cut also goes back to the best weights. Off by default, because the best of
+            many noisy observations is partly luck.
         stop_when_exhausted: Whether to stop training when nothing is left to try.
         reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to split one training over
-            several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch continues
+            several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch goes on
             from the state file. After a training that has ended, such a `fit`, or one of the same model compiled
-            again, is a new phase of it: a search or wait of its own, in the same curve.
+            again, is a new phase of it: with a search or a wait of its own, in the same curve.
         log_dir: The directory for TensorBoard event files. They go into a run of their own, `lr_plateau`, below it.
             `keras.callbacks.TensorBoard` may use the same directory. None writes no event files. It is a local path,
-            where `~` is the home directory. A URL such as "gs://bucket/run" is refused: write to a local folder and
-            copy it, or mount the bucket, because the files need locks, appends and renames.
-        state_path: The state file, from which a training continues after a crash; a local path as `log_dir` is. It is
+            where `~` is the home directory. A URL such as "gs://bucket/run" is refused, because the files need locks,
+            appends and renames: write to a local folder and copy it, or mount the bucket.
+        state_path: The state file, from which a training goes on after a crash; a local path, like `log_dir`. It is
             written at the end of each epoch; copies of the training state go into a directory beside it. None means
             `state.json` beside the event files, or no state file without `log_dir`. False means no state file.
         frequency: "epoch" decides at the end of each epoch. An integer N >= 1 decides after every N optimizer steps, on
@@ -85,11 +84,11 @@ class AdaptLROnPlateau(Results):
             itself, or the name of the model's attribute that holds it.
         sinks: Objects that listen to the training, each a `keras_lrplateau.Sink`. They receive the numbers of each
             epoch and every decision. An error in one of them is a warning, and training goes on.
-        on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, when the rate and the
+        on_decision: A function that is called with every decision, a `keras_lrplateau.Decision`, after the rate and the
             weights have been changed. It is short for a sink that only listens to decisions.
-        hparams: What else was chosen for this training, such as `{"layers": 3, "augmentation": "mixup"}`: numbers,
-            texts and flags by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the
-            starting rate, the optimizer and the batch size, which take precedence over values of the same names here.
+        hparams: Your other hyperparameters, such as `{"layers": 3, "augmentation": "mixup"}`: numbers, texts and flags
+            by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the starting rate, the
+            optimizer and the batch size, which take precedence over values of the same names here.
 
     Each argument is also an attribute.
 
@@ -185,8 +184,9 @@ class AdaptLROnPlateau(Results):
                 N optimizer steps, and later each observation takes N steps or a hundredth of the training, whichever is
                 more. So all happens within epochs, the annealing included, and by the training metric: `monitor` loses
                 its "val_". A good N is a two-hundredth of all steps: then the search takes at most 5 % of them. With 1
-                there is no search. The number of steps in an epoch must be known, or the first one is neither annealed
-                nor cut into a hundred; `fit` takes it as `steps_per_epoch`.
+                there is no search. Keras must know the number of steps in an epoch (for a generator, pass
+                `steps_per_epoch` to `fit`); else nothing is annealed in the first epoch, where every observation takes
+                N steps.
             log_dir, state_path, optimizer, sinks, on_decision, hparams: As for `AdaptLROnPlateau`.
             verbose: 0 for silence, else a line at each decision, printed as Keras prints.
 
@@ -262,7 +262,7 @@ class AdaptLROnPlateau(Results):
         return self._session
 
     def set_params(self, params: Any = None) -> None:
-        """Take what Keras says of the `fit`."""
+        """Take Keras' parameters of the `fit`."""
         if not isinstance(self, AdaptLROnPlateau):  # The class itself is in the list of callbacks.
             raise TypeError(NOT_MADE.format("AdaptLROnPlateau"))
         super().set_params(params)
@@ -331,7 +331,7 @@ class AdaptLROnPlateau(Results):
         deciding.end_fit(self._training)
 
     def finish(self) -> None:
-        """End a training of several fits (`reset_on_train_begin=False`): undo a raise or restart without a new best.
+        """End a training of several fits (`reset_on_train_begin=False`): undo an open raise or restart.
 
         With `reset_on_train_begin=True` the end of `fit` does this. A second call does nothing, and neither does a call
         before any training.

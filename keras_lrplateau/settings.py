@@ -1,8 +1,8 @@
 """Every setting of `AdaptLROnPlateau`, in one table.
 
-The constructor checks its arguments by it. `get_config`, the command line, and the what-if panel with its page read
-their names, defaults and sentences from it. The signatures of the constructors repeat the names and the defaults, for
-editors and `help()`; a test holds both equal.
+The constructors check their arguments by it. `get_config`, the command line, and the what-if panel and its page read
+names, defaults and sentences from it. The signatures of the constructors repeat the names and the defaults, for editors
+and `help()`; a test keeps both equal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Setting:
         default: Its default.
         sentence: What it does, in one sentence.
         rules: The rules whose constructor has it: `AdaptLROnPlateau` and `AdaptLROnPlateau.auto`.
-        is_of_rule: Whether the rule itself goes by it. If so, a replay can ask about other values.
+        is_of_rule: Whether the rule itself uses it. If so, a replay can try other values.
         expected: What a good value is, in words.
         accepts: Whether a finite number is in range.
         minimum: The lowest integer in range.
@@ -84,10 +84,10 @@ class Setting:
         return value
 
     def parse(self, text: str) -> Any:
-        """The value that a text says; `check` knows more of its range.
+        """The value that a text stands for; `check` checks its range.
 
         Raises:
-            ValueError: The text says no value of this kind.
+            ValueError: The text stands for no value of this kind.
         """
         if len(text) > LONGEST:
             raise ValueError(f"{self.name} must have at most {LONGEST} characters. Received: {len(text)}")
@@ -138,7 +138,7 @@ SETTINGS: tuple[Setting, ...] = (
         expected="a finite number >= 0",
         accepts=lambda x: x >= 0,
     ),
-    Setting("cooldown", "integer", 0, "Observations after a change of rate in which no wait is counted."),
+    Setting("cooldown", "integer", 0, "Observations after a change of rate that do not count towards a plateau."),
     Setting(
         "min_lr",
         "number",
@@ -179,7 +179,7 @@ SETTINGS: tuple[Setting, ...] = (
         "budget",
         "number",
         0.25,
-        "The share of all epochs that trials may take which are taken back.",
+        "The share of all epochs that may go to trials that are taken back.",
         AUTO,
         expected="a number from 0 to 1",
         accepts=lambda x: 0 <= x <= 1,
@@ -194,18 +194,18 @@ SETTINGS: tuple[Setting, ...] = (
         is_of_rule=False,
         choices=(True, False, "disk"),
     ),
-    Setting("rollback_on_cut", "flag", False, "Whether an ordinary cut goes back to the best weights, too."),
+    Setting("rollback_on_cut", "flag", False, "Whether an ordinary cut also goes back to the best weights."),
     Setting(
         "stop_when_exhausted", "flag", False, "Whether to stop training when nothing is left to try.", is_of_rule=False
     ),
     Setting("reset_on_train_begin", "flag", True, "Whether each fit starts afresh.", is_of_rule=False),
     Setting("log_dir", "path", None, "Where to write TensorBoard event files.", BOTH, is_of_rule=False),
-    Setting("state_path", "path", None, "The file that lets a training go on after a crash.", BOTH, is_of_rule=False),
+    Setting("state_path", "path", None, "The file to go on from after a crash.", BOTH, is_of_rule=False),
     Setting("frequency", "object", "epoch", "After how many optimizer steps to decide.", BOTH, is_of_rule=False),
     Setting("optimizer", "object", None, "Which optimizer to adapt, if there are several.", BOTH, is_of_rule=False),
     Setting("sinks", "object", None, "Objects that listen to the training.", BOTH, is_of_rule=False),
     Setting("on_decision", "object", None, "A function that is called with every decision.", BOTH, is_of_rule=False),
-    Setting("hparams", "object", None, "What else was chosen, for the HParams tab.", BOTH, is_of_rule=False),
+    Setting("hparams", "object", None, "Your other hyperparameters, for the HParams tab.", BOTH, is_of_rule=False),
 )
 """In the order of the constructors' arguments."""
 
@@ -216,7 +216,7 @@ def settings_of(rule: RuleName) -> dict[str, Setting]:
 
 
 def rule_settings(rule: RuleName) -> dict[str, Setting]:
-    """The settings that the rule itself goes by, by name."""
+    """The settings that the rule itself uses, by name."""
     return {name: setting for name, setting in settings_of(rule).items() if setting.is_of_rule}
 
 
@@ -224,7 +224,7 @@ def rule_settings(rule: RuleName) -> dict[str, Setting]:
 
 
 def check_number(name: str, value: Any, expected: str, accepts: Callable[[float], bool]) -> float:
-    """A finite number that `accepts` takes, as a float; `expected` says in words what one would be.
+    """A finite number that `accepts` takes, as a float; `expected` describes such a number in words.
 
     Raises:
         TypeError: It is no number.

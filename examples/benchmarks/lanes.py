@@ -310,7 +310,13 @@ class Lanes:
                 self._states[at] = replace(state, **known)
 
     def observe(
-        self, model: Tree, values: np.ndarray, losses: np.ndarray, firsts: np.ndarray, finite: np.ndarray
+        self,
+        model: Tree,
+        values: np.ndarray,
+        losses: np.ndarray,
+        firsts: np.ndarray,
+        finite: np.ndarray,
+        val_losses: np.ndarray | None,
     ) -> Tree:
         """Let every policy see its epoch; returns weights and optimizer state with all rollbacks made.
 
@@ -320,6 +326,7 @@ class Lanes:
             losses: The mean training loss.
             firsts: The loss on the first batch of the epoch.
             finite: Whether all weights are finite.
+            val_losses: The validation's loss, where the metric is another one.
         """
 
         def decide(method: Method, state: Any, at: tuple[int, int]) -> Any:
@@ -328,7 +335,8 @@ class Lanes:
                 return method.rule.step(state, *seen)
             # The first batch of a training gives the loss before it, and speaks of no observation.
             first = float(firsts[at]) if state.observations else None
-            return method.rule.step(state, *seen, Evidence(first_loss=first, is_finite=bool(finite[at])))
+            val_loss = None if val_losses is None else float(val_losses[at])
+            return method.rule.step(state, *seen, Evidence(first, bool(finite[at]), val_loss=val_loss))
 
         return self._carry_out(model, decide)
 
@@ -422,7 +430,8 @@ def train(
         weights, _ = model
         finite = jnp.stack([jnp.isfinite(w).all(axis=range(2, w.ndim)) for w in jax.tree.leaves(weights)]).all(axis=0)
         values = over_model(monitored, model, *validation)
-        return model, losses.mean(0), values, test_loss(model), losses[0], finite
+        others = () if monitored is loss else (over_model(loss, model, *validation),)
+        return model, losses.mean(0), values, test_loss(model), losses[0], finite, *others
 
     @jax.jit
     def test_loss(model: Tree) -> jax.Array:
@@ -441,9 +450,9 @@ def train(
     for epoch in range(epochs):
         schedule = np.array([method.schedule(epoch, epochs) for method, _ in lanes])
         model, *curve = run_epoch(model, (control.rates * schedule).astype(np.float32), epoch)
-        losses, values, tests, firsts, finite = (np.asarray(numbers, float) for numbers in curve)
+        losses, values, tests, firsts, finite, *others = (np.asarray(numbers, float) for numbers in curve)
         curves.append((losses, values, tests))
-        model = control.observe(model, values, losses, firsts, finite)
+        model = control.observe(model, values, losses, firsts, finite, *(others or [None]))
     model = control.finish(model)
     losses, values, tests = (np.stack(numbers) for numbers in zip(*curves, strict=True))
     signed = -values if task.monitor == "accuracy" else values

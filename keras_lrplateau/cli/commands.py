@@ -102,7 +102,7 @@ def compare(arguments: argparse.Namespace) -> int:
             counts = ", ".join(f"{count} {kind}" for kind, count in tables.counts(run).items())
             cells = [
                 about["monitor"],
-                about["best"],
+                about["best"] and words.marked(about["best"], about["is_best_undone"]),
                 about["best_at"],
                 about["last"] and words.last(about),
                 about["rate"],

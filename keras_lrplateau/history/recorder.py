@@ -16,7 +16,7 @@ class Sink:
     """Listens to a training, for a tracker, a file or a chat. A subclass overrides the methods that it needs.
 
     The other methods do nothing. Within an epoch the methods are called in the order below, in the process and thread
-    that trains; of several processes, only rank 0 calls them. An error in a method is one warning: training goes on,
+    that trains; of several processes, only rank 0 calls them. An error in a method gives one warning: training goes on,
     and so do the calls.
 
     Example:
@@ -35,7 +35,7 @@ class Sink:
     """
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """Receive an observation of a step cadence.
+        """Receive an observation within an epoch (`frequency=N`).
 
         Args:
             step: Optimizer steps taken so far.
@@ -62,7 +62,9 @@ class Sink:
         """
 
     def record(self, record: Record) -> None:
-        """Receive how things stand at the end of an epoch, if this is news. The last record of an epoch counts."""
+        """Receive the status and the best value at the end of an epoch, if they are news; of several records, the last
+        one of an epoch counts.
+        """
 
     def forget(self, epoch: int) -> None:
         """Forget this epoch, from 0, and later ones: training begins again there."""
@@ -106,7 +108,7 @@ class Recorder:
         self._on_error = on_error
 
     def epoch(self, epoch: int, numbers: Mapping[str, float], time: float, *others: Sink) -> None:
-        """Take down the numbers of an epoch; see `Sink.epoch`. `others` are sinks of this epoch alone."""
+        """Keep the numbers of an epoch; see `Sink.epoch`. `others` are sinks of this epoch alone."""
         for name, number in numbers.items():
             self.run.curves.setdefault(name, Curve()).append(epoch, number, time)
         for sink in others:
@@ -114,7 +116,7 @@ class Recorder:
         self._tell(lambda sink: sink.epoch(epoch, numbers, time))
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """Pass on an observation of a step cadence; see `Sink.step`."""
+        """Pass on an observation within an epoch; see `Sink.step`."""
         self._tell(lambda sink: sink.step(step, numbers, time))
 
     def decision(self, decision: Decision, quantity: str) -> None:

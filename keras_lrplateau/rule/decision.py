@@ -1,8 +1,8 @@
-"""What a rule is, and what it answers: decisions, and the state that it goes on from.
+"""What a rule is, and what it returns: a decision, and the next state.
 
 A rule is a frozen configuration with methods. It remembers nothing itself: each method takes a state, and those that
 change it return the next one. `keras_lrplateau.rule.plateau.Config` is the default rule,
-`keras_lrplateau.rule.auto.Config` that of auto mode; `keras_lrplateau.rule.stored` knows them by name.
+`keras_lrplateau.rule.auto.Config` that of auto mode; `keras_lrplateau.rule.stored` finds them by name.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Kind = Literal[
     best        a new best
     cut         the rate goes down at a plateau
     raise       the rate goes up after a stall; an excursion begins
-    success     a new best ended a trial: what it changed stays
+    success     a trial brought better values: what it changed stays
     rollback    a trial failed or was left open: back to where it began
     diverged    training broke: back to earlier weights, far lower rate
     restart     training was damaged from the start: back to the first weights, far lower rate
-    exhausted   nothing is left to try, but cuts
+    exhausted   only cuts are left to try
     override    the rate was changed by something else; the rule goes on from what it found
     phase       a training that had ended goes on, with a search or a wait of its own
 
@@ -118,17 +118,17 @@ class Evidence:
     """What is known about the weights at an observation.
 
     Attributes:
-        first_loss: The training loss of the first batch since the last observation, before its update: that of the
-            weights that the last observation, with all that was decided on it, has left. None if it is not known.
-        is_finite: Whether all weights are finite now; None if nobody has looked.
+        first_loss: The training loss of the first batch since the last observation, before its update. So it is the
+            loss of the weights as the last decision left them. None if it is not known.
+        is_finite: Whether all weights are finite now; None if that is not known.
         skipped: The share of the optimizer steps since the last observation that were skipped. In [0, 1].
         is_validated: Whether the metric was computed on the weights as they are now, as by a validation. False for a
             running mean over the epoch.
-        noise: The standard error of the training loss, as the mean of so many batches; 0 where it is not known. >= 0.
-        growth: How many times as large the weights are, as a root mean square, as in the snapshot to go back to. > 0.
-            None if nobody has looked: it is wanted only where a decision would go back, see `Decision.compared_with`.
+        noise: The standard error of the training loss, which is a mean over batches; 0 if it is not known. >= 0.
+        growth: The root mean square of the weights, as a multiple of that in the snapshot to go back to. > 0. None if
+            it is not known: it is computed only before a decision that would go back, see `Decision.compared_with`.
         grown_since: The snapshot that they were compared with.
-        val_loss: The loss of the validation, where that has brought the observation of another metric.
+        val_loss: The validation loss, if the observation is another metric of that validation.
     """
 
     first_loss: float | None = None
@@ -143,7 +143,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the rule made of one observation, and why.
+    """What the rule decided on one observation, and why.
 
     Attributes:
         kind: What it is, see `Kind`.
@@ -155,7 +155,7 @@ class Decision:
         rate: The rate from now on.
         keep: "candidate" if that snapshot has proved sound: it becomes the best one, before anything else is done.
         save: The snapshot to take now.
-        restore: The snapshot to go back to; after the save, if there are both.
+        restore: The snapshot to go back to, after the save if there is one.
         since: The number of the first observation of the plateau that caused it; None if none did.
         epoch: The 0-based epoch at whose end it was taken. The rule counts each observation as an epoch; the callback
             fills in the real one.
@@ -180,19 +180,18 @@ class Decision:
 
     @property
     def is_action(self) -> bool:
-        """Whether a user would want to hear of it: anything but waiting and improving."""
+        """Whether it is worth reporting to the user: any kind but "hold" and "best"."""
         return self.kind not in ("hold", "best")
 
     @property
     def touches_training(self) -> bool:
-        """Whether it asks for anything to be done: a snapshot, a way back, another rate."""
+        """Whether there is anything to carry out: a snapshot to take or to go back to, or another rate."""
         return self.rate != self.rate_before or bool(self.keep or self.save or self.restore)
 
     @property
     def compared_with(self) -> Snapshot | None:
-        """The snapshot to compare the weights with before this is done: it goes back since training looks ruined.
-
-        None for all that does not.
+        """The snapshot to compare the weights with before this is carried out, if it goes back because training looks
+        broken; else None.
         """
         if self.kind not in ("diverged", "restart", "exhausted"):
             return None
@@ -248,14 +247,14 @@ class Rule(abc.ABC, Generic[StateT]):
 
     @property
     def recovers(self) -> bool:
-        """Whether the rule answers a training that breaks."""
+        """Whether the rule recovers when training breaks."""
         return True
 
     @property
     def patience_to_judge(self) -> int | None:
-        """This many observations in a row without a new best come before the last one that judges a raise.
+        """The least patience of `EarlyStopping` with which a raise can still be judged.
 
-        Whatever stops training must have more patience. None if there are no raises, or if that cannot be told.
+        None if there are no raises, or if that cannot be told.
         """
         return None
 
@@ -341,7 +340,7 @@ class Rule(abc.ABC, Generic[StateT]):
         """
 
     def most_observations(self, state: StateT) -> int | None:
-        """Where observations can be of any length: into how many, at most, to cut a whole training from here on.
+        """The most observations into which to divide a whole training from here on, if they can be of any length.
 
         Returns:
             None for any number.

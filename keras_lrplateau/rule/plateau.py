@@ -112,16 +112,16 @@ class Config(Rule["State"]):
         patience: Observations without improvement that make a plateau. Integer >= 0; 0 acts as 1, as in Keras.
         min_delta: By how much an observation must beat the best to count. >= 0.
         threshold_mode: "abs": `min_delta` is in the metric's unit. "rel": it is a fraction of |best|.
-        cooldown: Observations after a change of rate in which no wait is counted. Integer >= 0.
+        cooldown: Observations after a change of rate that do not count towards a plateau. Integer >= 0.
         min_lr: No cut goes below this rate. >= 0.
         max_lr: No raise goes above this rate; None for no bound. > 0, >= `min_lr`.
         raise_factor: A raise goes to this multiple of the rate in force when the metric last improved. > 1.
         raise_after: Fruitless cuts in a row that make a stall. Integer >= 1.
         max_raises: How many raises one training may make. Integer >= 0; 0 turns raising off.
-        recover: Whether divergence is answered at all.
-        rollback: Whether snapshots may be asked for. Without them a failed excursion only gives the rate back, and a
+        recover: Whether to recover from divergence.
+        rollback: Whether there may be snapshots. Without them a failed excursion only restores the rate, and a
             divergence only cuts.
-        rollback_on_cut: Whether an ordinary cut goes back to the best snapshot, too.
+        rollback_on_cut: Whether an ordinary cut also goes back to the best snapshot.
         observations: How many observations the training will have; None if that is not known. Integer >= 1.
 
     Raises:
@@ -249,10 +249,7 @@ class Config(Rule["State"]):
         return decide(state, after, "override", None, reason)
 
     def needed_snapshots(self, state: State) -> frozenset[Snapshot]:
-        """The snapshots that a later decision may still restore; all others can be dropped.
-
-        At most two at any time; three where the metric is not a validation's, or while a restart is possible.
-        """
+        """The snapshots that a later decision may still restore; all others can be dropped. At most three at a time."""
         needed: set[Snapshot] = set()
         if not self.rollback:
             return frozenset()

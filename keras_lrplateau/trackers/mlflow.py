@@ -18,7 +18,7 @@ PREFIX = "lr_plateau/"
 """Before the names of metrics, so that MLflow groups them, and `mlflow.keras.autolog` may log beside us."""
 
 STEPS = "lr_plateau_steps/"
-"""Before the names of what is observed within epochs."""
+"""Before the names of observations within epochs."""
 
 ARTIFACT = "lr_plateau/decisions.csv"
 """The artifact with the decisions."""
@@ -28,11 +28,11 @@ ARTIFACT = "lr_plateau/decisions.csv"
 class MlflowSink(Sink):
     """Sends a training to a run of MLflow: each epoch's numbers as metrics, the decisions as an artifact and as tags.
 
-    The metrics, such as "lr_plateau/learning_rate", have the epoch from 0 as their step, as those of
-    `mlflow.keras.autolog` have. With `frequency=N` there are observations in between, such as "lr_plateau_steps/loss",
-    whose steps are optimizer steps. The artifact "lr_plateau/decisions.csv" is written when there are new decisions.
-    Tags, such as "lr_plateau.status", "lr_plateau.best", "lr_plateau.cut", say how the training stands, and how many
-    decisions of each kind there were, so that runs can be searched for it; "lr_plateau.last_decision" says why.
+    The metrics, such as "lr_plateau/learning_rate", have the epoch from 0 as their step, as in `mlflow.keras.autolog`.
+    With `frequency=N` there are observations in between, such as "lr_plateau_steps/loss", whose steps are optimizer
+    steps. The artifact "lr_plateau/decisions.csv" is written when there are new decisions. You can search runs by
+    tags: "lr_plateau.status", "lr_plateau.best", how many decisions of each kind there were, such as "lr_plateau.cut",
+    and "lr_plateau.last_decision" with its reason.
 
     Example:
 
@@ -47,8 +47,8 @@ class MlflowSink(Sink):
     ```
 
     Args:
-        run_id: The run to log to. None for the run that is active when training begins, be it of `autolog`; if none is,
-            one is begun, and ended with the training.
+        run_id: The run to log to. None for the run that is active when training begins, even one of `autolog`; if there
+            is none, the sink begins one, and ends it with the training.
 
     Raises:
         ImportError: MLflow is not installed.
@@ -100,7 +100,7 @@ class MlflowSink(Sink):
             self._is_news = False
 
     def close(self) -> None:
-        """End the run, if it was begun here. What comes next is another training."""
+        """End the run, if this sink began it. What comes next is another training."""
         self.flush()
         if self._is_own:
             import mlflow
@@ -124,7 +124,7 @@ class MlflowSink(Sink):
         MlflowClient().log_batch(self._run(), metrics=metrics, tags=found)
 
     def _run(self) -> str:
-        """The run to log to, in one training always the same."""
+        """The run to log to, the same one throughout a training."""
         if self._run_id is None:
             import mlflow
 

@@ -15,19 +15,18 @@ PREFIX = "lr_plateau/"
 """Before all names, so that W&B shows them in a section of their own, and `WandbMetricsLogger` may log beside us."""
 
 STEPS = "lr_plateau_steps/"
-"""Before the names of what is observed within epochs, which has an axis of its own."""
+"""Before the names of observations within epochs, which have an axis of their own."""
 
 
 @final
 class WandbSink(Sink):
     """Sends a training to a run of Weights & Biases: each epoch's numbers, and the decisions with their reasons.
 
-    At each epoch the learning rates in use and all metrics are logged, such as
-    "lr_plateau/learning_rate", over "lr_plateau/epoch", which counts from 0 as `WandbMetricsLogger` does. With
-    `frequency=N` there are observations in between, such as "lr_plateau_steps/loss", over "lr_plateau_steps/step"
-    optimizer steps. The table "lr_plateau/decisions" is logged when there are new decisions; those of annealing wait
-    for the end. The summary says how things stand: the best observation with its epoch, the status, and how many
-    decisions of each kind there were.
+    Each epoch logs the learning rates in use and all metrics, such as "lr_plateau/learning_rate", over
+    "lr_plateau/epoch", which counts from 0 as in `WandbMetricsLogger`. With `frequency=N` there are observations in
+    between, such as "lr_plateau_steps/loss", over "lr_plateau_steps/step" optimizer steps. The table
+    "lr_plateau/decisions" is logged when there are new decisions; those of annealing wait for the end. The summary has
+    the best observation with its epoch, the status, and how many decisions of each kind there were.
 
     Example:
 
@@ -84,7 +83,7 @@ class WandbSink(Sink):
             self._log_table()
 
     def close(self) -> None:
-        """Log the last decisions. The run stays open: whoever has begun it ends it."""
+        """Log the last decisions. The run stays open, for its owner to end it."""
         if self._is_news or (self._decisions and self._decisions[-1].kind == "anneal"):
             self._log_table()
         self._decisions = []  # What comes next is another training.

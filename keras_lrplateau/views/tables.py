@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_lrplateau.history.axes import Axis, Timeline
-from keras_lrplateau.history.run import Curve, Run, told
+from keras_lrplateau.history.run import Curve, Run, excursions, told
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.views.figure import MARKS
 from keras_lrplateau.views.words import number
@@ -27,8 +27,9 @@ def summary(run: Run) -> dict[str, Any]:
         larger one is. "status": "finished", or what the rule is doing, see `keras_lrplateau.rule.decision.Status`.
         "unit": what the numbers of epochs count, "epoch" or "step". "epochs" and "steps": how many epochs are over, and
         how many optimizer steps; each is None where it was not recorded. "best" and "best_at": the best observation and
-        the number of its epoch, from 1; None before there is one. "last": the last observation, or None; and
-        "is_undone": whether the weights that it was observed on were given up for earlier ones. "rate" and
+        the number of its epoch, from 1; None before there is one. "last": the last observation, or None.
+        "is_best_undone" and "is_undone": whether the weights of the best and of the last observation were given up for
+        earlier ones. "rate" and
         "first_rate": the learning rate in force, and that of the first epoch; None if there are several, or none is
         known. "quantity": what the rates of the decisions are. "time": the last wall time, in seconds since 1970; None
         if none was recorded. Values of metric and rate are texts.
@@ -45,6 +46,7 @@ def summary(run: Run) -> dict[str, Any]:
         "steps": timeline.steps,
         "best": None if best is None else number(best.value),
         "best_at": None if best is None else best.epoch + 1,
+        "is_best_undone": _is_best_undone(run),
         "last": number(curve.values[-1]) if curve.values else None,
         "is_undone": _is_undone(run, timeline),
         "quantity": run.quantity,
@@ -66,6 +68,19 @@ def _is_undone(run: Run, timeline: Timeline) -> bool:
     last = epochs[-1] if epochs else run.last_epoch
     returns = [each for each in run.records[-1].decisions if each.restore is not None and each.epoch is not None]
     return any(timeline.moment(each) >= last + 1 for each in returns)
+
+
+def _is_best_undone(run: Run) -> bool:
+    """Whether the best observation was one of an excursion that failed, and its weights were not kept."""
+    best = run.best
+    return best is not None and any(
+        each.closed is not None
+        and each.closed.restore is not None
+        and each.outcome == "failed"
+        and each.opened.epoch < best.epoch <= each.closed.epoch
+        and each.closed.best != best.value
+        for each in excursions(run)
+    )
 
 
 def counts(run: Run) -> dict[str, int]:

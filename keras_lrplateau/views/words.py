@@ -10,7 +10,20 @@ from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision
 from keras_lrplateau.rule.words import change, number
 
-__all__ = ["Words", "best", "change", "count", "counted", "last", "length", "number", "printable", "utc", "words_of"]
+__all__ = [
+    "Words",
+    "best",
+    "change",
+    "count",
+    "counted",
+    "last",
+    "length",
+    "marked",
+    "number",
+    "printable",
+    "utc",
+    "words_of",
+]
 
 
 def count(value: float) -> str:
@@ -37,17 +50,23 @@ def printable(text: str) -> str:
 
 
 def best(about: Mapping[str, Any]) -> str:
-    """The best observation of a summary and when it was, such as "0.25 in epoch 7"."""
+    """The best observation of a summary, when it was, and whether its weights are gone, such as "0.25 in epoch 7"."""
     if about["best"] is None:
         return "none"
-    return f"{about['best']} {'in epoch' if about['unit'] == 'epoch' else 'at step'} {count(about['best_at'])}"
+    place = "in epoch" if about["unit"] == "epoch" else "at step"
+    return marked(f"{about['best']} {place} {count(about['best_at'])}", about["is_best_undone"])
 
 
 def last(about: Mapping[str, Any]) -> str:
     """The last observation of a summary, and whether its weights are still there."""
     if about["last"] is None:
         return "none"
-    return f"{about['last']} (rolled back)" if about["is_undone"] else str(about["last"])
+    return marked(about["last"], about["is_undone"])
+
+
+def marked(text: str, is_undone: bool) -> str:
+    """The text of an observation, and whether its weights were given up."""
+    return f"{text} (rolled back)" if is_undone else text
 
 
 def length(about: Mapping[str, Any]) -> str:

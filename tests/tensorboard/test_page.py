@@ -151,6 +151,7 @@ def test_the_list_is_ordered_and_grouped_and_the_groups_have_colors(open_page: A
     assert page.input_value("#order select") == "time"
 
 
+@pytest.mark.long
 def test_a_run_keeps_its_color_when_another_one_goes(open_page: Any) -> None:
     page = open_page(linked(*NAMES[:3]))
     color = f"[...document.querySelectorAll('#list .run')].find(({{dataset}}) => dataset.run === '{NAMES[2]}')"
@@ -161,6 +162,7 @@ def test_a_run_keeps_its_color_when_another_one_goes(open_page: Any) -> None:
     assert page.evaluate(f"{color}.firstChild.style.accentColor") == before != ""
 
 
+@pytest.mark.long
 def test_runs_in_several_folders_are_named_within_their_folder(open_page: Any) -> None:
     page = open_page(linked(NAMES[0]))
     runs = ["a/x_1", "a/x_2", "b/c/y_1", "b/c/y_1", "b/c/y_2", "alone"]
@@ -184,6 +186,7 @@ def test_runs_in_several_folders_are_named_within_their_folder(open_page: Any) -
     ]
 
 
+@pytest.mark.long
 def test_names_and_orders(open_page: Any) -> None:
     page = open_page(linked(NAMES[0]))
     shortened = """async names => {
@@ -240,6 +243,7 @@ def test_all_runs_are_compared_in_order_and_go_into_a_file(open_page: Any) -> No
     page.wait_for_selector("#message:visible")
 
 
+@pytest.mark.long
 def test_a_cell_of_the_file_is_no_formula_and_keeps_its_commas(open_page: Any) -> None:
     page = open_page(linked(NAMES[0]))
     csv_of = """async cells => {
@@ -252,6 +256,7 @@ def test_a_cell_of_the_file_is_no_formula_and_keeps_its_commas(open_page: Any) -
     ]
 
 
+@pytest.mark.long
 def test_of_more_runs_than_the_figure_holds_the_first_are_drawn_and_the_table_has_all(
     open_page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,6 +232,7 @@ def test_the_tab_draws_the_run_and_its_marks_say_why(open_tab: Any) -> None:
         assert text in summary
 
 
+@pytest.mark.long
 def test_the_tab_works_below_a_path_prefix_too(browser: Any, servers: dict[str, str]) -> None:
     page = browser.new_page()
     wrong: list[str] = []
@@ -259,6 +260,7 @@ def test_a_log_dir_without_our_data_says_what_to_do(browser: Any, tmp_path: Path
         page.close()
 
 
+@pytest.mark.long
 def test_without_a_link_the_newest_run_is_shown(open_tab: Any) -> None:
     _, frame = open_tab()
     assert frame.locator(".run button[aria-pressed=true]").count() == 1
@@ -469,6 +471,7 @@ def test_what_if_works_by_keyboard_alone(open_tab: Any) -> None:
     assert names == ["min_lr", "max_lr", "budget"]
 
 
+@pytest.mark.long
 def test_what_if_auto_mode_has_settings_of_its_own(open_tab: Any) -> None:
     _, frame = open_tab(link("flat/lr_plateau"))
     open_what_if(frame)

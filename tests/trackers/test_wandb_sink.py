@@ -169,6 +169,7 @@ def test_where_wandb_is_not_installed_the_remedy_is_named() -> None:
     assert "ImportError: WandbSink needs wandb: pip install 'keras-lrplateau[wandb]'" in done.stderr
 
 
+@pytest.mark.long
 def test_the_code_in_the_guide_runs(tmp_path: Path) -> None:
     code = (ROOT / "examples/guides/trackers.md").read_text(encoding="utf-8").split("```python\n")
     training, weights_and_biases = code[1].partition("```")[0], code[3].partition("```")[0]

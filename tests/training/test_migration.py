@@ -100,7 +100,7 @@ series = st.lists(st.integers(-64, 64).map(lambda k: k / 64), min_size=1, max_si
 
 
 @ADVICE
-@settings(max_examples=1000, deadline=None)  # On each backend.
+@settings(max_examples=300, deadline=None)  # On each backend.
 @given(configurations, st.sampled_from([0.1, 0.02, 1.0]), series)
 def test_any_series_gives_the_rates_of_keras(optimizer: Any, arguments: Any, rate: float, values: list[float]) -> None:
     # A fresh callback each time: Keras changes the sign of its own min_delta.

@@ -30,6 +30,7 @@ MAKERS: dict[str, Callable[..., Any]] = {
     ),
 }
 MAKE = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+LOG_DIR = pytest.mark.parametrize("log_dir", only([True], [True, False]), ids=["log_dir", "no log_dir"])
 
 
 class Transfer:
@@ -69,7 +70,7 @@ def marks(adapt: Any) -> list[int]:
 
 @MAKE
 @pytest.mark.parametrize("goes_back", only([1], [0, 1]))
-@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+@LOG_DIR
 def test_three_phases_are_one_story(make: Any, goes_back: int, log_dir: bool, tmp_path: Path) -> None:
     """The tutorial of TensorFlow goes back by one: the last epoch of a phase is trained again."""
     adapt = make(log_dir=tmp_path / "logs" if log_dir else None)
@@ -115,7 +116,7 @@ def test_a_phase_in_a_new_process_goes_on_with_the_run_of_the_first(make: Any, t
     assert [decision.epoch for decision in kept if decision.kind == "phase"] == list(EPOCHS[:2])
 
 
-@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+@LOG_DIR
 def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tmp_path: Path) -> None:
     transfer = Transfer()
     for phase in range(3):
@@ -130,7 +131,7 @@ def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tm
 
 
 @MAKE
-@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+@LOG_DIR
 def test_phases_that_each_count_from_0_are_one_story_too(make: Any, log_dir: bool, tmp_path: Path) -> None:
     """The guide of Keras counts the epochs of each `fit` from 0; the curve goes on where the one before ended."""
     adapt = make(log_dir=tmp_path if log_dir else None)
@@ -202,7 +203,7 @@ def test_a_phase_that_counts_from_0_goes_on_after_a_crash(make: Any, died: int, 
     assert marked == [EPOCHS[0]]
 
 
-@pytest.mark.parametrize("log_dir", [True, False], ids=["log_dir", "no log_dir"])
+@LOG_DIR
 def test_a_second_fit_of_the_same_compiled_model_is_a_training_of_its_own(log_dir: bool, tmp_path: Path) -> None:
     """As in Keras, each `fit` begins afresh. And so is one of another model, as in cross-validation."""
     adapt, model = AdaptLROnPlateau(log_dir=tmp_path if log_dir else None), tiny_model()

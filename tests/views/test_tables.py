@@ -40,6 +40,7 @@ def test_the_summary_says_where_a_training_stands():
         "best": "0.516667",
         "best_at": 30,
         "last": "0.516667",
+        "is_best_undone": False,
         "is_undone": False,
         "quantity": "learning rate",
         "rate": "0.05",
@@ -94,6 +95,23 @@ def test_a_training_that_has_ended_is_finished_until_it_goes_on():
 def test_the_first_rate_is_known_only_where_the_first_epoch_is():
     assert summary(make_run({"learning_rate": [0.5, 0.1]}))["first_rate"] == "0.5"
     assert summary(make_run({"learning_rate": [None, 0.1]}))["first_rate"] is None
+
+
+def test_the_best_value_is_undone_if_it_was_one_of_an_excursion_that_failed():
+    values = {"val_loss": [1.0, 0.9, 0.9, 0.8, 1.0, 0.9]}
+    raised = make_decision("raise", 2, 0.01, 0.1, best=0.9)
+    back = make_decision("rollback", 4, 0.05, 0.01, best=0.9, restore="raise")
+    assert (summary(make_run(values, raised, back))["best"], summary(make_run(values, raised, back))["best_at"]) == (
+        "0.8",
+        4,
+    )
+    assert summary(make_run(values, raised, back))["is_best_undone"]
+    assert not summary(make_run(values, raised))["is_best_undone"], "it is still open"
+    assert not summary(make_run(values, raised, make_decision("success", 4, 0.05, 0.01, best=0.8)))["is_best_undone"]
+    kept = make_decision("diverged", 4, 0.05, 0.003, best=0.8, restore="best")
+    assert not summary(make_run(values, raised, kept))["is_best_undone"], "its weights came back"
+    earlier = {"val_loss": [1.0, 0.7, 0.9, 0.8, 1.0, 0.9]}
+    assert not summary(make_run(earlier, raised, back))["is_best_undone"], "it was before the excursion"
 
 
 def test_the_last_value_is_undone_if_its_weights_were_given_up():

@@ -39,11 +39,12 @@ def test_a_moment_that_no_clock_shows_is_none(seconds):
 
 
 def test_the_best_and_the_length_are_in_the_unit_that_was_recorded():
-    about = {"best": "0.25", "best_at": 1500, "unit": "step", "epochs": None, "steps": 3000}
+    about = {"best": "0.25", "best_at": 1500, "unit": "step", "epochs": None, "steps": 3000, "is_best_undone": False}
     assert (best(about), length(about)) == ("0.25 at step 1,500", "3,000 steps")
-    about = {"best": "0.25", "best_at": 7, "unit": "epoch", "epochs": 1, "steps": None}
+    about = {"best": "0.25", "best_at": 7, "unit": "epoch", "epochs": 1, "steps": None, "is_best_undone": False}
     assert (best(about), length(about)) == ("0.25 in epoch 7", "1 epoch")
     assert best(about | {"best": None}) == "none"
+    assert best(about | {"is_best_undone": True}) == "0.25 in epoch 7 (rolled back)"
 
 
 def test_what_a_terminal_would_obey_or_refuse_is_replaced():

@@ -46,6 +46,7 @@ export function columnsOf(runs) {
   const number = (text) => (text === "" ? Infinity : Number(text));
   const plain = (key, title, text) => ({ key, title, text, value: text });
   const numeric = (key, title, text) => ({ key, title, text, value: (run) => number(text(run)), isNumber: true });
+  const onlyInFile = (key, title, holds) => ({ ...plain(key, title, (run) => (holds(run) ? "yes" : "no")), isOnlyInFile: true });
   const summary = (name) => (run) => String(run.summary[name] ?? "");
   return [
     plain("run", "Run", (run) => run.name),
@@ -57,7 +58,8 @@ export function columnsOf(runs) {
     numeric("epochs", "Epochs", summary("epochs")),
     numeric("best_at", "Best epoch", summary("best_at")),
     numeric("last", `Last${metric}`, summary("last")),
-    { ...plain("undone", "Last rolled back", (run) => (run.summary.is_undone ? "yes" : "no")), isOnlyInFile: true },
+    onlyInFile("best_undone", "Best rolled back", (run) => run.summary.is_best_undone),
+    onlyInFile("undone", "Last rolled back", (run) => run.summary.is_undone),
     { key: "time", title: "Updated", text: momentOf, value: (run) => run.summary.time ?? 0 },
   ];
 }
@@ -125,6 +127,10 @@ function heading({ key, title, isNumber }) {
   return make("th", { scope: "col", className: isNumber ? "number" : "", data: { column: key } }, button);
 }
 
+function valueOf(text, isUndone) {
+  return [text ?? "–", ...(isUndone ? [make("span", { className: "note" }, " rolled back")] : [])];
+}
+
 function row(run, columns, short) {
   const contents = {
     run: () => {
@@ -135,7 +141,8 @@ function row(run, columns, short) {
     },
     status: () => [statusBadge(run)],
     decisions: () => [make("span", { title: countsIn(run) }, decisionsOf(run) || "…")],
-    last: () => [run.summary.last ?? "–", ...(run.summary.is_undone ? [make("span", { className: "note" }, " rolled back")] : [])],
+    best: () => valueOf(run.summary.best, run.summary.is_best_undone),
+    last: () => valueOf(run.summary.last, run.summary.is_undone),
     time: () => [timeOf(run.summary, "short")],
   };
   const cells = columns.map(({ key, text, isNumber }) =>

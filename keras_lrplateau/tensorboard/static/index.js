@@ -465,9 +465,10 @@ function showSummaries(errors) {
 
 /** What there is to say of one run. */
 function card({ name, summary, counts }) {
-  const { monitor, best, best_at, last, is_undone, quantity, rate, epochs, steps } = summary;
+  const { monitor, best, best_at, is_best_undone, last, is_undone, quantity, rate, epochs, steps } = summary;
+  const bestNote = `epoch ${best_at}${is_best_undone ? ", rolled back" : ""}`;
   const facts = [
-    [`Best ${monitor}`, best ?? "–", best === null ? "" : `epoch ${best_at}`],
+    [`Best ${monitor}`, best ?? "–", best === null ? "" : bestNote],
     [`Last ${monitor}`, last ?? "–", is_undone ? "of weights that were rolled back" : ""],
     ["Learning rate", rate ?? "–", quantity === "learning rate" ? "" : `decisions: ${quantity}`],
     ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer steps`],
