@@ -238,9 +238,9 @@ def rate_set_elsewhere() -> Any:
 
 def auto_mode() -> Any:
     """Each rank with noise of its own."""
-    noise = np.random.default_rng(RANK).normal(size=16)
-    values = [float(value) for value in np.exp(-np.arange(16) / 8 + 0.3 * noise)]
-    return train(AdaptLROnPlateau.auto(), scripted(*values), epochs=16)
+    noise = np.random.default_rng(RANK).normal(size=24)
+    values = [float(value) for value in np.exp(-np.arange(24) / 8 + 0.3 * noise)]
+    return train(AdaptLROnPlateau.auto(), scripted(*values), epochs=24)
 
 
 def files() -> Any:
