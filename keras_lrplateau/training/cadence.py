@@ -33,7 +33,7 @@ examples/benchmarks/README.md.
 """
 
 LEAST_TINY_TRIAL = 10
-"""And of so many where an epoch has fewer, in at most twenty epochs: there a trial of one says next to nothing."""
+"""As many where an epoch has fewer, in at most twenty epochs: there an epoch says next to nothing about a rate."""
 
 TRIALS = 200
 """In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
@@ -249,15 +249,16 @@ class StepCadence:
 
 
 def trial_steps(epochs: int | None, steps: int | None) -> int | None:
-    """How many optimizer steps auto mode gives each trial of its search, if all of it fits into the first epoch.
+    """Return how many optimizer steps auto mode gives each trial of its search; None if it takes an epoch.
 
     Args:
         epochs: Those of the `fit`; None where they are not known.
         steps: Optimizer steps in an epoch; None where they are not known.
 
     Returns:
-        At least `LEAST_TRIAL`. None where the search goes by epochs: where one is shorter than ten trials, as it is in
-        a training of more than twenty epochs.
+        `LEAST_TRIAL` or more where ten such trials fit into the first epoch, which they do in at most twenty epochs.
+        `LEAST_TINY_TRIAL` in as many epochs that are shorter than that. None in all others, in epochs of a single
+        step, and where the length of the training is not known.
     """
     if epochs is None or steps is None:
         return None

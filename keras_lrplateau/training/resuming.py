@@ -349,6 +349,9 @@ def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
 
 def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
+    for each in session.decisions:
+        if each.kind == "settle" and each.observation == 0:  # After a search by steps.
+            session.epochs_in_search = max(each.epoch - session.first_epoch, 0)
     if last.window:
         session.cadence.resume(last.window)
     if last.mode is not None and session.present.direction is None:

@@ -303,7 +303,7 @@ def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
     adapt = AdaptLROnPlateau.auto()
     learn(model, adapt)
     assert len(searched(adapt)) > 2
-    assert 0 < len(synced) < 100, "once for each decision, and some at the end of each epoch"
+    assert 0 < len(synced) < 0.1 * EPOCHS * BATCHES, "a few for each decision, and at the end of each epoch"
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "loss", "val_auc", "auc", "val_acc"])
