@@ -351,7 +351,8 @@ def _adopt_entry(session: Session, last: Entry) -> None:
     session.best, session.steps = last.best, last.steps
     for each in session.decisions:
         if each.kind == "settle" and each.observation == 0:  # After a search by steps.
-            session.epochs_in_search = max(each.epoch - session.first_epoch, 0)
+            took = each.epoch - session.first_epoch
+            session.epochs_in_search = max(took + (took > 0 and each.epoch not in session.observed), 0)
     if last.window:
         session.cadence.resume(last.window)
     if last.mode is not None and session.present.direction is None:

@@ -458,3 +458,25 @@ def test_a_search_that_is_not_over_with_the_first_epoch_goes_on_in_the_next_one(
     assert settled(adapt).epoch > 0
     assert adapt.state.observations == 10 - settled(adapt).epoch
     assert [each.epoch for each in adapt.decisions if each.kind == "anneal"] == [7, 8]
+
+
+def test_a_search_over_several_epochs_is_no_part_of_what_is_annealed_when_resumed(tmp_path: Path) -> None:
+    class Death(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is not typed
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 9:
+                raise DiedError
+
+    def made() -> list[Any]:
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        return [AdaptLROnPlateau.auto(state_path=tmp_path / "state.json"), backup]
+
+    whole = AdaptLROnPlateau.auto()
+    learn(linear_model(Adam(0.03)), whole, batches=4, epochs=20)
+    assert settled(whole).epoch > 1, "a trial takes ten steps"
+    adapt, backup = made()
+    with pytest.raises(DiedError):
+        learn(linear_model(Adam(0.03)), adapt, Death(), backup, batches=4, epochs=20)
+    adapt, backup = made()
+    learn(linear_model(Adam(0.03)), adapt, backup, batches=4, epochs=20)
+    told = [(each.kind, each.step, each.rate) for each in adapt.decisions]
+    assert told == [(each.kind, each.step, each.rate) for each in whole.decisions]
