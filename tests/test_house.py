@@ -202,6 +202,7 @@ def test_no_module_loads_a_tracker() -> None:
     assert loaded_by(files_of(*ROOMS), {"mlflow", "wandb"}) == set()
 
 
+@pytest.mark.long
 def test_every_module_can_be_imported_where_no_extra_is_installed() -> None:
     loaded = loaded_by(MODULES.keys() - {"__init__", "__main__"}, {"keras", "plotly"}, without=EXTRAS)
     assert loaded == {"keras"}, "plotly is there, and is loaded for a figure only"

@@ -62,7 +62,7 @@ def test_training_never_ends_worse_than_without_the_callback(name: str, rate: fl
 
 
 @needs_schedule_free
-@pytest.mark.parametrize("rate", only([1.0], [1e-4, 1e-2, 0.1, 1.0]))
+@pytest.mark.parametrize("rate", only([], [1e-4, 1e-2, 0.1, 1.0]))
 def test_in_a_longer_training_auto_mode_is_nearly_as_good_as_the_best_rate_for_averaged_weights(rate: float) -> None:
     """There no cut slows the training down, and the search does not count on raises that averages would hide."""
     before, best = learn(keras.optimizers.ScheduleFreeAdamW(0.1), epochs=40)

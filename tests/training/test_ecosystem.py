@@ -628,6 +628,7 @@ def test_an_optimizer_that_makes_no_step_is_noticed() -> None:
         fit(model, adapt, epochs=3)
 
 
+@pytest.mark.long
 def test_the_example_of_a_gan_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     script = example("gan.py")
     monkeypatch.setitem(script["train"].__globals__, "EPOCHS", 2)  # Enough for nothing but to see that it runs.

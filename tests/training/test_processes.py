@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import only
 
 from keras_lrplateau.training import processes
 
@@ -87,10 +88,9 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return run_together(tmp_path_factory.mktemp(request.param), request.param, 2, *tasks)
 
 
-on_jax = pytest.mark.parametrize("trained", ["jax"], indirect=True, scope="module")
-on_both_backends = pytest.mark.parametrize(
-    "trained", ["jax", pytest.param("torch", marks=pytest.mark.long)], indirect=True, scope="module"
-)
+# In the long lane: it takes half a minute to start two processes and to trace all of their fits.
+on_jax = pytest.mark.parametrize("trained", only([], ["jax"]), indirect=True, scope="module")
+on_both_backends = pytest.mark.parametrize("trained", only([], ["jax", "torch"]), indirect=True, scope="module")
 
 
 def found_by(results: Results, task: str) -> list[Any]:

@@ -507,6 +507,7 @@ def test_without_a_browser_it_is_said_how_to_name_one(
     assert "RuntimeError: Kaleido requires Google Chrome" in message
 
 
+@pytest.mark.long
 def test_png_writes_a_picture_of_each_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
