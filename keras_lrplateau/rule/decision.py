@@ -413,7 +413,7 @@ def step(
 def hold(state: StateT, value: float | None) -> Step[StateT]:
     """Nothing to do."""
     rate, count = state.rate, state.observations
-    return Step(state, Decision("hold", "", count, value, state.best, rate, rate, epoch=max(count - 1, 0)))
+    return Step(state, Decision("hold", "", count, value, state.best, rate, rate, epoch=count - 1 if count else 0))
 
 
 def decide(

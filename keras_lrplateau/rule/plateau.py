@@ -514,12 +514,9 @@ def _counted(
 
     Not by `replace`, which would take most of the time of a step: it sets field by field.
     """
-    after = object.__new__(State)
-    fields = vars(after)
-    fields.update(vars(state))
-    fields["observations"] += 1
-    fields["cooldown"], fields["wait"] = cooldown, wait
-    fields["level"], fields["loss_level"] = level, loss_level
+    after, fields = object.__new__(State), vars(state)
+    count = state.observations + 1
+    vars(after).update(fields, observations=count, cooldown=cooldown, wait=wait, level=level, loss_level=loss_level)
     return after
 
 
