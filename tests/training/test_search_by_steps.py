@@ -369,6 +369,7 @@ def test_a_copy_made_in_the_search_is_on_its_own() -> None:
     class Copy(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is not typed
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if batch == LEAST_TRIAL + 5:
+                _ = self.model  # On JAX this brings the weights into the model, which is copied, too.
                 copies.append(copy.deepcopy(adapt))
 
     copies: list[Any] = []
