@@ -288,8 +288,10 @@ def test_after_it_no_hook_of_ours_is_called_at_batches() -> None:
     assert len(after) > BATCHES
     assert all(own == {"on_train_batch_begin", "on_train_batch_end"} for own in during[1:])
     assert not any("on_train_batch_begin" in own for own in after)
-    # As without a search, the loss of the first batch of an epoch is waited for, while training runs ahead.
-    assert sum("on_train_batch_end" in own for own in after) < 20
+    # As without a search, the loss of the first batch of an epoch is waited for, while training runs ahead: on a busy
+    # machine by many batches.
+    assert sum("on_train_batch_end" in own for own in after) < BATCHES // 2
+    assert not after[-1]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="only there the weights leave the model")
