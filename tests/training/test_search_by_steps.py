@@ -312,7 +312,7 @@ def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
     assert 0 < len(synced) < 0.1 * EPOCHS * BATCHES, "a few for each decision, and at the end of each epoch"
 
 
-@pytest.mark.parametrize("monitor", only(["val_auc"], ["val_loss", "loss", "val_auc", "auc", "val_acc"]))
+@pytest.mark.parametrize("monitor", only(["val_acc"], ["val_loss", "loss", "val_auc", "auc", "val_acc"]))
 def test_any_metric_can_be_watched_since_the_search_goes_by_the_loss(monitor: str) -> None:
     x, y = rows()
     metrics = [keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="acc")]
@@ -399,7 +399,7 @@ class DiedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("dies_at", only([2 * LEAST_TRIAL + 5], [2 * LEAST_TRIAL + 5, None]))
+@pytest.mark.parametrize("dies_at", only([], [2 * LEAST_TRIAL + 5, None]))
 def test_a_training_that_died_in_the_search_or_after_it_goes_on(tmp_path: Path, dies_at: int | None) -> None:
     """By epochs, as `BackupAndRestore` saves: a first epoch begins again, and after it nothing is searched for."""
 
