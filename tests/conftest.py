@@ -97,6 +97,19 @@ def push(model: Any, *callbacks: Any, epochs: int = 1, **arguments: Any) -> Any:
     return fit(model, *callbacks, epochs=epochs, x=ones, y=1e6 * ones, batch_size=4, **arguments)
 
 
+def count_syncs(model: Any) -> list[int]:
+    """On JAX, a list that grows whenever the training state is brought into the model, which ends what runs ahead."""
+    synced: list[int] = []
+    sync = model.jax_state_sync
+
+    def counted() -> None:
+        synced.append(1)
+        sync()
+
+    model.jax_state_sync = counted
+    return synced
+
+
 def weight_of(model: Any) -> float:
     return float(np.asarray(model.get_weights()[0]).item())
 

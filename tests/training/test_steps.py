@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import compile_model, fit, kinds, only, read_records, read_values
+from conftest import compile_model, count_syncs, fit, kinds, only, read_records, read_values
 from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau, Sink
@@ -251,14 +251,7 @@ def test_where_the_length_of_an_epoch_shows_at_its_end_the_first_one_is_not_anne
 @pytest.mark.backends
 def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
     model = linear_model(SGD(1e-3))
-    synced: list[int] = []
-    sync = model.jax_state_sync
-
-    def counted() -> None:
-        synced.append(1)
-        sync()
-
-    model.jax_state_sync = counted
+    synced = count_syncs(model)
     adapt = AdaptLROnPlateau.auto(frequency=N)
     learn(model, adapt)
     assert kinds(adapt)[0] == "search"
