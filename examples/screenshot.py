@@ -2,7 +2,7 @@
 
     pip install playwright jax
     export KERAS_BACKEND=jax
-    python examples/digits.py && python examples/screenshot.py --browser /usr/bin/chromium
+    python examples/digits.py && python examples/screenshot.py --browser "$(command -v chromium)"
 
 starts a TensorBoard of its own, opens its LR Plateau tab in a headless browser, and writes into examples/
 

@@ -2,7 +2,7 @@
 
     pip install -e . && python examples/benchmarks/tab.py            # 100 runs of 10,000 epochs, about five minutes
     python examples/benchmarks/tab.py --runs 10 --epochs 1000        # a quick look
-    python examples/benchmarks/tab.py --browser /usr/bin/chromium    # the page, too; pip install playwright
+    python examples/benchmarks/tab.py --browser "$(command -v chromium)"    # the page, too; pip install playwright
 
 writes the runs into a temporary directory, with the decisions that the rule takes on noisy synthetic losses, starts a
 real TensorBoard on them, once in each of its loading modes, waits until it has read them all, and times requests of the
