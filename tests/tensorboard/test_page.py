@@ -322,7 +322,8 @@ VIEWS = {
 """By name: the link to each view, and what shows that it is there."""
 
 
-@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_nothing_that_some_people_could_not_use(open_page: Any, theme: str) -> None:
     page = open_page(VIEWS["one"][0], query=f"?{theme}")
     assert page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")

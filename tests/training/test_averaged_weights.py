@@ -74,7 +74,7 @@ def test_in_a_longer_training_auto_mode_is_nearly_as_good_as_the_best_rate_for_a
 
 
 @needs_schedule_free
-@pytest.mark.backends
+@pytest.mark.long
 def test_auto_mode_does_not_anneal_where_the_weights_are_an_average_of_all() -> None:
     adapt, annealed = AdaptLROnPlateau.auto(), AdaptLROnPlateau.auto()
     learn(keras.optimizers.ScheduleFreeAdamW(0.01), adapt)

@@ -19,7 +19,7 @@ from keras_lrplateau.training.cadence import LEAST_TRIAL, trial_steps
 BATCHES = MOST_TRIALS * LEAST_TRIAL
 """Of an epoch: just enough of them."""
 
-EPOCHS = 4
+EPOCHS = 2
 
 
 def linear_model(optimizer: Any, **arguments: Any) -> Any:
@@ -191,7 +191,7 @@ def test_a_rate_that_is_a_good_one_stays(rate: float) -> None:
 
 def test_a_rate_at_which_training_breaks_is_left_and_does_not_show_in_the_mean_of_the_epoch() -> None:
     adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e6))
-    history = learn(model, adapt)
+    history = learn(model, adapt, epochs=4)  # Of fewer, a quarter is too little to come down from there.
     assert "nan" in adapt.decisions[0].reason
     assert "1e+06: broken" in settled(adapt).reason
     assert history["loss"][0] < 16
@@ -265,11 +265,11 @@ def test_epochs_of_few_steps_are_left_by_a_rate_that_breaks_training() -> None:
 
 def test_after_it_every_epoch_is_an_observation_and_the_last_ones_are_annealed() -> None:
     adapt = AdaptLROnPlateau.auto(sinks=[sink := Windows()])
-    learn(linear_model(SGD(1e-3)), adapt, epochs=10)
+    learn(linear_model(SGD(1e-3)), adapt, epochs=6)
     assert settled(adapt).epoch == 0
-    assert adapt.state.observations == 10
-    assert [each.epoch for each in adapt.decisions if each.kind == "anneal"] == [6, 7, 8]
-    assert len(sink.epochs) == 10
+    assert adapt.state.observations == 6
+    assert [each.epoch for each in adapt.decisions if each.kind == "anneal"] == [3, 4]
+    assert len(sink.epochs) == 6
     assert adapt.state.best == min(numbers["val_loss"] for numbers in sink.epochs), "of epochs, not of windows"
 
 
@@ -302,21 +302,22 @@ def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
     adapt = AdaptLROnPlateau.auto()
     learn(model, adapt)
     assert len(searched(adapt)) > 2
-    assert 0 < len(synced) < 0.1 * EPOCHS * BATCHES, "a few for each decision, and at the end of each epoch"
+    assert 0 < len(synced) < 0.2 * EPOCHS * BATCHES, "a few for each decision, and at the end of each epoch"
 
 
 @pytest.mark.parametrize("monitor", only(["val_acc"], ["val_loss", "loss", "val_auc", "auc", "val_acc"]))
 def test_any_metric_can_be_watched_since_the_search_goes_by_the_loss(monitor: str) -> None:
     x, y = rows()
-    metrics = [keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="acc")]
+    # An AUC is slow on PyTorch.
+    metrics = [keras.metrics.AUC(name="auc") if "auc" in monitor else keras.metrics.BinaryAccuracy(name="acc")]
     model = linear_model(SGD(1e-3), metrics=metrics, loss=keras.losses.BinaryCrossentropy(from_logits=True))
     adapt = AdaptLROnPlateau.auto(monitor, "max" if "loss" not in monitor else "auto")
-    data = x, (y > 0).astype("float32")
-    fit(model, adapt, x=x, y=data[1], batch_size=16, epochs=3, validation_data=data)
+    y = (y > 0).astype("float32")
+    fit(model, adapt, x=x, y=y, batch_size=16, epochs=2, validation_data=(x[:64], y[:64]))
     assert (searched(adapt)[0].step, settled(adapt).epoch) == (LEAST_TRIAL, 0)
     assert "loss of" in searched(adapt)[0].reason
     assert adapt.run.monitor == monitor
-    assert adapt.state.observations == 3
+    assert adapt.state.observations == 2
 
 
 @pytest.mark.long
@@ -329,8 +330,8 @@ def test_with_validation_in_every_other_epoch_there_are_half_the_observations() 
 
 def test_a_fit_of_one_epoch_searches_within_its_budget_and_ends_trained() -> None:
     adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e3))
-    learn(model, adapt, epochs=1, batches=2 * BATCHES)
-    assert len(searched(adapt)) <= 1 + 0.25 * 2 * BATCHES / LEAST_TRIAL
+    learn(model, adapt, epochs=1)
+    assert len(searched(adapt)) <= 1 + 0.25 * BATCHES / LEAST_TRIAL
     assert adapt.state.observations == 1
     assert all(map(math.isfinite, weights_of(model)))
 

@@ -262,7 +262,7 @@ def runs(draw_from):
     return Run(draw_from(names), curves, records)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(runs(), max_size=3), st.sampled_from(AXES), st.sampled_from(SCALES), st.booleans())
 def test_whatever_a_run_holds_figure_summary_and_rows_are_strict_json(drawn, axis, scale, dark):
     drawn = [run for run in drawn if not Timeline(run).lacks(axis)]
@@ -272,7 +272,7 @@ def test_whatever_a_run_holds_figure_summary_and_rows_are_strict_json(drawn, axi
         assert len(trace["x"]) == len(trace["y"])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(runs(), max_size=2), st.sampled_from(AXES))
 def test_whatever_a_run_holds_plotly_takes_the_figure(drawn, axis):
     Figure(draw([run for run in drawn if not Timeline(run).lacks(axis)], axis))
