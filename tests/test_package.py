@@ -44,6 +44,7 @@ def test_importing_the_package_or_its_policy_loads_no_backend(code: str) -> None
     assert loaded_by(code) == set()
 
 
+@pytest.mark.long
 def test_naming_the_callback_loads_keras() -> None:
     found = loaded_by("from keras_lrplateau import AdaptLROnPlateau")
     assert found >= {"keras", "tensorboard"}

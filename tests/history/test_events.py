@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from conftest import read_values
+from conftest import only, read_values
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard import context
@@ -306,9 +306,7 @@ class Server:
             return json.load(response)
 
 
-@pytest.fixture(
-    scope="module", params=["true", pytest.param("false", marks=pytest.mark.long)], ids=["load_fast", "load_slow"]
-)
+@pytest.fixture(scope="module", params=only([], ["true", "false"]), ids=["load_fast", "load_slow"])
 def server(request: pytest.FixtureRequest, logdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A real TensorBoard."""
     output = tmp_path_factory.mktemp("output") / "log"

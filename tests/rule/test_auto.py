@@ -1398,7 +1398,7 @@ def begin(config, loss_before=None, rate=0.1):
     return replace(config.start(rate), loss_before=loss_before)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(configs(), losses_before, streams())
 def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream):
     """Counted from the decisions alone. The first observation is free: it was no choice of the search's."""
@@ -1433,7 +1433,7 @@ def trace(config, state, stream):
     return state, decisions
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(configs(), losses_before, streams())
 def test_min_on_x_equals_max_on_minus_x(config, loss_before, stream):
     other = replace(config, mode="max" if config.mode == "min" else "min")
@@ -1458,7 +1458,7 @@ ON_A_PLATEAU = {"cut", "restart"}
 NEVER_ON_ONE = {"hold", "best", "success", "diverged", "override", "search", "settle", "anneal", "exhausted"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(configs(), losses_before, streams())
 def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(config, loss_before, stream):
     state, changed = begin(config, loss_before), 0
@@ -1487,7 +1487,7 @@ def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(con
 lengths = st.sampled_from(["as configured", "unknown", "shrinking", "changing"])
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(configs(), losses_before, streams(), lengths, st.sampled_from([0.1, 0.05, 1e-4]), st.integers(0, 10**6))
 def test_whatever_comes_only_what_was_saved_is_restored_and_the_bounds_hold(
     config, loss_before, stream, length, rate, seed
@@ -1543,7 +1543,7 @@ def test_whatever_comes_only_what_was_saved_is_restored_and_the_bounds_hold(
     assert config.finish(state).decision.kind == "hold"
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(configs(), losses_before, streams())
 def test_a_run_continued_from_json_at_any_step_equals_the_whole_run(config, loss_before, stream):
     state = saved = begin(config, loss_before)

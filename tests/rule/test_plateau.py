@@ -1184,7 +1184,7 @@ def trace(config, state, values):
     return state, decisions
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(configs(), states, series)
 def test_whatever_comes_the_bounds_hold_and_only_what_was_saved_is_restored(config, loss_before, values):
     state = replace(config.start(1.0), loss_before=loss_before)
@@ -1225,7 +1225,7 @@ AFTER = {"raise": "in excursion", "restart": "in restart", "exhausted": "exhaust
 """What the rule is about right after such a decision."""
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(configs(), states, series)
 def test_whatever_comes_a_plateau_is_told_from_its_first_observation_on(config, loss_before, values):
     """From the decisions alone: back over all that did nothing, as far as the cooldown of what was done before."""
@@ -1243,7 +1243,7 @@ def test_whatever_comes_a_plateau_is_told_from_its_first_observation_on(config, 
             assert length >= config.patience
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(configs(), states, series)
 def test_whatever_comes_the_status_is_what_was_decided(config, loss_before, values):
     state = replace(config.start(1.0), loss_before=loss_before)
@@ -1280,7 +1280,7 @@ def reduced(config, values):
 ordinary = st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(0.1, 2.3)), max_size=120)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(configs(), ordinary, st.booleans())
 def test_with_raising_off_and_nothing_broken_the_rates_are_those_of_keras(config, values, is_validated):
     """Losses may wander, but do not rise by a fifth above 2, that before training."""
@@ -1293,7 +1293,7 @@ def test_with_raising_off_and_nothing_broken_the_rates_are_those_of_keras(config
     assert rates == reduced(config, [value for value, _ in values])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(configs(), states, series)
 def test_whatever_the_numbers_say_weights_that_have_not_grown_are_trained_as_by_keras(config, loss_before, values):
     config = replace(config, max_raises=0, recover=True, rollback=True, threshold_mode="abs")
@@ -1305,7 +1305,7 @@ def test_whatever_the_numbers_say_weights_that_have_not_grown_are_trained_as_by_
     assert not any(decision.restore for decision in decisions)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(configs(), states, series)
 def test_min_on_x_equals_max_on_minus_x(config, loss_before, values):
     other = replace(config, mode="max" if config.mode == "min" else "min")
@@ -1315,7 +1315,7 @@ def test_min_on_x_equals_max_on_minus_x(config, loss_before, values):
     assert [(d.kind, d.rate, d.save, d.restore) for d in ours] == [(d.kind, d.rate, d.save, d.restore) for d in theirs]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(configs(), states, series, st.integers(0, 120))
 def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_run(config, loss_before, values, at):
     state = replace(config.start(1.0), loss_before=loss_before)
@@ -1326,7 +1326,7 @@ def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_
     assert list(map(repr, first + rest)) == list(map(repr, whole_decisions))  # repr, since nan != nan
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(configs(), series)
 def test_a_step_leaves_the_state_it_was_given_unchanged(config, values):
     state = config.start(1.0)

@@ -272,6 +272,7 @@ def test_of_more_runs_than_the_figure_holds_the_first_are_drawn_and_the_table_ha
 # --- the controls ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_metric_is_smoothed_by_the_slider(open_page: Any) -> None:
     page = open_page(linked(NAMES[0]))
     names = "document.querySelector('#figure').data.map(({name}) => name)"
@@ -290,6 +291,7 @@ def focused(page: Any) -> str:
     return str(page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent"))
 
 
+@pytest.mark.long
 def test_a_list_of_many_runs_is_one_stop_and_can_be_skipped(open_page: Any) -> None:
     page = open_page(linked(NAMES[1]))
     page.keyboard.press("Tab")

@@ -277,6 +277,7 @@ def test_without_a_link_the_newest_run_is_shown(open_tab: Any) -> None:
     assert frame.locator(".summary").get_attribute("data-run") == "long/lr_plateau", "its last epoch is the latest"
 
 
+@pytest.mark.long
 def test_the_filter_leaves_matching_runs(open_tab: Any) -> None:
     _, frame = open_tab(link("short/lr_plateau"))
     assert frame.locator(".run").count() == 7
@@ -286,6 +287,7 @@ def test_the_filter_leaves_matching_runs(open_tab: Any) -> None:
     assert frame.locator("#figure .main-svg").first.is_visible()
 
 
+@pytest.mark.long
 def test_several_runs_are_compared(open_tab: Any) -> None:
     _, frame = open_tab(link("short/lr_plateau"))
     frame.check(".run[data-run='short/lr_plateau_2'] input")
@@ -303,6 +305,7 @@ def test_several_runs_are_compared(open_tab: Any) -> None:
     assert frame.locator(".summary").count() == 1
 
 
+@pytest.mark.long
 def test_a_click_on_a_decision_zooms_to_it_and_again_back(open_tab: Any) -> None:
     _, frame = open_tab(link("long/lr_plateau"))
     whole = frame.evaluate(f"{FIGURE}.layout.xaxis.range")

@@ -42,8 +42,9 @@ def learn(optimizer: Any, *callbacks: Any, epochs: int = 21) -> tuple[float, flo
     return before, model.evaluate(*validation, verbose=0)
 
 
-@pytest.mark.parametrize("rate", only([0.1], RATES))
-@pytest.mark.parametrize("name", only(["ScheduleFreeAdamW"], OPTIMIZERS))
+@pytest.mark.long
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_never_ends_worse_than_without_the_callback(name: str, rate: float) -> None:
     """But for a fifth of noise; the yardstick of a cut is that of Keras.
 

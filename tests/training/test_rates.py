@@ -151,11 +151,11 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("name", only(["warm-up and cosine"], SCHEDULES))
 @pytest.mark.backends
-def test_a_cut_scales_the_schedule_in_the_compiled_step(make: Any) -> None:
+def test_a_cut_scales_the_schedule_in_the_compiled_step(name: str) -> None:
     """multiplier 1, 1, .5, .25, .25"""
-    model = pushed_model(SGD(make()))
+    model = pushed_model(SGD(SCHEDULES[name]()))
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0)
     moved = [0.0]
     push(
@@ -166,7 +166,7 @@ def test_a_cut_scales_the_schedule_in_the_compiled_step(make: Any) -> None:
         epochs=5,
     )
     assert [(decision.epoch, decision.rate) for decision in adapt.decisions] == [(1, 0.5), (2, 0.25)]
-    unscaled = [float(keras.ops.convert_to_numpy(make()(iteration))) for iteration in range(5)]
+    unscaled = [float(keras.ops.convert_to_numpy(SCHEDULES[name]()(iteration))) for iteration in range(5)]
     expected = [rate * multiplier for rate, multiplier in zip(unscaled, (1, 1, 0.5, 0.25, 0.25), strict=True)]
     np.testing.assert_allclose(np.diff(moved), expected, rtol=1e-5)
 
@@ -184,7 +184,7 @@ def scheduled(kind: str) -> Any:
 KINDS = ["plain", "LossScale", "Multi", "LossScale(Multi)"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", only(["LossScale(Multi)"], KINDS))
 @pytest.mark.backends
 def test_multiplier_zero_freezes_the_weights_though_the_step_was_traced_before(kind: str) -> None:
     model = tiny_model(scheduled(kind), compiled=True)
@@ -373,7 +373,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", only(("SGD, momentum", "Multi", "mixed_float16", "schedule"), CASES))
+@pytest.mark.parametrize("case", only(("Multi", "mixed_float16"), CASES))
 @pytest.mark.backends
 def test_a_snapshot_brings_everything_back_bit_for_bit(case: str) -> None:
     """Snapshot after epoch 1, back to it after epochs 3, 5 and 7."""

@@ -98,7 +98,7 @@ def test_all_trials_fit_into_the_first_epoch_and_into_a_twentieth_of_a_long_trai
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("rate", only([1e-6, 1e3], [1e-6, 1e-3, 0.03, 1e3]))
+@pytest.mark.parametrize("rate", only([1e3], [1e-6, 1e-3, 0.03, 1e3]))
 def test_a_rate_wrong_by_orders_of_magnitude_is_put_right_within_the_first_epoch(rate: float) -> None:
     adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(rate))
     history = learn(model, adapt)
@@ -263,6 +263,7 @@ def test_epochs_of_few_steps_are_left_by_a_rate_that_breaks_training() -> None:
 # --- after it --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_after_it_every_epoch_is_an_observation_and_the_last_ones_are_annealed() -> None:
     adapt = AdaptLROnPlateau.auto(sinks=[sink := Windows()])
     learn(linear_model(SGD(1e-3)), adapt, epochs=6)
@@ -305,7 +306,7 @@ def test_between_decisions_the_state_stays_where_it_is_trained() -> None:
     assert 0 < len(synced) < 0.2 * EPOCHS * BATCHES, "a few for each decision, and at the end of each epoch"
 
 
-@pytest.mark.parametrize("monitor", only(["val_acc"], ["val_loss", "loss", "val_auc", "auc", "val_acc"]))
+@pytest.mark.parametrize("monitor", only([], ["val_loss", "loss", "val_auc", "auc", "val_acc"]))
 def test_any_metric_can_be_watched_since_the_search_goes_by_the_loss(monitor: str) -> None:
     x, y = rows()
     # An AUC is slow on PyTorch.

@@ -106,7 +106,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", only(("float32", "Multi", "schedule"), KINDS))
+@pytest.mark.parametrize("kind", only(("Multi", "schedule"), KINDS))
 @pytest.mark.backends
 def test_a_copy_of_any_kind_goes_through_a_file_into_a_new_model(kind: str, tmp_path: Path, floatx: Any) -> None:
     """Mixed precision has a LossScaleOptimizer around the optimizer, whose variables count, too."""

@@ -1057,6 +1057,7 @@ def test_the_work_grows_as_the_training_does(axis, quantity, within):
     assert costs[1] < 5 * costs[0]
 
 
+@pytest.mark.long
 def test_ten_thousand_decisions_and_a_hundred_thousand_epochs_are_drawn_in_two_seconds():
     many, lengthy = long_training(10_000), long_training(100_000)
     lengthy.records = [replace(record, decisions=()) for record in lengthy.records]

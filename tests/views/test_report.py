@@ -675,6 +675,7 @@ def test_a_row_zooms_to_its_decision_and_a_button_shows_all_again(open_report: A
     assert page.locator("[aria-current]").count() == 0
 
 
+@pytest.mark.long
 def test_a_row_can_be_chosen_by_the_keyboard(open_report: Any, tmp_path: Path) -> None:
     write_run(tmp_path / "logs" / "lr_plateau", range(100), cuts=(50,))
     page = open_report()
