@@ -19,6 +19,9 @@ LOG10 = PREFIX + "log10({})"
 BEST = PREFIX + "best({})"
 """The tag of the best observation so far, by which TensorBoard can rank runs."""
 
+KERAS = "epoch_{}"
+"""The tag of a number in the runs of `keras.callbacks.TensorBoard`; a validation has it in a run of its own."""
+
 TAG = PREFIX + "decisions"
 """The tag of the records."""
 

@@ -849,6 +849,7 @@ def test_a_second_fit_writes_a_run_of_its_own(tmp_path: Path) -> None:
 def test_keras_tensorboard_in_the_same_directory_reads_beside_ours(first: bool, tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", reason="keras.callbacks.TensorBoard needs TensorFlow")
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0, log_dir=tmp_path)
     board = keras.callbacks.TensorBoard(tmp_path)
@@ -867,6 +868,15 @@ def test_keras_tensorboard_in_the_same_directory_reads_beside_ours(first: bool, 
     assert used == pytest.approx({0: 0.1, 1: 0.1, 2: 0.05})
     assert len(multiplexer.Tensors("train", "epoch_loss")) == 3
     assert len(multiplexer.Tensors("validation", "epoch_loss")) == 3
+
+    (config,) = multiplexer.Tensors("lr_plateau", "custom_scalars__config__")
+    (category,) = Layout.FromString(config.tensor_proto.string_val[0]).category
+    charts = {chart.title: chart.multiline.tag for chart in category.chart}
+    for chart, tag, runs in (("learning rate", "learning_rate", ["train"]), ("loss", "loss", ["train", "validation"])):
+        for run in runs:
+            tags = multiplexer.Runs()[run]["tensors"]
+            shown = [each for each in tags if any(re.match(pattern, each) for pattern in charts[chart])]
+            assert shown == [f"epoch_{tag}"], "what Keras has of it is drawn beside ours"
 
 
 # --- what is recorded ------------------------------------------------------------------------------------------------
