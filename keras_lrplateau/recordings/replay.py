@@ -440,23 +440,25 @@ def _changes(curve: Curve) -> list[_Deed]:
     """The epochs at whose end the recorded rate changed, and by what factor; changes of a schedule do not count."""
     if is_schedule(curve):
         return []
-    return [
-        _Deed(epoch, "", after / before if before else math.inf)
-        for epoch, (before, after) in zip(curve.epochs, itertools.pairwise(curve.values), strict=False)
-        if _differ(before, after)
-    ]
+    pairs = ((curve.epochs[at], curve.values[at], curve.values[at + 1]) for at in _changed(curve))
+    return [_Deed(epoch, "", after / before if before else math.inf) for epoch, before, after in pairs]
 
 
 def is_schedule(curve: Curve) -> bool:
     """Whether a recorded rate followed a schedule."""
     pairs = len(curve.values) - 1
-    changes = sum(itertools.starmap(_differ, itertools.pairwise(curve.values)))
-    if pairs < SHORTEST_SCHEDULE or changes < SCHEDULED * pairs:
+    if pairs < SHORTEST_SCHEDULE or len(_changed(curve)) < SCHEDULED * pairs:
         return False
     # The rate also changes in each epoch of an excursion. No schedule falls so far in one epoch, but at its very end.
     return not any(0 < after < STEEPEST * before for before, after in itertools.pairwise(curve.values[:-1]))
 
 
-def _differ(before: float, after: float) -> bool:
+def _changed(curve: Curve) -> list[int]:
+    """The places of the values that another one follows."""
+    pairs = enumerate(itertools.pairwise(curve.values))
     # Nearly all are equal, and need no further call.
-    return before != after and not math.isclose(before, after, rel_tol=SAME)
+    return [at for at, (before, after) in pairs if before != after and _differ(before, after)]
+
+
+def _differ(before: float, after: float) -> bool:
+    return not math.isclose(before, after, rel_tol=SAME)

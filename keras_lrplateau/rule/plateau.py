@@ -514,9 +514,13 @@ def _counted(
 
     Not by `replace`, which would take most of the time of a step: it sets field by field.
     """
-    after, fields = object.__new__(State), vars(state)
-    count = state.observations + 1
-    vars(after).update(fields, observations=count, cooldown=cooldown, wait=wait, level=level, loss_level=loss_level)
+    after, fields = object.__new__(State), vars(state).copy()
+    fields["observations"] += 1
+    fields["cooldown"] = cooldown
+    fields["wait"] = wait
+    fields["level"] = level
+    fields["loss_level"] = loss_level
+    object.__setattr__(after, "__dict__", fields)  # It is frozen.
     return after
 
 

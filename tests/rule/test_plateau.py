@@ -1,9 +1,11 @@
 """The plateau rule, as timelines: the values that come, and what is made of each."""
 
+import copy
 import dataclasses
 import doctest
 import json
 import math
+import pickle
 import time
 from dataclasses import replace
 
@@ -1324,6 +1326,15 @@ def test_a_run_cut_anywhere_and_continued_from_its_saved_state_equals_the_whole_
     resumed, rest = trace(config, State.from_dict(json.loads(json.dumps(half.to_dict()))), values[at:])
     assert resumed == whole
     assert list(map(repr, first + rest)) == list(map(repr, whole_decisions))  # repr, since nan != nan
+
+
+def test_a_hold_is_a_decision_like_any_other():
+    """It is not made by the constructor."""
+    held = run(Config(), [2.0, 3.0], rate=0.5)[2][-1]
+    whole = decision.Decision("hold", "", 2, 3.0, 2.0, 0.5, 0.5, epoch=1)
+    assert (held, repr(held), hash(held), held.to_dict()) == (whole, repr(whole), hash(whole), whole.to_dict())
+    assert pickle.loads(pickle.dumps(held)) == copy.deepcopy(held) == whole
+    assert replace(held, step=7) == replace(whole, step=7)
 
 
 @settings(max_examples=150, deadline=None)
