@@ -137,7 +137,8 @@ class EventWriter:
     def layout(self, monitor: str, names: Sequence[str]) -> None:
         """Put the learning rate and the metrics side by side and into one chart, in the Custom Scalars tab.
 
-        What `keras.callbacks.TensorBoard` has written of the same number is in the same chart.
+        What `keras.callbacks.TensorBoard` has written of the same metric is in the same chart. Its rates are not: they
+        are those after the epoch, where a callback before it has cut.
 
         Args:
             monitor: The name of the monitored metric. It shares a chart with its validation twin; so do the loss and
@@ -148,10 +149,11 @@ class EventWriter:
             OSError: The file cannot be written, or is closed.
         """
         rates = [name for name in names if name.startswith("learning_rate")]
-        charts = {"learning rate": _in_one_chart(rates)}
+        charts = {"learning rate": [PREFIX + name for name in rates]}
         for name in ("loss", monitor.removeprefix("val_")):
-            charts[name] = _in_one_chart([each for each in (name, f"val_{name}") if each in names])
-        if rates and charts["loss"]:
+            if ours := [PREFIX + each for each in (name, f"val_{name}") if each in names]:
+                charts[name] = [*ours, tags.KERAS.format(name)]
+        if rates and "loss" in charts:
             charts["loss and log10(learning rate)"] = charts["loss"] + [tags.LOG10.format(name) for name in rates]
         category = Category(title="LR plateau", chart=[_chart(*chart) for chart in charts.items() if chart[1]])
         about = custom_scalar_metadata.create_summary_metadata()
@@ -263,12 +265,6 @@ def _float_tensor(value: float) -> TensorProto:
 
 def _string_tensor(value: bytes) -> TensorProto:
     return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[value])
-
-
-def _in_one_chart(names: Sequence[str]) -> list[str]:
-    """Our tags of these numbers, and those of Keras."""
-    theirs = dict.fromkeys(tags.KERAS.format(name.removeprefix("val_")) for name in names)
-    return [PREFIX + name for name in names] + list(theirs)
 
 
 def _chart(title: str, shown: Sequence[str]) -> Chart:

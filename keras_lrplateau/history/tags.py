@@ -20,7 +20,7 @@ BEST = PREFIX + "best({})"
 """The tag of the best observation so far, by which TensorBoard can rank runs."""
 
 KERAS = "epoch_{}"
-"""The tag of a number in the runs of `keras.callbacks.TensorBoard`; a validation has it in a run of its own."""
+"""The tag of a metric in the runs of `keras.callbacks.TensorBoard`; a validation has it in a run of its own."""
 
 TAG = PREFIX + "decisions"
 """The tag of the records."""
