@@ -1064,6 +1064,8 @@ def _contradictions(state: State) -> Iterator[str]:
     if state.kept is None and attempt.is_behind:
         yield "an attempt is behind, but there is no best"
     if isinstance(state.stage, Search):
+        if state.restarts or state.recoveries:
+            yield f"restarts={state.restarts} and recoveries={state.recoveries} in a search, which comes before any"
         yield from search.contradictions(state.stage)
         if state.rate != state.stage.rate_at(state.stage.at):
             yield f"rate={state.rate!r} in a search at {state.stage.rate_at(state.stage.at)!r}"

@@ -1656,6 +1656,16 @@ def test_a_damaged_state_is_refused(name, field, value):
         State.from_dict(data)
 
 
+@pytest.mark.parametrize("count", ["restarts", "recoveries"])
+def test_a_search_before_which_there_was_something_else_is_refused(count):
+    """If it goes by steps, its end sets the observations back to 0, of which these would be more."""
+    state, _ = LONG.step(LONG.searching_by(replace(LONG.start(0.1), loss_before=1.0), 40), 0.9, 0.9)
+    assert state.phase == "search"
+    assert State.from_dict(state.to_dict()) == state
+    with pytest.raises(ValueError, match=f"{count}=1.*in a search"):
+        State.from_dict({**state.to_dict(), count: 1})
+
+
 def test_a_state_with_more_restarts_than_there_are_makes_no_more():
     state = replace(held(), restarts=auto.MOST_RESTARTS + 1)
     state = replace(state, attempt=replace(state.attempt, fruitless=1))

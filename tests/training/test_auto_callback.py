@@ -39,7 +39,6 @@ from keras_lrplateau.rule import auto
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.snapshots import Snapshots
 
-
 long = pytest.mark.long
 
 
