@@ -22,7 +22,7 @@ OPTIMIZERS: dict[str, Callable[[float], Any]] = {
     "SGD with averages": lambda rate: SGD(rate, momentum=0.9, use_ema=True, ema_momentum=0.9),
 }
 
-RATES = (1e-5, 1e-3, 0.1, 10.0)
+RATES = (1e-5, 0.1, 10.0)
 
 
 def learn(optimizer: Any, *callbacks: Any, epochs: int = 21) -> tuple[float, float]:
