@@ -90,8 +90,8 @@ class Task:
         first: Whether the backup comes before the callback.
         scheduled: Whether the optimizer has a schedule.
         backup: The kind of backup: "atomic", "keras", or "double".
-        place: Where it kills itself, or the signal that will kill it; None for neither.
-        epoch: The first epoch in which it kills itself, or the one after which it waits for the signal.
+        place: Where it kills itself; None for nowhere.
+        epoch: The first epoch in which it kills itself.
         fault: The fault to cause; see `FAULTS`.
     """
 
@@ -229,8 +229,6 @@ def _killer(task: Task) -> list[Any]:
     class Killer(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             now["epoch"] = epoch
-            if task.place in SIGNALS and epoch > task.epoch:
-                time.sleep(0.1)  # It must not be over before a busy machine has sent the signal.
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             is_last = epoch == EPOCHS - 1
@@ -430,6 +428,8 @@ class Child:
 
 def run_task(task: Task) -> int:
     """Train; the exit status."""
+    # What a shell has started in the background ignores Ctrl-C, and so would this.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("always")
     try:
         train(task)
@@ -637,7 +637,7 @@ class Torture:
         for number, kill in enumerate([*kills, None]):
             progress, goal = _progress(task), (number + 1) * EPOCHS // (len(kills) + 1)
             epoch = max(progress, self.random.randint(min(progress, goal), goal)) if at is None else at
-            child = self.start(replace(task, place=kill, epoch=epoch))
+            child = self.start(replace(task, place=kill, epoch=epoch) if kill in PLACES else task)
             if kill in SIGNALS:
                 while child.poll() is None and (not child.log.exists() or _progress(task) < epoch):
                     yield
