@@ -137,8 +137,8 @@ class EventWriter:
     def layout(self, monitor: str, names: Sequence[str]) -> None:
         """Put the learning rate and the metrics side by side and into one chart, in the Custom Scalars tab.
 
-        What `keras.callbacks.TensorBoard` has written of the same metric is in the same chart. Its rates are not: they
-        are those after the epoch, where a callback before it has cut.
+        What `keras.callbacks.TensorBoard` has written of the same metric is in the same chart. Its rates are not: it
+        writes the rate after the epoch, so a cut shows one epoch earlier than in ours.
 
         Args:
             monitor: The name of the monitored metric. It shares a chart with its validation twin; so do the loss and
