@@ -41,12 +41,13 @@ def torchs(values: Sequence[float], patience: int, cooldown: int, threshold: flo
 
 
 def optaxs(values: Sequence[float], patience: int, cooldown: int, threshold: float, threshold_mode: str) -> list[float]:
-    optax = pytest.importorskip("optax")
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     tolerance = {"rtol": threshold, "atol": 0.0} if threshold_mode == "rel" else {"rtol": 0.0, "atol": threshold}
     plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=patience, cooldown=cooldown, **tolerance)
+    update = jax.jit(lambda state, value: plateau.update({}, state, value=value)[1])
     state, rates = plateau.init({}), []
     for value in values:
-        _, state = plateau.update({}, state, value=value)
+        state = update(state, value)
         rates.append(float(state.scale))
     return rates
 
@@ -74,9 +75,8 @@ def test_pytorch_cuts_where_we_do_with_a_patience_more_by_one(threshold_mode: st
     assert cuts > SERIES / 2
 
 
-@pytest.mark.long  # optax computes step by step on the device.
+@pytest.mark.long  # JAX compiles the rule again for each series.
 def test_optax_cuts_where_we_do() -> None:
-    pytest.importorskip("optax")
     rng, cuts = random.Random(1), 0
     for _ in range(15):
         values, patience, cooldown = series(rng), rng.randint(1, 4), rng.randint(0, 3)
