@@ -326,7 +326,7 @@ class Lanes:
             losses: The mean training loss.
             firsts: The loss on the first batch of the epoch.
             finite: Whether all weights are finite.
-            val_losses: The validation's loss, where the metric is another one.
+            val_losses: The validation's loss, where the metric is another one; None where it is the metric.
         """
 
         def decide(method: Method, state: Any, at: tuple[int, int]) -> Any:
@@ -335,7 +335,7 @@ class Lanes:
                 return method.rule.step(state, *seen)
             # The first batch of a training gives the loss before it, and speaks of no observation.
             first = float(firsts[at]) if state.observations else None
-            val_loss = None if val_losses is None else float(val_losses[at])
+            val_loss = float((values if val_losses is None else val_losses)[at])
             return method.rule.step(state, *seen, Evidence(first, bool(finite[at]), val_loss=val_loss))
 
         return self._carry_out(model, decide)

@@ -24,6 +24,7 @@ from keras_lrplateau.history.run import Curve, Observation, Record, Run, rate_us
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, multiplier_bounds
+from keras_lrplateau.rule.search import MOST_TRIALS
 
 SAME = 1e-5
 """Rates that differ by less than this share are the same: files round to float32, or to six digits."""
@@ -137,8 +138,10 @@ def replay(
     losses = _losses(recording, recorded, "loss")
     # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
     is_blind = bool(recording.records) and recording.records[0].steps <= recording.records[0].epoch + 1
-    is_beside = monitor.startswith("val_") and monitor != "val_loss"
-    validated = _losses(recording, recorded, "val_loss") if is_blind or is_beside else {}
+    is_validated = monitor.startswith("val_")
+    validated = _losses(recording, recorded, "val_loss") if is_blind or is_validated else {}
+    # Where the metric is the loss of the validation itself, only a search asks for it.
+    asks = len(observed.values) if monitor != "val_loss" else MOST_TRIALS
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
     replayed = Curve(epochs=observed.epochs, times=observed.times)
@@ -154,7 +157,7 @@ def replay(
         if is_searching_blindly and not monitor.startswith("val_"):
             rule = rule.without_search()
         loss = (validated if is_searching_blindly else losses).get(epoch)
-        evidence = Evidence(val_loss=validated[epoch]) if is_beside and epoch in validated else None
+        evidence = Evidence(val_loss=validated[epoch]) if is_validated and count < asks and epoch in validated else None
         state, decision = rule.step(state, value, loss, evidence)
         if decision.is_action or count in (0, last):
             decisions = [decision]

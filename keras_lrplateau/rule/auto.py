@@ -131,7 +131,7 @@ of this length, and by more and shorter observations noise would be taken for a 
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -378,6 +378,7 @@ class State:
         if isinstance(self.stage, Search):
             stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
             stage["errors"] = [list(pair) for pair in self.stage.errors]
+            stage["unfit"] = list(self.stage.unfit)
         if isinstance(self.stage, Excursion):
             stage["before"] = list(self.stage.before)
         stretch = {**fields["stretch"], "window": list(self.stretch.window)}
@@ -655,7 +656,8 @@ def _search(
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
-    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise)
+    is_unfit = not broken and soundness.exceeds(evidence.val_loss, state.loss_before, search.HOPELESS)
+    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
     enough = enough if config.anneals else search.ALIKE
     choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
@@ -671,6 +673,7 @@ def _search(
         if following is not None and not is_enough:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
+            brought += f" and a validation loss of {number(evidence.val_loss)}" if is_unfit else ""
             reason = broken or f"{number(state.rate, 3)} has brought {brought}"
             return _decide(state, after, "search", value, reason, save=save, restore="start")
     return _settle(config, state, after, stage, choice, value, save)

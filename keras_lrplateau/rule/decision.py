@@ -128,7 +128,8 @@ class Evidence:
         growth: The root mean square of the weights, as a multiple of that in the snapshot to go back to. > 0. None if
             it is not known: it is computed only before a decision that would go back, see `Decision.compared_with`.
         grown_since: The snapshot that they were compared with.
-        val_loss: The validation loss, if the observation is another metric of that validation.
+        val_loss: The loss of the validation that brought the metric; the metric itself may be it. None if it is not
+            known.
     """
 
     first_loss: float | None = None

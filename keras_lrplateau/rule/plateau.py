@@ -468,7 +468,7 @@ def _go_on(
 ) -> Step[State]:
     """Training is not broken: what the metric says."""
     if state.excursion is not None:
-        return _judge(config, state, value, _judged_loss(loss, evidence), state.excursion)
+        return _judge(config, state, value, _judged_loss(value, loss, evidence), state.excursion)
     if state.recovery is not None and _was_mistaken(state, state.recovery):
         recovery = state.recovery
         assert recovery.far_worse is not None
@@ -490,7 +490,7 @@ def _go_on(
         and (state.cuts >= config.cuts_to_stall or state.rate <= config.min_lr)
     ):
         level = (level or Level()).with_value(value)
-        loss_level = (loss_level or Level()).with_loss(_judged_loss(loss, evidence))
+        loss_level = (loss_level or Level()).with_loss(_judged_loss(value, loss, evidence))
     state = _counted(state, cooldown, wait, level, loss_level)
     if improved:
         return _new_best(config, state, value, loss, finding, evidence or NOTHING_ELSE)
@@ -646,9 +646,12 @@ def _exhaust(config: Config, state: State, value: float, reason: str) -> Step[St
     return _cut(config, exhausted, value, reason, kind="exhausted")
 
 
-def _judged_loss(loss: float | None, evidence: Evidence | None) -> float | None:
-    """The loss by which a raise is judged beside the metric: that of the same validation, else that of training."""
-    return loss if evidence is None or evidence.val_loss is None else evidence.val_loss
+def _judged_loss(value: float, loss: float | None, evidence: Evidence | None) -> float | None:
+    """The loss by which a raise is judged beside the metric: that of the same validation, else that of training.
+
+    Where the metric is the loss of the validation, that says nothing more.
+    """
+    return loss if evidence is None or evidence.val_loss in (None, value) else evidence.val_loss
 
 
 def _judge(config: Config, state: State, value: float, loss: float | None, excursion: Excursion) -> Step[State]:

@@ -22,6 +22,9 @@ The rules:
    is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
    search ends with the first rate that clearly trains, be it the given one.
+7. A rate whose validation loss is far above the loss before training is *unfit*: the training loss may fall while the
+   network learns to answer with a constant, or its batch normalisation is thrown off. It is not chosen where another
+   one is fit. Where none is, that loss may be no yardstick, and all are judged by the training loss.
 """
 
 from __future__ import annotations
@@ -72,7 +75,8 @@ That of 0.1 keeps more rates that are right, and more that are not: the loss bef
 HOPELESS = 2.0
 """Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.
 
-Only a rate too high does that. An epoch far too short, or a first batch that was an easy one, stays below.
+Only a rate too high does that. An epoch far too short, or a first batch that was an easy one, stays below. A rate that
+leaves the validation loss above it is unfit.
 """
 
 
@@ -86,6 +90,7 @@ class Search:
         trials: The half decades tried so far, in order, each with its score; infinite if it broke training.
         saved: The half decade whose weights are in the best snapshot; None if there are none.
         errors: The half decades tried, each with the standard error of its score; 0 where that is not known.
+        unfit: The half decades tried whose validation speaks against them, in order.
         steps: Optimizer steps in a trial that is a window within an epoch; None where a trial is an observation. >= 1.
     """
 
@@ -96,16 +101,20 @@ class Search:
     trials: tuple[tuple[int, float], ...] = ()
     saved: int | None = None
     errors: tuple[tuple[int, float], ...] = ()
+    unfit: tuple[int, ...] = ()
     steps: int | None = None
 
     def rate_at(self, at: int) -> float:
         """The rate this many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
-    def tried(self, score: float, error: float = 0.0) -> Search:
-        """The search with the score of the rate that was being tried, and its standard error."""
+    def tried(self, score: float, error: float = 0.0, is_unfit: bool = False) -> Search:
+        """The search with what the rate that was being tried has brought: its score, and the standard error of that."""
         trials, errors = {**dict(self.trials), self.at: score}, {**dict(self.errors), self.at: error}
-        return replace(self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())))
+        unfit = sorted({*self.unfit, self.at}) if is_unfit else self.unfit
+        return replace(
+            self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())), unfit=tuple(unfit)
+        )
 
 
 def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, stays: bool = True) -> int | None:
@@ -138,9 +147,10 @@ def _lowest(share: Mapping[int, float], best: int, enough: float) -> int:
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:
-    """Whether some rate clearly trains. Without the loss before training that is not known, and so it is not."""
-    before, unbroken = _score_before(search, loss_before), scores(search, loss_before)
-    return before is not None and bool(unbroken) and min(unbroken.values()) <= before - PROGRESS * abs(before)
+    """Whether some fit rate clearly trains. Without the loss before training that is not known, and so it is not."""
+    before, found = _score_before(search, loss_before), scores(search, loss_before)
+    fit = [score for at, score in found.items() if at not in search.unfit]
+    return before is not None and bool(fit) and min(fit) <= before - PROGRESS * abs(before)
 
 
 def following(search: Search, loss_before: float | None, may_try: Callable[[float], bool]) -> int | None:
@@ -166,13 +176,19 @@ def noise(search: Search, loss_before: float | None) -> float:
     It is 0 where it is not known. A rate that is too high makes much noise of its own, a loss that falls fast looks
     noisy, and a single error, of few batches, may be far too small.
     """
-    unbroken, errors = scores(search, loss_before), dict(search.errors)
-    lowest = min(unbroken.values(), default=math.inf)
+    found, errors = scores(search, loss_before), dict(search.errors)
+    lowest = min(found.values(), default=math.inf)
     limit = max(lowest + NEAR * abs(lowest), -math.inf if loss_before is None else loss_before)
-    return statistics.median([errors.get(at, 0.0) for at, score in unbroken.items() if score <= limit] or [0.0])
+    return statistics.median([errors.get(at, 0.0) for at, score in found.items() if score <= limit] or [0.0])
 
 
 def scores(search: Search, loss_before: float | None) -> dict[int, float]:
+    """The scores of the fit trials; where none is fit, those of all that are unbroken."""
+    unbroken = _unbroken(search, loss_before)
+    return {at: score for at, score in unbroken.items() if at not in search.unfit} or unbroken
+
+
+def _unbroken(search: Search, loss_before: float | None) -> dict[int, float]:
     """The scores of the unbroken trials: finite, and not far worse than before training."""
     before = _score_before(search, loss_before)
     return {at: score for at, score in search.trials if math.isfinite(score) and not exceeds(score, before, FAR_WORSE)}
@@ -180,17 +196,19 @@ def scores(search: Search, loss_before: float | None) -> dict[int, float]:
 
 def lowest_broken(search: Search, loss_before: float | None) -> float | None:
     """The lowest rate that broke training, or None."""
-    unbroken = scores(search, loss_before)
+    unbroken = _unbroken(search, loss_before)
     return min((search.rate_at(at) for at, _ in search.trials if at not in unbroken), default=None)
 
 
 def in_words(search: Search, loss_before: float | None) -> str:
     """Such as "0.01: 1.9 (40%), 0.1: 1.2 (100%), 1: 2.8 (worse than none), 10: broken"."""
-    share = _shares(search, loss_before)
+    share, unbroken = _shares(search, loss_before), _unbroken(search, loss_before)
 
     def result(at: int, score: float) -> str:
-        if at not in share:
+        if at not in unbroken:
             return "broken"
+        if at not in share:
+            return f"{number(score, 3)} (unfit in validation)"
         return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
     found = ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
@@ -203,7 +221,7 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     tried = [at for at, _ in search.trials]
     lowest, highest = min(tried), max(tried)
     share = _shares(search, loss_before)
-    if not share:
+    if not share or tried == list(search.unfit) == [lowest]:
         return [lowest - 2]
     best, alike = _best(search, loss_before), _all_alike(search, loss_before)
     before = _score_before(search, loss_before)
@@ -292,6 +310,8 @@ def contradictions(search: Search) -> Iterator[str]:
         yield f"at {search.at} after trials at {tried}"
     if [at for at, _ in search.errors] != tried:
         yield f"errors of {[at for at, _ in search.errors]} after trials at {tried}"
+    if list(search.unfit) != sorted(set(search.unfit) & set(tried)):
+        yield f"unfit={list(search.unfit)} after trials at {tried}"
     if search.saved is not None and search.saved not in tried:
         yield f"saved={search.saved} of trials at {tried}"
 
@@ -303,6 +323,7 @@ READ = checks.record(
     trials=checks.listed(checks.pair(checks.whole, checks.number_or_inf), most=MOST_TRIALS),
     saved=checks.optional(checks.whole),
     errors=checks.listed(checks.pair(checks.whole, checks.at_least_0), most=MOST_TRIALS),
+    unfit=checks.listed(checks.whole, most=MOST_TRIALS),
     steps=checks.optional(checks.positive_count),
 )
 """Reads a stored search."""

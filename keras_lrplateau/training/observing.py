@@ -74,7 +74,7 @@ def evidence_of(
         done: The optimizer's count of steps.
     """
     is_validated = session.options.monitor.startswith("val_")
-    val_loss = logs.get("val_loss") if is_validated and session.options.monitor != "val_loss" else None
+    val_loss = logs.get("val_loss") if is_validated else None
     if not session.rule.recovers:
         return Evidence(is_validated=is_validated, val_loss=val_loss)
     skipped, optimizer = 0.0, session.rates.optimizer

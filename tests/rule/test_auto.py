@@ -327,6 +327,51 @@ def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
     assert decision.kind != "diverged"
 
 
+SHORT = Config(observations=10)
+"""Two trials fit into it, and each costs a tenth of the training."""
+
+
+def validated(config, rate, val_loss_of, loss_of=lambda rate: 0.5):
+    """Search where each rate brings a training loss and a validation loss; before training it is 1."""
+    state, tried, reasons = replace(config.start(rate), loss_before=1.0), [], []
+    while state.phase == "search":
+        tried.append(float(f"{state.rate:.3g}"))
+        val_loss = val_loss_of(state.rate)
+        state, decision = config.step(state, val_loss, loss_of(state.rate), Evidence(val_loss=val_loss))
+        reasons.append(decision.reason)
+    return tried, decision, reasons
+
+
+def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one():
+    """The higher rate has the lower training loss, as where a network answers with a constant."""
+    tried, decision, reasons = validated(
+        SHORT, 1.0, lambda rate: 14.5 if rate > 0.5 else 0.9, lambda rate: 0.3 if rate > 0.5 else 0.6
+    )
+    assert (tried, decision.kind, decision.rate) == ([1.0, 0.1], "settle", pytest.approx(0.1))
+    assert reasons[0] == "1 has brought a loss of 0.3 and a validation loss of 14.5"
+    assert "1: 0.3 (unfit in validation)" in decision.reason
+
+
+def test_a_rate_that_fails_in_validation_may_be_raised_to_later():
+    state = replace(LONG.start(0.1), loss_before=1.0)
+    while state.phase == "search":
+        val_loss = 14.5 if state.rate > 0.2 else 0.9
+        state, _ = LONG.step(state, val_loss, 0.5, Evidence(val_loss=val_loss))
+    assert state.rate_too_high is None, "batch normalisation may only be warming up"
+
+
+def test_a_validation_loss_that_every_rate_leaves_high_is_no_yardstick():
+    """As where classes are weighted in training alone: the given rate is as good as another, and none is below it."""
+    tried, decision, _ = validated(SHORT, 0.1, lambda rate: 5.0)
+    assert tried == [0.1, 0.01, 1.0]
+    assert (decision.kind, decision.rate) == ("settle", 0.1)
+
+
+def test_up_to_twice_the_loss_before_training_a_validation_loss_says_nothing():
+    tried, decision, _ = validated(SHORT, 0.1, lambda rate: HOPELESS)
+    assert (tried, decision.rate) == ([0.1], 0.1)
+
+
 def test_without_another_trial_to_compare_far_worse_is_broken():
     config = Config(observations=100, budget=0.0)
     state, decision = config.step(replace(config.start(10.0), loss_before=1.0), 500.0, 500.0)
