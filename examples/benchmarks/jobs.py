@@ -45,6 +45,7 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # Sums end the same on any number of cores.
 
 import keras
 import numpy as np
@@ -448,7 +449,11 @@ class Bench:
         rate = keras.optimizers.schedules.CosineDecay(*schedule) if schedule else 1.0
         model.compile(self.job.optimizer(rate), loss=self.job.loss, metrics=self.job.metrics())
         model.optimizer.build(model.trainable_variables)
-        self._memory[schedule] = [np.array(each) for each in model.optimizer.variables]
+        first = [np.array(each) for each in model.optimizer.variables]
+        # The first fit of a model draws random numbers for itself, so that its batches would be others.
+        batch = keras.tree.map_structure(lambda rows: rows[: self.job.batch], self.data.train)
+        model.fit(*batch, batch_size=self.job.batch, verbose=0)
+        self._memory[schedule] = first
         return model
 
     def _first_weights(self, seed: int) -> list[np.ndarray]:
