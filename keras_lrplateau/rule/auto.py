@@ -656,7 +656,7 @@ def _search(
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
-    is_unfit = not broken and soundness.exceeds(evidence.val_loss, state.loss_before, search.HOPELESS)
+    is_unfit = not broken and soundness.exceeds(evidence.val_loss, state.loss_before, search.UNFIT)
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
     enough = enough if config.anneals else search.ALIKE

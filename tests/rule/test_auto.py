@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from keras_lrplateau.rule import auto, search, soundness
 from keras_lrplateau.rule.auto import Config, State
 from keras_lrplateau.rule.decision import Evidence
-from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS
+from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT
 
 NAN, INF = math.nan, math.inf
 
@@ -367,8 +367,8 @@ def test_a_validation_loss_that_every_rate_leaves_high_is_no_yardstick():
     assert (decision.kind, decision.rate) == ("settle", 0.1)
 
 
-def test_up_to_twice_the_loss_before_training_a_validation_loss_says_nothing():
-    tried, decision, _ = validated(SHORT, 0.1, lambda rate: HOPELESS)
+def test_up_to_three_times_the_loss_before_training_a_validation_loss_says_nothing():
+    tried, decision, _ = validated(SHORT, 0.1, lambda rate: UNFIT)
     assert (tried, decision.rate) == ([0.1], 0.1)
 
 
