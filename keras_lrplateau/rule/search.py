@@ -81,8 +81,8 @@ Only a rate too high does that. An epoch far too short, or a first batch that wa
 UNFIT = 3.0
 """A rate that leaves the validation loss above this multiple of the training loss before training is unfit.
 
-On the tuning jobs of examples/benchmarks/jobs.py the tuned rates leave it below 1.4 of that, those ten times higher above
-5 wherever there is batch normalisation. With 2 rates were left that are right on tasks of convergence.py.
+On the tuning jobs of examples/benchmarks/jobs.py the tuned rates leave it below 1.4 of that, and most of those that are
+ten and a hundred times higher, with batch normalisation, above 3. A bound of 2 also spoke against rates that are right.
 """
 
 
