@@ -151,6 +151,22 @@ def test_a_rate_far_too_high_for_single_batches_is_left(monitor: str, make: Any)
     assert history["val_loss"][-1] < untrained
 
 
+@pytest.mark.parametrize("monitor", ["val_loss", "val_mae"])
+def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one(monitor: str) -> None:
+    """As where batch normalisation is thrown off: the training loss is fine, and the metric may be."""
+    model = tiny_model(SGD(0.01), metrics=["mae"])
+    adapt = AdaptLROnPlateau.auto(monitor)
+    validation = scripted(1e3, *[0.5] * 9)
+    x, y = (np.tile(each, (10, 1)) for each in data())
+    fit(model, validation, adapt, epochs=10, x=x, y=y, batch_size=ROWS, validation_data=data())
+    first, *_ = adapt.decisions
+    assert (first.kind, first.rate) == ("search", pytest.approx(1e-3))
+    assert "and a validation loss of 1000" in first.reason
+    (settled,) = [decision for decision in adapt.decisions if decision.kind == "settle"]
+    assert settled.rate == pytest.approx(1e-3)
+    assert "(unfit in validation)" in settled.reason
+
+
 SCALED = pytest.mark.skipif(keras.backend.backend() == "jax", reason="traces its steps, which takes long")
 
 
