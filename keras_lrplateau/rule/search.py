@@ -82,7 +82,7 @@ UNFIT = 3.0
 """A rate that leaves the validation loss above this multiple of the training loss before training is unfit.
 
 On the tuning jobs of examples/benchmarks/jobs.py the tuned rates leave it below 1.4 of that, and most of those that are
-ten and a hundred times higher, with batch normalisation, above 3. It makes no difference on those of convergence.py.
+ten and a hundred times higher, with batch normalisation, above 3. On those of convergence.py it hardly matters.
 """
 
 
