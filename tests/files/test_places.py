@@ -14,7 +14,7 @@ URLS = (
     "hdfs:///user/me/run",
     "abfs://container@account.dfs.core.windows.net/run",
     "memory://run",
-    "file:///tmp/run",
+    "file:///logs/run",
     "dbfs:/mnt/run",
     "simplecache::gs://bucket/run",
     "https://example.org/training.csv",
@@ -56,7 +56,7 @@ def test_a_path_object_that_is_a_url_at_heart_is_refused(tmp_path: Path) -> None
     [
         "logs",
         "logs/run1",
-        "/tmp/a:b/c",
+        "/logs/a:b/c",
         "logs/2026-11-28T10:30:00",
         "C:/logs",
         r"C:\logs",

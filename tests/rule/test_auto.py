@@ -356,7 +356,8 @@ def test_a_rate_that_fails_in_validation_may_be_raised_to_later():
     state = replace(LONG.start(0.1), loss_before=1.0)
     while state.phase == "search":
         val_loss = 14.5 if state.rate > 0.2 else 0.9
-        state, _ = LONG.step(state, val_loss, 0.5, Evidence(val_loss=val_loss))
+        state, decision = LONG.step(state, val_loss, 0.5, Evidence(val_loss=val_loss))
+    assert "1: 0.5 (unfit in validation)" in decision.reason
     assert state.rate_too_high is None, "batch normalisation may only be warming up"
 
 
