@@ -694,9 +694,9 @@ def _settle(
             reason = "no other was tried"
         elif choice == 0:
             reason = "the given one, since no other is clearly better"
-    unbroken = search.scores(stage, state.loss_before)
+    scores = search.scores(stage, state.loss_before)
     loss_before = state.loss_before
-    if unbroken and loss_before is not None and min(unbroken.values()) >= loss_before:
+    if scores and loss_before is not None and min(scores.values()) >= loss_before:
         loss_before = None  # No rate came below it: it is no yardstick.
     attempt = Attempt(rate, start=state.observations - 1)
     too_high = search.lowest_broken(stage, state.loss_before)

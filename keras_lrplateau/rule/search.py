@@ -259,8 +259,8 @@ def _best(search: Search, loss_before: float | None) -> int:
 
 
 def _lowest_score(search: Search, loss_before: float | None) -> int:
-    unbroken = scores(search, loss_before)
-    return min(at for at in unbroken if unbroken[at] == min(unbroken.values()))
+    found = scores(search, loss_before)
+    return min(at for at in found if found[at] == min(found.values()))
 
 
 def _all_alike(search: Search, loss_before: float | None) -> list[int]:
@@ -268,27 +268,27 @@ def _all_alike(search: Search, loss_before: float | None) -> list[int]:
 
     Proven is one that is better than a lower one beyond the noise.
     """
-    error, unbroken = noise(search, loss_before), scores(search, loss_before)
+    error, found = noise(search, loss_before), scores(search, loss_before)
     best = _lowest_score(search, loss_before)
-    alike = [at for at in unbroken if unbroken[at] <= unbroken[best] + WITHIN_NOISE * error]
-    return alike if error and all(at in alike for at in unbroken if at < best) else []
+    alike = [at for at in found if found[at] <= found[best] + WITHIN_NOISE * error]
+    return alike if error and all(at in alike for at in found if at < best) else []
 
 
 def _shares(search: Search, loss_before: float | None) -> dict[int, float]:
-    """What share of the best one's progress each unbroken trial has made; empty if all broke."""
-    unbroken = scores(search, loss_before)
-    if not unbroken:
+    """What share of the best one's progress each trial of `scores` has made; empty if all broke."""
+    found = scores(search, loss_before)
+    if not found:
         return {}
-    best = min(unbroken.values())
+    best = min(found.values())
     before = _score_before(search, loss_before)
     if before is None or before <= best:
         # The worst one of the rates below the best.
-        best_at = min(at for at in unbroken if unbroken[at] == best)
-        before = max((score for at, score in unbroken.items() if at < best_at), default=best)
+        best_at = min(at for at in found if found[at] == best)
+        before = max((score for at, score in found.items() if at < best_at), default=best)
     reach = before / 2 - best / 2  # Halves do not overflow.
     if reach <= 0:
-        return {at: float(score == best) for at, score in unbroken.items()}
-    return {at: (before / 2 - score / 2) / reach for at, score in unbroken.items()}
+        return {at: float(score == best) for at, score in found.items()}
+    return {at: (before / 2 - score / 2) / reach for at, score in found.items()}
 
 
 def _score_before(search: Search, loss_before: float | None) -> float | None:
