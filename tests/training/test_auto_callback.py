@@ -34,7 +34,7 @@ from conftest import (
 from keras.optimizers import SGD, Adam
 from keras.optimizers.schedules import ExponentialDecay
 
-from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau import AdaptLROnPlateau, read, replay
 from keras_lrplateau.rule import auto
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.snapshots import Snapshots
@@ -152,10 +152,10 @@ def test_a_rate_far_too_high_for_single_batches_is_left(monitor: str, make: Any)
 
 
 @pytest.mark.parametrize("monitor", ["val_loss", "val_mae"])
-def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one(monitor: str) -> None:
+def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one(monitor: str, tmp_path: Path) -> None:
     """As where batch normalisation is thrown off: the training loss is fine, and the metric may be."""
     model = tiny_model(SGD(0.01), metrics=["mae"])
-    adapt = AdaptLROnPlateau.auto(monitor)
+    adapt = AdaptLROnPlateau.auto(monitor, log_dir=tmp_path)
     validation = scripted(1e3, *[0.5] * 9)
     x, y = (np.tile(each, (10, 1)) for each in data())
     fit(model, validation, adapt, epochs=10, x=x, y=y, batch_size=ROWS, validation_data=data())
@@ -165,6 +165,11 @@ def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one(mon
     (settled,) = [decision for decision in adapt.decisions if decision.kind == "settle"]
     assert settled.rate == pytest.approx(1e-3)
     assert "(unfit in validation)" in settled.reason
+    (recording,) = read(tmp_path)
+    replayed = replay(recording, auto.Config(), monitor).decisions
+    assert [(decision.epoch, decision.kind) for decision in replayed] == [
+        (decision.epoch, decision.kind) for decision in adapt.decisions
+    ]
 
 
 SCALED = pytest.mark.skipif(keras.backend.backend() == "jax", reason="traces its steps, which takes long")
