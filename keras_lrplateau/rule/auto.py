@@ -35,8 +35,8 @@ The rules:
 5. Anneal. The last part of a training whose length is known.
 6. Diverged: back to the best weights, a tenth of the rate. A trial that diverges has only failed. No raise goes there
    again.
-7. At the end (`finish`) a trial that is still open is taken back; and if the last observations are significantly worse
-   than the best, it is the best weights that are kept.
+7. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
+   more than a hundredth, it is the best weights that are kept. By steps they must be worse beyond the noise.
 
 Trials, other than the first observation, take at most `budget` of all observations. A restart is no trial: it takes
 observations in which its training would have stood still.
@@ -121,11 +121,20 @@ HARD_CUT = 0.1
 TAIL = 0.3
 """The share of all observations over which the rate is annealed."""
 
+TAIL_BY_STEPS = 0.4
+"""The same by steps. Each row is seen once there, so noise limits a training more than its length."""
+
 NOMINAL_LENGTH = 100
 """The budget of a training whose length is not known is that of one of this length.
 
 By steps, a training has no more observations than this, but for the search: the constants here were chosen on trainings
 of this length, and by more and shorter observations noise would be taken for a plateau.
+"""
+
+FORGIVEN = 0.01
+"""At the end the best weights come back if the last ones are worse by more than this share of the best metric.
+
+By steps it is not this share that is forgiven, but four times the noise.
 """
 
 LARGE = 1e100
@@ -192,7 +201,7 @@ TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
         "raise": ("excursion",),
         "cut": ("hold",),
         "restart": ("hold",),
-        "rollback": ("hold",),  # A restart is given up, or the last observations are worse than the best.
+        "rollback": ("hold",),  # A restart is given up, or the last weights are worse than the best.
         "diverged": ("hold",),
         "exhausted": ("hold",),
         "override": ("hold",),
@@ -209,7 +218,7 @@ TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
         "hold": ("anneal",),
         "best": ("anneal",),
         "anneal": ("anneal",),
-        "rollback": ("anneal",),  # The last observations are worse than the best.
+        "rollback": ("anneal",),  # The last weights are worse than the best.
         "diverged": ("anneal",),
         "exhausted": ("anneal",),
         "override": ("anneal",),
@@ -417,8 +426,8 @@ class Config(Rule[State]):
             rate (Defazio et al. 2024, "The road less scheduled"). Its averages follow a raise too late to be judged, so
             the search takes the rate that makes nearly all of the best one's progress.
         by_steps: Whether an observation is of a few steps, and not of an epoch. Then the search is wary of high rates,
-            and the last observations count as worse than the best only beyond doubt: the best of many short ones is
-            partly the luckiest.
+            the anneal is longer, and the last observations count as worse than the best only beyond doubt: the best of
+            many short ones is partly the luckiest.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -539,7 +548,8 @@ class Config(Rule[State]):
                         f"the last training loss, {number(state.watch.far_worse)}, is far worse than before training"
                     )
                 elif state.kept is not None and _is_worse(self, state):
-                    reason = f"the last observations are worse than the best, {number(state.best)}"
+                    brought = f", at {number(_signed(self, state.last))}," if math.isfinite(state.last) else ""
+                    reason = f"the last weights{brought} are worse than the best, at {number(state.best)}"
                 else:
                     return hold(state, None)
                 restore = "start" if state.kept is None else "best"
@@ -945,7 +955,8 @@ def _until_annealing(config: Config, state: State) -> float:
     """How many observations there are before the rate is annealed."""
     if config.observations is None:
         return math.inf
-    return round(config.observations * (1 - TAIL)) - state.observations
+    tail = TAIL_BY_STEPS if config.by_steps else TAIL
+    return round(config.observations * (1 - tail)) - state.observations
 
 
 def _is_annealing_due(config: Config, state: State) -> bool:
@@ -984,12 +995,14 @@ def _annealed(config: Config, state: State, stage: Anneal) -> float:
 
 
 def _is_worse(config: Config, state: State) -> bool:
-    """Whether the last observations are significantly worse than the best."""
+    """Whether the last weights are worse than the best, beyond what is forgiven."""
     best = _best_cost(config, state)
+    if not config.by_steps:
+        return state.last > best + FORGIVEN * abs(best)
     if len(state.stretch.window) < 3:
         return state.last > best
     now = trend(state.stretch.window[-6:])
-    return now.end > best + (4 if config.by_steps else 2) * now.noise
+    return now.end > best + 4 * now.noise
 
 
 # --- stored states ---------------------------------------------------------------------------------------------------

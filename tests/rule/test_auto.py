@@ -1187,12 +1187,27 @@ def test_finish_in_an_excursion_from_weights_far_worse_than_the_best_goes_back_t
 
 def test_finish_while_holding_goes_back_only_if_the_last_ones_are_worse():
     state = settled()
-    good, _, _ = go_on(LONG, state, [1.01, 0.99, 1.0])
+    good, _, _ = go_on(LONG, state, [1.01, 0.995, 1.0])
     assert twice(LONG, good)[1].kind == "hold"
     bad, _, _ = go_on(LONG, state, [1.5, 1.5, 1.5])
     _, decision = twice(LONG, bad)
     assert (decision.kind, decision.restore) == ("rollback", "best")
-    assert "worse than the best, 1" in decision.reason
+    assert decision.reason == "the last weights, at 1.5, are worse than the best, at 1"
+
+
+def test_at_the_end_a_hundredth_of_the_best_is_forgiven():
+    """However much the metric has swung before: the best weights are at hand."""
+    for last, kind in ((1.01, "hold"), (1.011, "rollback")):
+        state, _, _ = go_on(LONG, settled(), [5.0, 1.1, 5.0, last])
+        assert twice(LONG, state)[1].kind == kind
+
+
+def test_at_the_end_of_a_training_by_steps_what_may_be_noise_is_forgiven():
+    config = replace(LONG, by_steps=True)
+    noisy, _, _ = go_on(config, settled(config), [1.2, 1.0, 1.1, 1.0, 1.2, 1.1])
+    assert twice(config, noisy)[1].kind == "hold"
+    worse, _, _ = go_on(config, settled(config), [2.2, 2.0, 2.1, 2.0, 2.2, 2.1])
+    assert twice(config, worse)[1].kind == "rollback"
 
 
 def test_finish_in_an_attempt_that_never_beat_the_one_before_goes_back_to_that():

@@ -155,7 +155,7 @@ def test_several_batches_in_one_execution_are_planned_for() -> None:
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     learn(linear_model(SGD(0.01), steps_per_execution=8), adapt)
     first = next(decision for decision in adapt.decisions if decision.kind == "anneal")
-    assert 0.6 * BATCHES < first.step < 0.8 * BATCHES
+    assert first.step == pytest.approx((1 - auto.TAIL_BY_STEPS) * BATCHES, rel=0.1)
     assert adapt.state.rate < 0.001
 
 
@@ -199,9 +199,9 @@ def test_the_last_part_of_the_steps_is_annealed_observation_by_observation(epoch
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     learn(linear_model(SGD(0.01)), adapt, epochs=epochs)
     annealed = [decision for decision in adapt.decisions if decision.kind == "anneal"]
-    assert annealed[0].step == pytest.approx((1 - auto.TAIL) * epochs * BATCHES, rel=0.03)
+    assert annealed[0].step == pytest.approx((1 - auto.TAIL_BY_STEPS) * epochs * BATCHES, rel=0.03)
     rates = [decision.rate for decision in annealed]
-    assert len(rates) == pytest.approx(auto.TAIL * auto.NOMINAL_LENGTH, abs=2)
+    assert len(rates) == pytest.approx(auto.TAIL_BY_STEPS * auto.NOMINAL_LENGTH, abs=2)
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(annealed[0].rate_before * 0.5 / len(rates))
 
@@ -218,7 +218,7 @@ class Generator:
 def test_steps_per_epoch_says_how_long_an_epoch_of_a_generator_is() -> None:
     adapt = AdaptLROnPlateau.auto(frequency=N, budget=0.0)
     linear_model(SGD(0.01)).fit(iter(Generator()), steps_per_epoch=BATCHES, shuffle=False, verbose=0, callbacks=[adapt])
-    assert kinds(adapt).count("anneal") == pytest.approx(auto.TAIL * auto.NOMINAL_LENGTH, abs=2)
+    assert kinds(adapt).count("anneal") == pytest.approx(auto.TAIL_BY_STEPS * auto.NOMINAL_LENGTH, abs=2)
 
 
 @pytest.mark.parametrize("epochs", only([1], [1, 3]))
