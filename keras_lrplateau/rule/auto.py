@@ -668,8 +668,11 @@ def _search(
     score = math.inf if broken else metric if loss is None else loss
     is_unfit = not broken and soundness.exceeds(evidence.val_loss, state.loss_before, search.UNFIT)
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit)
+    is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
+    is_enough = is_short and search.has_progress(stage, state.loss_before)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
-    enough = enough if config.anneals else search.ALIKE
+    if not config.anneals or (is_enough and stage.steps is None):
+        enough = search.ALIKE  # No raise will bring back what a rate too low costs.
     choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
     save: Snapshot | None = None
@@ -678,32 +681,39 @@ def _search(
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
         following = search.following(stage, state.loss_before, lambda rate: config.min_lr <= rate <= _ceiling(config))
-        is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
-        is_enough = is_short and search.has_progress(stage, state.loss_before)
         if following is not None and not is_enough:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
             brought += f" and a validation loss of {number(evidence.val_loss)}" if is_unfit else ""
             reason = broken or f"{number(state.rate, 3)} has brought {brought}"
             return _decide(state, after, "search", value, reason, save=save, restore="start")
-    return _settle(config, state, after, stage, choice, value, save)
+    return _settle(config, state, after, stage, choice, value, save, _why(stage, choice, enough))
+
+
+def _why(stage: Search, choice: int | None, enough: float) -> str:
+    """Why the search has made its choice."""
+    if choice is None:
+        return "all broke, so a tenth of the lowest one"
+    if len(stage.trials) == 1:
+        return "no other was tried"
+    if choice == 0:
+        return "the given one, since no other is clearly better"
+    return f"the lowest one that makes {'nearly all' if enough == search.ALIKE else 'most'} of the best one's progress"
 
 
 def _settle(
-    config: Config, state: State, after: State, stage: Search, choice: int | None, value: float, save: Snapshot | None
+    config: Config,
+    state: State,
+    after: State,
+    stage: Search,
+    choice: int | None,
+    value: float,
+    save: Snapshot | None,
+    reason: str,
 ) -> Step[State]:
     """The search is over: on with its choice."""
-    if choice is None:
-        rate = _lower(config, stage.rate_at(min(at for at, _ in stage.trials)), HARD_CUT)
-        reason = "all broke, so a tenth of the lowest one"
-    else:
-        rate = stage.rate_at(choice)
-        share = "most" if config.anneals else "nearly all"
-        reason = f"the lowest one that makes {share} of the best one's progress"
-        if len(stage.trials) == 1:
-            reason = "no other was tried"
-        elif choice == 0:
-            reason = "the given one, since no other is clearly better"
+    lowest = min(at for at, _ in stage.trials)
+    rate = _lower(config, stage.rate_at(lowest), HARD_CUT) if choice is None else stage.rate_at(choice)
     scores = search.scores(stage, state.loss_before)
     loss_before = state.loss_before
     if scores and loss_before is not None and min(scores.values()) >= loss_before:

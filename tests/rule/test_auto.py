@@ -236,6 +236,19 @@ def test_in_a_training_too_short_for_raises_a_rate_that_trains_is_kept_without_a
     assert decision.rate == 0.1
 
 
+def test_in_a_training_too_short_for_raises_a_lower_rate_must_make_nearly_all_of_the_progress():
+    """0.001 is not far from training clearly, but no raise would follow."""
+
+    def score_of(rate):
+        return 0.83 if rate < 0.005 else 0.79
+
+    tried, _, decision = searched(SHORT, 0.001, score_of, 1.0, with_loss=True)
+    assert tried == [0.001, 0.01]
+    assert (decision.kind, decision.rate) == ("settle", pytest.approx(0.01))
+    assert "nearly all" in decision.reason
+    assert searched(LONG, 0.001, score_of, 1.0, with_loss=True)[2].rate == 0.001, "raises may follow"
+
+
 def test_in_a_training_too_short_for_raises_the_search_ends_with_the_first_rate_that_trains():
     short = Config(observations=14, budget=0.5)
     rates, _, decision = searched(short, 1e-4, best_at(0.1), 1.0, with_loss=True)
