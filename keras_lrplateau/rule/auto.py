@@ -548,7 +548,8 @@ class Config(Rule[State]):
                         f"the last training loss, {number(state.watch.far_worse)}, is far worse than before training"
                     )
                 elif state.kept is not None and _is_worse(self, state):
-                    brought = f", at {number(_signed(self, state.last))}," if math.isfinite(state.last) else ""
+                    last, _ = _end(self, state)
+                    brought = f", at {number(_signed(self, last))}," if math.isfinite(last) else ""
                     reason = f"the last weights{brought} are worse than the best, at {number(state.best)}"
                 else:
                     return hold(state, None)
@@ -1006,13 +1007,16 @@ def _annealed(config: Config, state: State, stage: Anneal) -> float:
 
 def _is_worse(config: Config, state: State) -> bool:
     """Whether the last weights are worse than the best, beyond what is forgiven."""
-    best = _best_cost(config, state)
-    if not config.by_steps:
-        return state.last > best + FORGIVEN * abs(best)
-    if len(state.stretch.window) < 3:
-        return state.last > best
+    best, (last, noise) = _best_cost(config, state), _end(config, state)
+    return last > best + (4 * noise if noise else FORGIVEN * abs(best))
+
+
+def _end(config: Config, state: State) -> tuple[float, float]:
+    """The cost of the last weights, and its noise; 0 where none is reckoned with, as by epochs."""
+    if not config.by_steps or len(state.stretch.window) < 3:
+        return state.last, 0.0
     now = trend(state.stretch.window[-6:])
-    return now.end > best + 4 * now.noise
+    return now.end, now.noise
 
 
 # --- stored states ---------------------------------------------------------------------------------------------------

@@ -1216,11 +1216,19 @@ def test_at_the_end_a_hundredth_of_the_best_is_forgiven():
 
 
 def test_at_the_end_of_a_training_by_steps_what_may_be_noise_is_forgiven():
+    """What the last weights are worth is read off a line through the last six observations."""
     config = replace(LONG, by_steps=True)
-    noisy, _, _ = go_on(config, settled(config), [1.2, 1.0, 1.1, 1.0, 1.2, 1.1])
-    assert twice(config, noisy)[1].kind == "hold"
-    worse, _, _ = go_on(config, settled(config), [2.2, 2.0, 2.1, 2.0, 2.2, 2.1])
-    assert twice(config, worse)[1].kind == "rollback"
+
+    def ended(*window):
+        state = settled(config)
+        stretch = replace(state.stretch, window=window, held=len(window))
+        return twice(config, replace(state, stretch=stretch, last=window[-1]))[1]
+
+    assert ended(1.2, 1.0, 1.1, 1.0, 1.2, 1.1).kind == "hold"
+    decision = ended(2.2, 2.0, 2.1, 2.0, 2.2, 2.1)
+    assert (decision.kind, decision.restore) == ("rollback", "best")
+    assert decision.reason == "the last weights, at 2.1, are worse than the best, at 1"
+    assert ended(1.5, 1.4).kind == "rollback", "two are no line"
 
 
 def test_finish_in_an_attempt_that_never_beat_the_one_before_goes_back_to_that():
