@@ -161,7 +161,7 @@ class AdaptLROnPlateau(Results):
         the rest of the first epoch is trained with the rate that it has found. In as many epochs of fewer than ten
         steps each, a trial takes ten steps, and there is time for one or two. Let `fit` run for all its epochs: the
         last part of them is for annealing. Training ends with about the best weights: if the metric of the last ones is
-        worse by more than a hundredth of the best, the callback restores the best ones.
+        worse by more than a hundredth of the best, or by steps beyond the noise, the callback restores the best ones.
 
         Example:
 
