@@ -7,6 +7,7 @@ and files. New words:
     search          a trial at each of several rates, always from the weights before training: an observation; or, where
                     epochs are long, a window of steps within one, which is no observation
     settled         the search is over, and the rate is the one that it found
+    climb           in a short training, raises of one observation each, judged by how fast the training loss falls
     trend           the straight line through the observations since the last change of rate
     flat            a trend that is not getting better, and not because noise may hide it
     rising          a trend that is significantly getting worse
@@ -22,20 +23,24 @@ The rules:
    makes most of the best one's progress is taken: what a rate too low costs, later raises bring back, but not what a
    rate too high has done to the weights. The given rate stays where no other is clearly better. In few short epochs,
    which leave no room for raises, it is left only where it does not train; see `keras_lrplateau.rule.search`.
-2. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
+2. Climb. A short training has hardly any room for the raises below. So after its search a threefold rate is tried for
+   one observation. If the training loss falls by most of what it fell before, the next raise follows at once. If it
+   falls by less, the rate goes back, and what was trained stays; if it does not fall, the weights go back, too. At one
+   rate a loss falls ever slower; where it falls as fast as before, the rate before was too low.
+3. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
    few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
    goes back to where it was, and the next raise waits twice as long.
-3. Cut. A flat trend with no raise to try, or a rising one: a third of the rate. The weights stay: while batch
+4. Cut. A flat trend with no raise to try, or a rising one: a third of the rate. The weights stay: while batch
    normalisation warms up, a validation metric may get worse for epochs although training gets on. Shortly before the
    last part there is no cut: annealing brings the rate down anyway.
-4. Restart. A cut was fruitless, too: this attempt has got as far as it will. If the observations left are enough for
+5. Restart. A cut was fruitless, too: this attempt has got as far as it will. If the observations left are enough for
    another one, it begins again from the first weights, with a third of the first rate: weights that a high rate has
    led into a corner do not come out of it with a lower one. What was reached is kept. An attempt that is flat, too,
    without having beaten it is given up for it.
-5. Anneal. The last part of a training whose length is known.
-6. Diverged: back to the best weights, a tenth of the rate. A trial that diverges has only failed. No raise goes there
+6. Anneal. The last part of a training whose length is known.
+7. Diverged: back to the best weights, a tenth of the rate. A trial that diverges has only failed. No raise goes there
    again.
-7. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
+8. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
    more than a hundredth, it is the best weights that are kept. By steps they must be worse beyond the noise.
 
 Trials, other than the first observation, take at most `budget` of all observations. A restart is no trial: it takes
@@ -53,10 +58,11 @@ examples/benchmarks/convergence.py; what else was tried is in examples/benchmark
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from keras_lrplateau.rule import checks, search, soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
@@ -106,6 +112,16 @@ RAISE_LENGTH = 4
 AHEAD = 0.5
 """By how many times the noise it must be ahead of the trend before it."""
 
+SHORT = 50
+"""A training of at most this many observations is short: it climbs.
+
+In one of 100 a climb costs more than it gains: there is time for raises, and what a rate too high does to the weights
+stays. See examples/benchmarks/README.md.
+"""
+
+AS_FAST = 0.7
+"""By this share of what it fell before, the training loss must fall at a threefold rate for the climb to go on."""
+
 CUT = 0.3
 """Every cut is to this share of the rate, and so is the rate of a restart."""
 
@@ -140,7 +156,7 @@ By steps it is not this share that is forgiven, but four times the noise.
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -154,20 +170,47 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Climb:
+    """A climb is about to begin, as soon as it is known how fast the training loss falls.
+
+    Attributes:
+        loss: The training loss of the last observation; None before the first one at this rate.
+    """
+
+    name: ClassVar[Literal["climb"]] = "climb"
+
+    loss: float | None = None
+
+
+class Fall(NamedTuple):
+    """How the training loss fell.
+
+    Attributes:
+        loss: The training loss of an observation.
+        by: How much it was below that of the observation before.
+        last: What that observation was, signed.
+    """
+
+    loss: float
+    by: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
 class Excursion:
     """A raise that is still to be judged.
 
     Attributes:
         rate_before: The rate to which it returns if it fails.
         way_back: The snapshot of the raise: "best" if its weights were the best.
-        before: The trend before the raise.
+        before: The trend before the raise; in a climb, how the training loss fell before it.
     """
 
     name: ClassVar[Literal["excursion"]] = "excursion"
 
     rate_before: float
     way_back: Literal["best", "raise"]
-    before: Trend
+    before: Trend | Fall
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +228,24 @@ class Anneal:
     start: int
 
 
-Phase = Search | Hold | Excursion | Anneal
-PhaseName = Literal["search", "hold", "excursion", "anneal"]
+Phase = Search | Climb | Hold | Excursion | Anneal
+PhaseName = Literal["search", "climb", "hold", "excursion", "anneal"]
 
 TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
     "search": {
         "search": ("search",),
-        "settle": ("hold",),
+        "settle": ("hold", "climb"),
         "override": ("hold",),
         "rollback": ("hold",),  # Training ended in it.
+    },
+    "climb": {
+        "hold": ("climb", "hold"),
+        "best": ("climb", "hold"),
+        "raise": ("excursion",),
+        "rollback": ("hold",),  # Training ended in it, and the last weights are worse than the best.
+        "diverged": ("hold",),
+        "override": ("hold",),
+        "anneal": ("anneal",),
     },
     "hold": {
         "hold": ("hold",),
@@ -229,7 +281,12 @@ TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
 A training begins with a search. Only "hold" and "success" choose between going on and something new.
 """
 
-STATUSES: Mapping[PhaseName, Status] = {"search": "searching", "excursion": "in excursion", "anneal": "annealing"}
+STATUSES: Mapping[PhaseName, Status] = {
+    "search": "searching",
+    "climb": "holding",
+    "excursion": "in excursion",
+    "anneal": "annealing",
+}
 """What a rule is doing, also after exhaustion; while it holds it depends."""
 
 
@@ -512,6 +569,11 @@ class Config(Rule[State]):
                 return _search(self, state, state.stage, value, loss, evidence)
             case Hold():
                 return _watched(self, state, value, loss, evidence, _hold)
+            case Climb():
+                return _watched(self, state, value, loss, evidence, functools.partial(_climb, loss=loss))
+            case Excursion(before=Fall() as before):
+                judge = functools.partial(_judge_fall, before=before, loss=loss)
+                return _watched(self, state, value, loss, evidence, judge)
             case Excursion():
                 return _watched(self, state, value, loss, evidence, _judge)
             case Anneal():
@@ -554,8 +616,7 @@ class Config(Rule[State]):
                 else:
                     return hold(state, None)
                 restore = "start" if state.kept is None else "best"
-                after = replace(state, stretch=Stretch())
-                after = replace(after, last=_best_cost(self, state))
+                after = replace(_without_climb(state), stretch=Stretch(), last=_best_cost(self, state))
                 return _decide(state, after, "rollback", None, reason, restore=restore)
 
     def override(self, state: State, rate: float) -> Step[State]:
@@ -672,7 +733,7 @@ def _search(
     is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
     is_enough = is_short and search.has_progress(stage, state.loss_before)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
-    if not config.anneals or (is_enough and stage.steps is None):
+    if not config.anneals:
         enough = search.ALIKE  # No raise will bring back what a rate too low costs.
     choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
@@ -721,9 +782,13 @@ def _settle(
         loss_before = None  # No rate came below it: it is no yardstick.
     attempt = Attempt(rate, start=state.observations - 1)
     too_high = search.lowest_broken(stage, state.loss_before)
-    after = replace(after, stage=Hold(), rate=rate, rate_too_high=too_high, loss_before=loss_before)
+    is_saved = choice is not None and choice == stage.saved
+    on: Climb | Hold = Hold()
+    if stage.steps is None and _climbs(config):
+        on = Climb(_bounded(dict(stage.trials)[choice]) if is_saved and choice is not None else None)
+    after = replace(after, stage=on, rate=rate, rate_too_high=too_high, loss_before=loss_before)
     restore: Snapshot | None
-    if choice is not None and choice == stage.saved:
+    if is_saved:
         cost = _best_cost(config, after)
         attempt = replace(attempt, best=cost, best_at=state.observations)
         after = replace(after, stretch=Stretch((cost,), mark=cost), last=cost)
@@ -849,10 +914,75 @@ def _changed(state: State, rate: float) -> State:
     return replace(state, rate=rate, stretch=Stretch(), attempt=attempt, patience=SHORTEST_WINDOW)
 
 
+# --- the climb -------------------------------------------------------------------------------------------------------
+
+
+def _climbs(config: Config) -> bool:
+    """Whether the search is followed by a climb."""
+    is_short = config.observations is not None and config.observations <= SHORT
+    return is_short and config.anneals and not config.by_steps and config.budget > 0
+
+
+def _can_climb(config: Config, state: State) -> bool:
+    """Whether a raise of one observation may be tried, and another observation is left before the last part."""
+    return _until_annealing(config, state) > 1 and _can_raise(config, state, None, length=1)
+
+
+def _climb(config: Config, state: State, value: float, new_best: bool, *, loss: float | None) -> Step[State]:
+    """The rate is still the one that the search has found: the first raise, if the training loss falls."""
+    assert isinstance(state.stage, Climb)
+    before, loss = state.stage.loss, _bounded(loss)
+    if before is None and loss is not None:
+        return _hold(config, replace(state, stage=Climb(loss)), value, new_best)
+    state = _without_climb(state)
+    if before is None or loss is None or not loss < before or not _can_climb(config, state):
+        return _hold(config, state, value, new_best)
+    after = _keep(state, value) if new_best else state
+    reason = f"the training loss fell by {number(before - loss, 3)}; it may fall as fast at a higher rate"
+    return _climb_on(state, after, value, Fall(loss, before - loss, state.last), reason, new_best, "raise")
+
+
+def _climb_on(
+    state: State, after: State, value: float, fall: Fall, reason: str, new_best: bool, kind: Literal["raise", "success"]
+) -> Step[State]:
+    """A raise of one observation."""
+    way_back: Literal["best", "raise"] = "best" if new_best else "raise"
+    after = replace(after, stage=Excursion(state.rate, way_back, fall), rate=state.rate * RAISE, stretch=Stretch())
+    return _decide(state, after, kind, value, reason, save=way_back)
+
+
+def _judge_fall(
+    config: Config, state: State, value: float, new_best: bool, *, before: Fall, loss: float | None
+) -> Step[State]:
+    """What a raise of the climb has brought."""
+    assert isinstance(state.stage, Excursion)
+    loss = _bounded(loss)
+    if loss is None:
+        return _fail(config, state, value, "there is no training loss to judge the raise by")
+    words = f"from {number(before.loss, 3)} to {number(loss, 3)}, after a fall by {number(before.by, 3)}"
+    if not loss < before.loss:
+        return _fail(config, state, value, f"the training loss did not fall: {words}")
+    by = before.loss - loss
+    after = replace(_keep(state, value) if new_best else state, stage=Hold(), stretch=Stretch())
+    save: Snapshot | None = "best" if new_best else None
+    if by < AS_FAST * before.by:
+        after = replace(after, rate=state.stage.rate_before)
+        return _decide(state, after, "rollback", value, f"the training loss fell, but by less: {words}", save=save)
+    reason = f"the training loss fell as fast as before: {words}"
+    if not _can_climb(config, after):
+        return _decide(state, after, "success", value, reason, save=save)
+    return _climb_on(state, after, value, Fall(loss, by, state.last), reason, new_best, "success")
+
+
+def _without_climb(state: State) -> State:
+    """The state, in which no climb will begin any more."""
+    return replace(state, stage=Hold()) if isinstance(state.stage, Climb) else state
+
+
 # --- raises ----------------------------------------------------------------------------------------------------------
 
 
-def _can_raise(config: Config, state: State, failed: float | None) -> bool:
+def _can_raise(config: Config, state: State, failed: float | None, length: int = RAISE_LENGTH) -> bool:
     rate = state.rate * RAISE
     return (
         state.rate < rate < math.inf
@@ -860,7 +990,7 @@ def _can_raise(config: Config, state: State, failed: float | None) -> bool:
         and (state.rate_too_high is None or rate < state.rate_too_high)
         and (failed is None or rate < failed)
         and not state.is_suspect
-        and state.spent + RAISE_LENGTH <= _budget(config, state)
+        and state.spent + length <= _budget(config, state)
     )
 
 
@@ -880,6 +1010,7 @@ def _raise(
 def _judge(config: Config, state: State, value: float, new_best: bool) -> Step[State]:
     assert isinstance(state.stage, Excursion)
     before, window = state.stage.before, state.stretch.window
+    assert isinstance(before, Trend)
     if len(window) < RAISE_LENGTH and not _is_annealing_due(config, state):
         return hold(state, value)
     compared = window[-(RAISE_LENGTH // 2) :]
@@ -913,7 +1044,7 @@ def _fail(config: Config, state: State, value: float | None, reason: str, kind: 
         stretch=Stretch(),
         patience=2 * state.patience,
         # What is within the noise of the best is not worse.
-        last=before.end - 2 * before.noise,
+        last=before.last if isinstance(before, Fall) else before.end - 2 * before.noise,
     )
     return _decide(state, after, kind, value, reason, restore=state.stage.way_back)
 
@@ -947,6 +1078,7 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
         state = replace(state, stretch=replace(state.stretch, held=state.stretch.held + 1))
         return _fail(config, state, value, broken, kind="diverged")
     restore: Snapshot = "start" if state.kept is None else "best"
+    state = _without_climb(state)
     after = replace(state, attempt=replace(state.attempt, is_behind=False), last=_best_cost(config, state))
     if state.recoveries >= MAX_RECOVERIES:
         # Even now every divergence goes back to sound weights, so that the run ends with some.
@@ -1024,6 +1156,17 @@ def _end(config: Config, state: State) -> tuple[float, float]:
 _COST = checks.within(LARGE)
 
 
+def _read_before(name: str, value: Any) -> Trend | Fall:
+    if isinstance(value, list) and len(value) == len(Fall._fields):
+        fall = Fall(*checks.listed(checks.within(2 * LARGE), 3, most=3)(name, value))
+        if not fall.by > 0:
+            raise ValueError(
+                f"{name} must be a training loss, by how much it fell, > 0, and a metric. Received: {value}"
+            )
+        return fall
+    return _read_trend(name, value)
+
+
 def _read_trend(name: str, value: Any) -> Trend:
     # A line may leave the range of the costs that it is drawn through, but not by far.
     slope, error, end, noise, size = checks.listed(checks.within(100 * LARGE), 5, most=5)(name, value)
@@ -1038,9 +1181,10 @@ READ = checks.record(
     stage=checks.one_of(
         {
             "search": search.READ,
+            "climb": checks.record(Climb, loss=checks.optional(_COST)),
             "hold": checks.record(Hold),
             "excursion": checks.record(
-                Excursion, rate_before=checks.at_least_0, way_back=checks.word("best", "raise"), before=_read_trend
+                Excursion, rate_before=checks.at_least_0, way_back=checks.word("best", "raise"), before=_read_before
             ),
             "anneal": checks.record(Anneal, rate=checks.at_least_0, start=checks.count),
         }
@@ -1113,6 +1257,11 @@ def _finite(number: float) -> float | None:
 def _signed(config: Config, value: float) -> float:
     """So that lower is better, and the squares of a trend do not overflow."""
     return max(-LARGE, min(LARGE, value if config.mode == "min" else -value))
+
+
+def _bounded(loss: float | None) -> float | None:
+    """A training loss, so that differences do not overflow; None if there is none, or it is not finite."""
+    return None if loss is None or not math.isfinite(loss) else max(-LARGE, min(LARGE, loss))
 
 
 def _best_cost(config: Config, state: State) -> float:

@@ -21,8 +21,7 @@ The rules:
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
-   search ends with the first rate that clearly trains, be it the given one. A lower one must have made nearly all of
-   its progress to be chosen, since no raise will follow.
+   search ends with the first rate that clearly trains, be it the given one.
 7. A rate whose validation loss is far above the loss before training is *unfit*: the training loss may fall while the
    network learns to answer with a constant, or its batch normalisation is thrown off. It is not chosen where another
    one is fit. Where none is, that loss may be no yardstick, and all are judged by the training loss.
