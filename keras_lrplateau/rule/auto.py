@@ -925,7 +925,7 @@ def _climbs(config: Config) -> bool:
 
 def _can_climb(config: Config, state: State) -> bool:
     """Whether a raise of one observation may be tried, and another observation is left before the last part."""
-    return _until_annealing(config, state) > 1 and _can_raise(config, state, None, length=1)
+    return _until_annealing(config, state) > 1 and _may_go_up(config, state, None)
 
 
 def _climb(config: Config, state: State, value: float, new_best: bool, *, loss: float | None) -> Step[State]:
@@ -982,7 +982,11 @@ def _without_climb(state: State) -> State:
 # --- raises ----------------------------------------------------------------------------------------------------------
 
 
-def _can_raise(config: Config, state: State, failed: float | None, length: int = RAISE_LENGTH) -> bool:
+def _can_raise(config: Config, state: State, failed: float | None) -> bool:
+    return _may_go_up(config, state, failed) and state.spent + RAISE_LENGTH <= _budget(config, state)
+
+
+def _may_go_up(config: Config, state: State, failed: float | None) -> bool:
     rate = state.rate * RAISE
     return (
         state.rate < rate < math.inf
@@ -990,7 +994,6 @@ def _can_raise(config: Config, state: State, failed: float | None, length: int =
         and (state.rate_too_high is None or rate < state.rate_too_high)
         and (failed is None or rate < failed)
         and not state.is_suspect
-        and state.spent + length <= _budget(config, state)
     )
 
 

@@ -233,6 +233,29 @@ def test_a_failed_raise_is_rolled_back_bit_for_bit() -> None:
 
 
 @pytest.mark.backends
+@pytest.mark.parametrize(("last", "goes_back"), [(0.81, False), (0.83, True)])
+def test_a_climb_keeps_what_was_trained_unless_the_training_loss_did_not_fall(last: float, goes_back: bool) -> None:
+    adapt, before, after = AdaptLROnPlateau.auto(), Spy(), Spy()
+    model, values = tiny_model(Adam(0.1), compiled=True), [*SEARCH, 0.9, 0.82, last, 0.8]
+    history = rehearse(model, adapt, values, before.callback, adapt, after.callback, epochs=40)
+    assert kinds(adapt)[6:] == ["raise", "success", "rollback"]
+    raised, failed = adapt.decisions[7].epoch, adapt.decisions[8].epoch
+    assert failed == raised + 1
+    assert without_rates(before.ends[failed]) != without_rates(before.ends[raised])
+    assert without_rates(after.ends[failed]) == without_rates(before.ends[raised if goes_back else failed])
+    assert history["learning_rate"][-4:] == pytest.approx([0.1, 0.3, 0.9, 0.3])
+
+
+def test_a_rate_a_hundred_times_too_low_is_climbed_from_in_ten_epochs() -> None:
+    model = linear_model(SGD(1e-3))
+    adapt = AdaptLROnPlateau.auto()
+    losses = learn(model, adapt, epochs=10)["loss"]
+    assert kinds(adapt).count("success") >= 2
+    fixed = learn(linear_model(SGD(1e-3)), epochs=10)["loss"]
+    assert losses[-1] < 0.1 * fixed[-1]
+
+
+@pytest.mark.backends
 @pytest.mark.parametrize(("last", "epoch"), [(0.908, 5), (0.91, 1)])
 def test_the_weights_at_the_end_are_the_best_ones_where_the_last_ones_are_a_hundredth_worse(
     last: float, epoch: int
