@@ -932,7 +932,9 @@ def _climb(config: Config, state: State, value: float, new_best: bool, *, loss: 
     """The rate is still the one that the search has found: the first raise, if the training loss falls."""
     assert isinstance(state.stage, Climb)
     before, loss = state.stage.loss, _bounded(loss)
-    if before is None and loss is not None:
+    # In epochs of a single batch the first loss after the search is that of the search once more.
+    is_first = before is None or (state.stretch.held == 1 and loss is not None and not loss < before)
+    if is_first and loss is not None:
         return _hold(config, replace(state, stage=Climb(loss)), value, new_best)
     state = _without_climb(state)
     if before is None or loss is None or not loss < before or not _can_climb(config, state):

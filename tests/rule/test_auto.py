@@ -999,6 +999,12 @@ def test_a_climb_begins_an_observation_later_where_the_weights_of_the_search_wer
     assert lines == ["1e-11", "raise 3e-11", "rollback 1e-11"]
 
 
+def test_a_climb_waits_for_a_second_observation_where_the_first_loss_did_not_fall():
+    """In epochs of a single batch it is that of the search once more."""
+    assert climbing([10.0, 9.0, 8.0])[1] == ["0.1", "raise 0.3", "success 0.9"]
+    assert climbing([10.0, 10.0, 9.0, 8.0])[1] == ["0.1"] * 4
+
+
 def test_training_that_ends_in_a_climb_takes_the_raise_back():
     state, *_ = climbing([9.0])
     after, decision = MIDDLING.finish(state)
@@ -1610,7 +1616,9 @@ def begin(config, loss_before=None, rate=0.1):
 @settings(max_examples=150)
 @given(configs(), losses_before, streams())
 def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream):
-    """Counted from the decisions alone. The first observation is free: it was no choice of the search's."""
+    """Counted from the decisions alone. The first observation is free: it was no choice of the search's. So is the one
+    with which a climb ends.
+    """
     length = config.observations or max(auto.NOMINAL_LENGTH, len(stream))
     state, rolled_back, at_trial = begin(config, loss_before), 0, 0
     for value, loss in stream[: config.observations]:
@@ -1621,13 +1629,13 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
             rolled_back += at_trial - 1  # All but the one that was chosen, or, if none was, but the first.
             at_trial = 0
         elif phase == "excursion" and decision.kind in ("rollback", "diverged"):
-            rolled_back += at_trial
+            rolled_back += at_trial * (decision.restore is not None)
             at_trial = 0
         elif decision.kind == "success":
             at_trial = 0
     if config.finish(state).decision.kind == "rollback":
         rolled_back += max(at_trial - (state.phase == "search"), 0)
-    assert rolled_back <= config.budget * length
+    assert rolled_back <= config.budget * length + (config.budget > 0 and length <= auto.SHORT)
     assert rolled_back <= state.spent + auto.RAISE_LENGTH
 
 
@@ -1975,7 +1983,7 @@ def test_a_short_training_stays_within_its_budget_and_ends_no_worse_than_it_bega
     assert tried <= config.budget * observations
     assert training.loss() <= training.untrained
     if observations == 10:
-        assert training.decisions[-2].rate < 0.5 * max(d.rate for d in training.decisions if d.kind == "settle")
+        assert training.decisions[-2].rate < 0.5 * max(decision.rate for decision in training.decisions)
 
 
 def test_a_training_of_unknown_length_searches_and_cuts_but_neither_restarts_nor_anneals():
