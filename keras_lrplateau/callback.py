@@ -159,9 +159,11 @@ class AdaptLROnPlateau(Results):
         does so within the first one: in a `fit` of at most 20 epochs of at least 400 optimizer steps each, a trial
         takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the training loss, and
         the rest of the first epoch is trained with the rate that it has found. In as many epochs of fewer than ten
-        steps each, a trial takes ten steps, and there is time for one or two. Let `fit` run for all its epochs: the
-        last part of them is for annealing. Training ends with about the best weights: if the metric of the last ones is
-        worse by more than a hundredth of the best, or by steps beyond the noise, the callback restores the best ones.
+        steps each, a trial takes ten steps, and there is time for one or two. After a search by epochs, in a `fit` of
+        at most 50, it climbs: it triples the rate from epoch to epoch while the training loss falls about as fast as
+        before. Let `fit` run for all its epochs: the last part of them is for annealing. Training ends with about the
+        best weights: if the metric of the last ones is worse by more than a hundredth of the best, or by steps beyond
+        the noise, the callback restores the best ones.
 
         Example:
 
@@ -177,7 +179,8 @@ class AdaptLROnPlateau(Results):
             max_lr: The highest rate to try. None for no bound. It protects the weights of a pretrained model from a
                 rate that would spoil them.
             budget: The share of all epochs, or of all steps in a search by steps, that may be spent on trials that are
-                rolled back. In [0, 1]. With 0 there is no search: the given rate is used, cut and annealed.
+                rolled back. In [0, 1]. A climb may cost one epoch more. With 0 there is neither search nor climb: the
+                given rate is used, cut and annealed.
             rollback: Where to keep copies of the training state: True or "disk", as for `AdaptLROnPlateau`.
             frequency: "epoch" decides at the end of each epoch; for the search see above. An integer N >= 1 is for one
                 or two long epochs, or where nothing should wait for the end of an epoch: each trial of the search takes

@@ -44,7 +44,8 @@ The rules:
    more than a hundredth, it is the best weights that are kept. By steps they must be worse beyond the noise.
 
 Trials, other than the first observation, take at most `budget` of all observations. A restart is no trial: it takes
-observations in which its training would have stood still.
+observations in which its training would have stood still. Nor is a climb, which ends with the first raise that is taken
+back: it costs one observation at most.
 
 Sources: a search from the first weights, each rate for a short time, is what a learning rate range test does (Smith
 2017, "Cyclical learning rates for training neural networks"), but each rate on its own. A raise is judged against the
@@ -476,8 +477,8 @@ class Config(Rule[State]):
         max_lr: No rate is tried or raised to above this; None for no bound. > 0, >= `min_lr`.
         budget: The share of all observations that trials may take. In [0, 1]; 0 tries nothing: the given rate is held,
             cut and annealed.
-        observations: How many observations the training will have; None if that is not known. Then there is no restart
-            and no annealing. Integer >= 1.
+        observations: How many observations the training will have; None if that is not known. Then there is no climb,
+            no restart and no annealing. Integer >= 1.
         anneals: Whether to anneal. If not, nothing lowers the rate but a divergence, and over the last observations
             there are no trials: an optimizer that averages the weights of the whole training has no use for a lower
             rate (Defazio et al. 2024, "The road less scheduled"). Its averages follow a raise too late to be judged, so

@@ -40,7 +40,7 @@ Kind = Literal[
     cut         the rate goes down at a plateau
     raise       the rate goes up after a stall; an excursion begins
     success     a trial brought better values: what it changed stays
-    rollback    a trial failed or was left open: back to where it began
+    rollback    a trial failed or was left open: back to where it began; in a climb of auto mode the weights may stay
     diverged    training broke: back to earlier weights, far lower rate
     restart     training was damaged from the start: back to the first weights, far lower rate
     exhausted   only cuts are left to try

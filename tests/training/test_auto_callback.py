@@ -246,12 +246,12 @@ def test_a_climb_keeps_what_was_trained_unless_the_training_loss_did_not_fall(la
     assert history["learning_rate"][-4:] == pytest.approx([0.1, 0.3, 0.9, 0.3])
 
 
-def test_a_rate_a_hundred_times_too_low_is_climbed_from_in_ten_epochs() -> None:
+def test_from_a_rate_a_thousand_times_too_low_it_climbs_in_ten_epochs() -> None:
     adapt = AdaptLROnPlateau.auto()
-    losses = learn(linear_model(SGD(1e-3)), adapt, epochs=10)["loss"]
+    losses = learn(linear_model(SGD(1e-4)), adapt, epochs=10)["loss"]
     assert kinds(adapt).count("search") == 2
     assert "success" in kinds(adapt)
-    assert losses[-1] < 0.1 * learn(linear_model(SGD(1e-3)), epochs=10)["loss"][-1]
+    assert losses[-1] < 0.7 * learn(linear_model(SGD(1e-4)), epochs=10)["loss"][-1]
 
 
 @pytest.mark.backends
@@ -510,7 +510,7 @@ def test_each_decision_is_printed_once_and_annealing_only_once(capsys: pytest.Ca
 
 def test_verbose_0_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     adapt = AdaptLROnPlateau.auto()
-    learn(linear_model(SGD(1e-3)), adapt, epochs=10)
+    learn(linear_model(SGD(1e-4)), adapt, epochs=10)
     assert len(adapt.decisions) > 3
     assert capsys.readouterr().out == ""
 
