@@ -25,8 +25,9 @@ The rules:
    which leave no room for raises, it is left only where it does not train; see `keras_lrplateau.rule.search`.
 2. Climb. A short training has hardly any room for the raises below. So after its search a threefold rate is tried for
    one observation. If the training loss falls by most of what it fell before, the next raise follows at once. If it
-   falls by less, the rate goes back, and what was trained stays; if it does not fall, the weights go back, too. At one
-   rate a loss falls ever slower; where it falls as fast as before, the rate before was too low.
+   falls by less, the rate goes back, and what was trained stays; if it does not fall, or the raised rate is unfit (see
+   `keras_lrplateau.rule.search`), the weights go back, too. At one rate a loss falls ever slower; where it falls as
+   fast as before, the rate before was too low.
 3. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
    few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
    goes back to where it was, and the next raise waits twice as long.
@@ -53,7 +54,8 @@ trend before it, not by its first value: short-horizon bias (Wu et al. 2018, "Un
 stochastic meta-optimization"). A straight line to zero: Defazio et al. 2023, "Optimal linear decay learning rate
 schedules and further refinements"; that it can wait for the last part: Hägele et al. 2024, "Scaling laws and
 compute-optimal training beyond fixed training durations". The constants were chosen on the tuning tasks of
-examples/benchmarks/convergence.py; what else was tried is in examples/benchmarks/README.md.
+examples/benchmarks/convergence.py, those of the climb on the tuning jobs of examples/benchmarks/jobs.py; what else was
+tried is in examples/benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -573,7 +575,7 @@ class Config(Rule[State]):
             case Climb():
                 return _watched(self, state, value, loss, evidence, functools.partial(_climb, loss=loss))
             case Excursion(before=Fall() as before):
-                judge = functools.partial(_judge_fall, before=before, loss=loss)
+                judge = functools.partial(_judge_fall, before=before, loss=loss, evidence=evidence)
                 return _watched(self, state, value, loss, evidence, judge)
             case Excursion():
                 return _watched(self, state, value, loss, evidence, _judge)
@@ -729,7 +731,7 @@ def _search(
     metric = value if config.mode == "min" else -value
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
-    is_unfit = not broken and soundness.exceeds(evidence.val_loss, state.loss_before, search.UNFIT)
+    is_unfit = not broken and _is_unfit(state, evidence)
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit)
     is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
     is_enough = is_short and search.has_progress(stage, state.loss_before)
@@ -762,6 +764,11 @@ def _why(stage: Search, choice: int | None, enough: float) -> str:
     if choice == 0:
         return "the given one, since no other is clearly better"
     return f"the lowest one that makes {'nearly all' if enough == search.ALIKE else 'most'} of the best one's progress"
+
+
+def _is_unfit(state: State, evidence: Evidence) -> bool:
+    """Whether the validation loss speaks against the rate."""
+    return soundness.exceeds(evidence.val_loss, state.loss_before, search.UNFIT)
 
 
 def _settle(
@@ -955,7 +962,7 @@ def _climb_on(
 
 
 def _judge_fall(
-    config: Config, state: State, value: float, new_best: bool, *, before: Fall, loss: float | None
+    config: Config, state: State, value: float, new_best: bool, *, before: Fall, loss: float | None, evidence: Evidence
 ) -> Step[State]:
     """What a raise of the climb has brought."""
     assert isinstance(state.stage, Excursion)
@@ -965,6 +972,9 @@ def _judge_fall(
     words = f"from {number(before.loss, 3)} to {number(loss, 3)}, after a fall by {number(before.by, 3)}"
     if not loss < before.loss:
         return _fail(config, state, value, f"the training loss did not fall: {words}")
+    if _is_unfit(state, evidence):
+        reason = f"a validation loss of {number(evidence.val_loss)} speaks against the raise"
+        return _fail(config, state, value, reason)
     by = before.loss - loss
     after = replace(_keep(state, value) if new_best else state, stage=Hold(), stretch=Stretch())
     save: Snapshot | None = "best" if new_best else None

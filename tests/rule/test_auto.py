@@ -1005,6 +1005,15 @@ def test_a_climb_waits_for_a_second_observation_where_the_first_loss_did_not_fal
     assert climbing([10.0, 10.0, 9.0, 8.0])[1] == ["0.1"] * 4
 
 
+@pytest.mark.parametrize(("factor", "is_unfit"), [(0.99, False), (1.01, True)])
+def test_no_climb_goes_to_a_rate_that_is_unfit_in_validation(factor, is_unfit):
+    state, *_ = climbing([9.0], loss_before=12.0)
+    state, decision = MIDDLING.step(state, 8.0, 8.0, Evidence(val_loss=12.0 * factor * UNFIT))
+    assert told(decision) == ("rollback 0.1" if is_unfit else "success 0.9")
+    assert decision.restore == ("best" if is_unfit else None)
+    assert ("a validation loss of 36.36 speaks against the raise" in decision.reason) == is_unfit
+
+
 def test_training_that_ends_in_a_climb_takes_the_raise_back():
     state, *_ = climbing([9.0])
     after, decision = MIDDLING.finish(state)
