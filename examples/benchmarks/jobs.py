@@ -221,9 +221,11 @@ def measure(job: Job, arguments: argparse.Namespace) -> list[Measurement]:
 
 
 def behind(job: Job, ours: float, theirs: float) -> float:
-    """By how much ours is worse, as a share of theirs; at most 1."""
+    """By how much ours is worse, as a share of theirs; at most 1. Where only theirs is not finite it is -1."""
+    if not (np.isfinite(ours) and np.isfinite(theirs)):
+        return float(np.isfinite(theirs)) - float(np.isfinite(ours))
     worse = (theirs - ours) if job.is_higher_better else (ours - theirs)
-    return min(worse / max(abs(theirs), 1e-9), 1.0) if np.isfinite(ours) else 1.0
+    return min(worse / max(abs(theirs), 1e-9), 1.0)
 
 
 @dataclass(frozen=True)
