@@ -206,11 +206,18 @@ def test_the_benchmark_by_steps_searches_in_a_small_part_of_one_epoch() -> None:
 
 
 @pytest.mark.long
-def test_the_benchmark_of_jobs_names_the_jobs_that_there_are(tmp_path: Path) -> None:
-    done = run("jobs.py", "--only", "nothing", "--folder", str(tmp_path))
+@pytest.mark.parametrize(
+    ("jobs", "names"),
+    [
+        ("tuning", "conv, GRU, text, embeddings, U-Net, shapes, fine-tuning"),
+        ("more", "noisy labels, factorization, autoencoder, VAE, raw targets"),
+    ],
+)
+def test_the_benchmark_of_jobs_names_the_jobs_that_there_are(jobs: str, names: str, tmp_path: Path) -> None:
+    done = run("jobs.py", "--jobs", jobs, "--only", "nothing", "--folder", str(tmp_path))
 
     assert done.returncode == 2
-    assert "--only must name tuning jobs: conv, GRU, text, embeddings, U-Net, shapes, fine-tuning" in done.stdout
+    assert f"--only must name {jobs} jobs: {names}" in done.stdout
 
 
 @pytest.fixture(scope="module")
