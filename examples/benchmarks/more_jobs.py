@@ -7,7 +7,6 @@ first learns nothing, counts, a text classifier, and a contrastive loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pydoc_data import topics
 from typing import Any
 
 import keras
@@ -16,7 +15,6 @@ from keras import layers, ops
 from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has no stubs
 from small_jobs import (
     ADAM,
-    LETTERS,
     SGD,
     Arrays,
     Data,
@@ -28,6 +26,7 @@ from small_jobs import (
     table_net,
     table_rows,
 )
+from texts import LETTERS, longest_topics
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -102,11 +101,8 @@ def counts() -> Data:
 
 def texts() -> Data:
     """Pieces of the six longest topics of the Python documentation, and of which each is."""
-    known = " abcdefghijklmnopqrstuvwxyz.,()_\"'=\n"
     x, y = [], []
-    for topic, name in enumerate(sorted(topics.topics, key=lambda name: -len(topics.topics[name]))[:6]):
-        text = " ".join(topics.topics[name].lower().split())[:20000]
-        codes = np.array([known.find(letter) + 1 for letter in text], np.int32)
+    for topic, codes in enumerate(longest_topics(6, 20000)):
         pieces = [codes[start : start + 64] for start in range(0, len(codes) - 64, 64)]
         x += pieces
         y += [topic] * len(pieces)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pydoc_data import topics
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 from sklearn import datasets  # type: ignore[import-untyped]  # scikit-learn has no stubs
+from texts import LETTERS, documentation
 
 Arrays = tuple[Any, np.ndarray]
 
@@ -51,15 +51,10 @@ def digit_images(classes: range, seed: int = 0) -> Arrays:
 
 def letters(length: int, seed: int) -> Arrays:
     """Pieces of the Python documentation that Python ships, and for each letter the next one."""
-    known = " abcdefghijklmnopqrstuvwxyz.,()_\"'=\n"
-    text = " ".join("\n".join(topics.topics[name] for name in sorted(topics.topics)).lower().split(" "))
-    codes = np.array([known.find(letter) + 1 for letter in text], np.int32)
+    codes = documentation()
     starts = np.random.default_rng(seed).permutation(len(codes) // (length + 1))[:1400] * (length + 1)
     pieces = np.stack([codes[start : start + length + 1] for start in starts])
     return pieces[:, :-1], pieces[:, 1:]
-
-
-LETTERS = 37
 
 
 def table_rows(rows: int, seed: int, is_class: bool) -> Arrays:

@@ -28,7 +28,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc_data import topics
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -38,27 +37,16 @@ import keras
 import numpy as np
 from keras import layers
 from tables import table
+from texts import LETTERS, coded, documentation
 
 from keras_lrplateau import AdaptLROnPlateau
 
-KNOWN = " abcdefghijklmnopqrstuvwxyz.,()_\"'=\n"
-LETTERS = len(KNOWN) + 1
 FACTORS = (0.1, 1 / 3, 1.0, 3.0, 10.0)
 METHODS = ("fixed", "cosine", "auto")
 HELD_OUT = 0.1
 Arrays = tuple[np.ndarray, np.ndarray]
 
 # --- data and models -------------------------------------------------------------------------------------------------
-
-
-def coded(text: str) -> np.ndarray:
-    """A text as numbers; 0 stands for all rare letters."""
-    return np.array([KNOWN.find(letter) + 1 for letter in text.lower()], np.int32)
-
-
-def documentation() -> np.ndarray:
-    """That of the language, half a million letters."""
-    return coded("\n".join(topics.topics[name] for name in sorted(topics.topics)))
 
 
 def source() -> np.ndarray:
