@@ -182,7 +182,7 @@ class Climb:
 
     name: ClassVar[Literal["climb"]] = "climb"
 
-    loss: float | None = None
+    loss: float | None
 
 
 class Fall(NamedTuple):
@@ -790,13 +790,13 @@ def _settle(
         loss_before = None  # No rate came below it: it is no yardstick.
     attempt = Attempt(rate, start=state.observations - 1)
     too_high = search.lowest_broken(stage, state.loss_before)
-    is_saved = choice is not None and choice == stage.saved
+    saved = stage.saved if choice == stage.saved else None
     on: Climb | Hold = Hold()
     if stage.steps is None and _climbs(config):
-        on = Climb(_bounded(dict(stage.trials)[choice]) if is_saved and choice is not None else None)
+        on = Climb(None if saved is None else _bounded(dict(stage.trials)[saved]))
     after = replace(after, stage=on, rate=rate, rate_too_high=too_high, loss_before=loss_before)
     restore: Snapshot | None
-    if is_saved:
+    if saved is not None:
         cost = _best_cost(config, after)
         attempt = replace(attempt, best=cost, best_at=state.observations)
         after = replace(after, stretch=Stretch((cost,), mark=cost), last=cost)
