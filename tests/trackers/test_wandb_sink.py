@@ -42,7 +42,7 @@ def records(folder: Path) -> list[Any]:
 
 
 def written(folder: Path) -> Iterator[Any]:
-    """The records so far, of a LevelDB log, whose first seven bytes say what it is."""
+    """The records so far, of a LevelDB log, whose first seven bytes say what it is; one half written is left out."""
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run*/run-*.wandb")
@@ -53,6 +53,8 @@ def written(folder: Path) -> Iterator[Any]:
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            return
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # Whole, or its last part.
