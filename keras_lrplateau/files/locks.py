@@ -56,8 +56,8 @@ class Claim:
 
     @property
     def is_there(self) -> bool:
-        """Whether the lock file is still the file that was locked."""
-        return self._identity == identity_of(self.path)
+        """Whether the lock file is still the file that was locked. While a thread is locking it, it is."""
+        return self._lock is None or self._identity == identity_of(self.path)
 
     def acquire(self) -> bool:
         """Lock the file; False if another process has it. A missing file or directory is made.
@@ -77,7 +77,8 @@ class Claim:
                 raise
         except NotImplementedError:
             pass
-        self._lock, self._identity = lock, identity_of(self.path)
+        self._identity = identity_of(self.path)
+        self._lock = lock  # Last, so that no other thread takes the claim for one whose file is gone.
         return True
 
     def renew(self) -> bool:

@@ -133,6 +133,32 @@ def test_of_many_threads_at_once_one_has_it(lock: Path) -> None:
     assert sum(each is not None for each in found) == 1
 
 
+def test_a_claim_that_is_just_being_made_is_not_taken_for_one_whose_file_is_gone(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_locked, may_go_on = threading.Event(), threading.Event()
+    identity_of, found = locks.identity_of, list[Claim | None]()
+
+    def slow(path: Path) -> tuple[int, int] | None:
+        """When the file was just locked, and the claim does not know yet which one it is."""
+        if threading.current_thread() is thread and not is_locked.is_set():
+            is_locked.set()
+            assert may_go_on.wait(60)
+        return identity_of(path)
+
+    monkeypatch.setattr(locks, "identity_of", slow)
+    thread = threading.Thread(target=lambda: found.append(locks.claim(lock, object())))
+    thread.start()
+    assert is_locked.wait(60)
+    assert lock.exists()
+    assert locks.claim(lock, object()) is None
+    may_go_on.set()
+    thread.join()
+    assert found[0] is not None
+    assert locks.holder(lock) is found[0]
+    assert asked(lock) == "True False"
+
+
 @forks
 def test_a_forked_process_does_not_keep_the_claim_of_its_parent(lock: Path) -> None:
     """A data loader's worker may outlive its training. It cannot take its parent's place either."""
