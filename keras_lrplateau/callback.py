@@ -156,14 +156,14 @@ class AdaptLROnPlateau(Results):
 
         The rate of the optimizer may be wrong by orders of magnitude. In the first few epochs the callback tries other
         rates, each from the first weights; `keras_lrplateau.rule.auto` describes the rule. Where epochs are long, it
-        does so within the first one: in a `fit` of at most 20 epochs of at least 400 optimizer steps each, a trial
-        takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the training loss, and
-        the rest of the first epoch is trained with the rate that it has found. In as many epochs of fewer than ten
-        steps each, a trial takes ten steps, and there is time for one or two. After a search by epochs, in a `fit` of
-        at most 50, it climbs: it triples the rate from epoch to epoch while the training loss falls about as fast as
-        before. Let `fit` run for all its epochs: the last part of them is for annealing. Training ends with about the
-        best weights: if the metric of the last ones is worse by more than a hundredth of the best, or by steps beyond
-        the noise, the callback restores the best ones.
+        does so by steps: in a `fit` of at most 15 epochs of at least 80 optimizer steps each, or of at most 20 of at
+        least 400, a trial takes 40 steps, or a two-hundredth of all of them if that is more. Such a search goes by the
+        training loss, and the rest of the epoch in which it ends is trained with the rate that it has found. In at
+        most 20 epochs of fewer than ten steps each, a trial takes ten steps, and there is time for one or two. After a
+        search by epochs, in a `fit` of at most 50, it climbs: it triples the rate from epoch to epoch while the
+        training loss falls about as fast as before. Let `fit` run for all its epochs: the last part of them is for
+        annealing. Training ends with about the best weights: if the metric of the last ones is worse by more than a
+        hundredth of the best, or by steps beyond the noise, the callback restores the best ones.
 
         Example:
 

@@ -2,8 +2,8 @@
 
 Measured with real fits of models as their users write them: batch normalisation, dropout, augmentation, embeddings,
 recurrent layers, attention, a U-Net, fine-tuning. A job is trained for its natural length and for ten epochs; with
-`--lengths long` for three epochs of 400 steps, for which its rows are repeated. It begins from its tuned rate and from
-rates up to a hundred times lower and higher, with
+`--lengths medium` for eight epochs of 100 steps, and with `long` for three of 400, for which its rows are repeated. It
+begins from its tuned rate and from rates up to a hundred times lower and higher, with
 
     fixed      no callback
     cosine     the rate annealed to zero over all steps (keras.optimizers.schedules.CosineDecay)
@@ -55,9 +55,9 @@ from tables import table
 
 from keras_lrplateau import AdaptLROnPlateau
 
-SHORT = 10
-LONG = 3
-LONG_STEPS = 400
+LENGTHS = {"long": (3, 400), "medium": (8, 100), "short": (10, 0)}
+"""Epochs, and the steps that each has at least. No two have as many epochs, and none as many as a job's natural length:
+what was measured is known by that."""
 SEEDS = 3
 FACTORS = (0.01, 0.1, 1.0, 10.0, 100.0)
 METHODS = ("fixed", "cosine", "keras", "default", "auto")
@@ -199,10 +199,9 @@ def measure(job: Job, arguments: argparse.Namespace) -> list[Measurement]:
     store, began = Measured(arguments.folder), time.perf_counter()
     bench = functools.cache(lambda least_steps: Bench(job, least_steps))  # Compiled where something is to be measured.
     measured = []
-    lengths = {"long": LONG, "short": SHORT, "natural": job.epochs}
+    lengths = {**LENGTHS, "natural": (job.epochs, 0)}
     for length in (length for length in lengths if length in arguments.lengths):
-        epochs, rows = lengths[length], {}
-        least_steps = LONG_STEPS if length == "long" else 0
+        (epochs, least_steps), rows = lengths[length], {}
         for factor in arguments.rates:
             rate = job.tuned * factor
             for method, seed in itertools.product(arguments.methods, range(arguments.seeds)):
@@ -309,7 +308,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", choices=SETS, default="tuning", help="(default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="JOB", help="names of jobs (default: all)")
-    parser.add_argument("--lengths", nargs="+", choices=("long", "short", "natural"), default=["short", "natural"])
+    parser.add_argument("--lengths", nargs="+", choices=(*LENGTHS, "natural"), default=["short", "natural"])
     parser.add_argument("--rates", nargs="+", type=float, default=list(FACTORS), help="multiples of the tuned rate")
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, "auto, max_lr"), default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds per rate (default: %(default)s)")

@@ -159,7 +159,7 @@ By steps it is not this share that is forgiven, but four times the noise.
 LARGE = 1e100
 """A metric beyond this is taken for this."""
 
-STATE_VERSION = 8
+STATE_VERSION = 9
 
 
 # --- phases ----------------------------------------------------------------------------------------------------------
@@ -448,6 +448,7 @@ class State:
             stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
             stage["errors"] = [list(pair) for pair in self.stage.errors]
             stage["unfit"] = list(self.stage.unfit)
+            stage["validation"] = [list(pair) for pair in self.stage.validation]
         if isinstance(self.stage, Excursion):
             stage["before"] = list(self.stage.before)
         stretch = {**fields["stretch"], "window": list(self.stretch.window)}
@@ -732,13 +733,13 @@ def _search(
     brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
     is_unfit = not broken and _is_unfit(state, evidence)
-    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit)
+    stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit, evidence.val_loss)
     is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
     is_enough = is_short and search.has_progress(stage, state.loss_before)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
     if not config.anneals:
         enough = search.ALIKE  # No raise will bring back what a rate too low costs.
-    choice = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
+    choice, why = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
     save: Snapshot | None = None
     if choice == stage.at:
@@ -752,18 +753,7 @@ def _search(
             brought += f" and a validation loss of {number(evidence.val_loss)}" if is_unfit else ""
             reason = broken or f"{number(state.rate, 3)} has brought {brought}"
             return _decide(state, after, "search", value, reason, save=save, restore="start")
-    return _settle(config, state, after, stage, choice, value, save, _why(stage, choice, enough))
-
-
-def _why(stage: Search, choice: int | None, enough: float) -> str:
-    """Why the search has made its choice."""
-    if choice is None:
-        return "all broke, so a tenth of the lowest one"
-    if len(stage.trials) == 1:
-        return "no other was tried"
-    if choice == 0:
-        return "the given one, since no other is clearly better"
-    return f"the lowest one that makes {'nearly all' if enough == search.ALIKE else 'most'} of the best one's progress"
+    return _settle(config, state, after, stage, choice, value, save, why)
 
 
 def _is_unfit(state: State, evidence: Evidence) -> bool:

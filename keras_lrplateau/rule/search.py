@@ -13,11 +13,13 @@ The rules:
 1. The search goes up and down by decades until the best rate has a worse one on either side; then half a decade to
    either side of the best.
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
-3. Where every rate is far worse than no training at all, the good ones can only be lower.
+3. Where every rate is far worse than no training at all, the good ones can only be lower. Where all are a little worse,
+   and the validation loss does not fall with the rate, either, they may be: look there, too.
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
-   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. Windows of steps
-   favour rates that are too high. So after them it gives way to a lower one that is nearly as good, too; and where all
-   is decided by steps, it does not stay.
+   is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. The first epoch
+   favours rates that are too high, which may have learned nothing but the mean by its end: so it gives way to a lower
+   one that is nearly as good, too, and better in validation. Windows of steps favour them more: after them it gives way
+   to any lower one that is nearly as good; and where all is decided by steps, it does not stay.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
@@ -34,7 +36,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.soundness import FAR_WORSE, exceeds
@@ -97,6 +99,7 @@ class Search:
         saved: The half decade whose weights are in the best snapshot; None if there are none.
         errors: The half decades tried, each with the standard error of its score; 0 where that is not known.
         unfit: The half decades tried whose validation speaks against them, in order.
+        validation: The half decades tried, in order, each with its validation loss; only those where it is known.
         steps: Optimizer steps in a trial that is a window within an epoch; None where a trial is an observation. >= 1.
     """
 
@@ -108,43 +111,85 @@ class Search:
     saved: int | None = None
     errors: tuple[tuple[int, float], ...] = ()
     unfit: tuple[int, ...] = ()
+    validation: tuple[tuple[int, float], ...] = ()
     steps: int | None = None
 
     def rate_at(self, at: int) -> float:
         """The rate this many half decades above the first one."""
         return self.start_rate * 10 ** (at / 2)
 
-    def tried(self, score: float, error: float = 0.0, is_unfit: bool = False) -> Search:
-        """The search with what the rate that was being tried has brought: its score, and the standard error of that."""
-        trials, errors = {**dict(self.trials), self.at: score}, {**dict(self.errors), self.at: error}
-        unfit = sorted({*self.unfit, self.at}) if is_unfit else self.unfit
+    def tried(self, score: float, error: float = 0.0, is_unfit: bool = False, val_loss: float | None = None) -> Search:
+        """The search with what the rate that was being tried has brought.
+
+        Args:
+            score: Its score; infinite if it broke training.
+            error: The standard error of the score; 0 if it is not known.
+            is_unfit: Whether its validation speaks against it.
+            val_loss: Its validation loss; None if it is not known.
+        """
+
+        def with_this(pairs: tuple[tuple[int, float], ...], value: float) -> tuple[tuple[int, float], ...]:
+            return tuple(sorted({**dict(pairs), self.at: value}.items()))
+
+        validation = self.validation
+        if val_loss is not None and math.isfinite(val_loss):
+            validation = with_this(validation, val_loss)
         return replace(
-            self, trials=tuple(sorted(trials.items())), errors=tuple(sorted(errors.items())), unfit=tuple(unfit)
+            self,
+            trials=with_this(self.trials, score),
+            errors=with_this(self.errors, error),
+            unfit=tuple(sorted({*self.unfit, self.at})) if is_unfit else self.unfit,
+            validation=validation,
         )
 
 
-def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, stays: bool = True) -> int | None:
-    """The half decade to train with: 0, or the lowest one that makes most of the best one's progress.
+class Choice(NamedTuple):
+    """What a search has found.
+
+    Attributes:
+        at: How many half decades above the given rate to train; None if all broke.
+        why: Why, in words.
+    """
+
+    at: int | None
+    why: str
+
+
+def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, stays: bool = True) -> Choice:
+    """The half decade to train with: that of the given rate, or the lowest that makes most of the best one's progress.
 
     Args:
         search: The search.
         loss_before: The training loss before the first update; None when it is not known, or no score is a loss.
         enough: The share of the best one's progress that is enough.
         stays: Whether the given rate stays where it is nearly as good as the best.
-
-    Returns:
-        How many half decades it is above the given rate; None if all broke.
     """
     share = _shares(search, loss_before)
     if not share:
-        return None
+        return Choice(None, "all broke, so a tenth of the lowest one")
+    if len(search.trials) == 1:
+        return Choice(0, "no other was tried")
     best = _best(search, loss_before)
+    given = Choice(0, "the given one, since no other is clearly better")
     if 0 in _all_alike(search, loss_before):
-        return 0
+        return given
     lowest = _lowest(share, best, enough)
-    if not stays or lowest >= 0 or share.get(0, 0.0) < ALIKE:
-        return lowest
-    return 0 if search.steps is None else min(_lowest(share, best, ALIKE), 0)
+    most = "nearly all" if enough == ALIKE else "most"
+    progress = Choice(lowest, f"the lowest one that makes {most} of the best one's progress")
+    if lowest == 0:
+        return given
+    if not stays or lowest > 0 or share.get(0, 0.0) < ALIKE:
+        return progress
+    if search.steps is not None:
+        lowest = _lowest(share, best, ALIKE)
+        return given if lowest >= 0 else progress._replace(at=lowest)
+    val_loss = dict(search.validation)
+    nearly_as_good = [at for at in share if best - 2 <= at <= 0 and share[at] >= ALIKE and at in val_loss]
+    fittest = min(reversed(nearly_as_good), key=val_loss.__getitem__, default=0)
+    if fittest == 0 or 0 not in val_loss:
+        return given
+    losses = f"{number(val_loss[fittest])} against {number(val_loss[0])}"
+    return Choice(fittest, f"nearly as good in training as the given one, and better in validation, {losses}")
 
 
 def _lowest(share: Mapping[int, float], best: int, enough: float) -> int:
@@ -232,11 +277,15 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     best, alike = _best(search, loss_before), _all_alike(search, loss_before)
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
-    is_hopeless = exceeds(min(scores(search, loss_before).values()), before, HOPELESS)
+    lowest_score = min(scores(search, loss_before).values())
+    is_hopeless = exceeds(lowest_score, before, HOPELESS)
     halves = [at for at in (best + 1, best - 1) if at > lowest]
     if alike and not is_hopeless and (highest == best or best > lowest):
         return [highest + 2, *halves] if highest == best else halves
-    candidates = [highest + 2] if highest == best and not is_hopeless else []
+    # By turns, too: a score just above the one without training may be that of a rate far too low.
+    is_dead = before is not None and lowest_score > before and _is_no_fitter(search, highest, lowest)
+    candidates = [lowest - 2] if is_dead and highest == best > -lowest else []
+    candidates += [highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
     only_one_below = before is None and lowest == best - 2
     down = [lowest - 2] if is_hopeless or share.get(lowest, 0) >= AS_GOOD or only_one_below else []
@@ -244,6 +293,12 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     # By turns: rates far too low may be all alike, and those far too high, too.
     candidates += down + up if is_hopeless or highest > -lowest else up + down
     return candidates + halves
+
+
+def _is_no_fitter(search: Search, at: int, than: int) -> bool:
+    """Whether both validation losses are known, and the first is not lower."""
+    val_loss = dict(search.validation)
+    return at in val_loss and than in val_loss and val_loss[at] >= val_loss[than]
 
 
 def _is_in_range(search: Search, at: int) -> bool:
@@ -318,6 +373,9 @@ def contradictions(search: Search) -> Iterator[str]:
         yield f"errors of {[at for at, _ in search.errors]} after trials at {tried}"
     if list(search.unfit) != sorted(set(search.unfit) & set(tried)):
         yield f"unfit={list(search.unfit)} after trials at {tried}"
+    validated = [at for at, _ in search.validation]
+    if validated != sorted(set(validated) & set(tried)):
+        yield f"validation losses of {validated} after trials at {tried}"
     if search.saved is not None and search.saved not in tried:
         yield f"saved={search.saved} of trials at {tried}"
 
@@ -330,6 +388,7 @@ READ = checks.record(
     saved=checks.optional(checks.whole),
     errors=checks.listed(checks.pair(checks.whole, checks.at_least_0), most=MOST_TRIALS),
     unfit=checks.listed(checks.whole, most=MOST_TRIALS),
+    validation=checks.listed(checks.pair(checks.whole, checks.real), most=MOST_TRIALS),
     steps=checks.optional(checks.positive_count),
 )
 """Reads a stored search."""

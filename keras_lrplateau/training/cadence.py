@@ -26,7 +26,7 @@ MOST_SECONDS = 600
 """How long to wait for the logs of a batch, which come from another thread."""
 
 LEAST_TRIAL = 40
-"""Optimizer steps in a trial of auto mode's search within the first epoch, at least.
+"""Optimizer steps in a trial of auto mode's search by steps, at least.
 
 In fewer steps noise hides what a rate does, and rates win that are too high. How it was chosen is in
 examples/benchmarks/README.md.
@@ -34,6 +34,9 @@ examples/benchmarks/README.md.
 
 LEAST_TINY_TRIAL = 10
 """As many where an epoch has fewer, in at most twenty epochs: there an epoch says next to nothing about a rate."""
+
+FEW_EPOCHS = 15
+"""In so few epochs each one is too dear for a trial: there a search by epochs ends with the first rate that trains."""
 
 TRIALS = 200
 """In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
@@ -256,16 +259,17 @@ def trial_steps(epochs: int | None, steps: int | None) -> int | None:
         steps: Optimizer steps in an epoch; None where they are not known.
 
     Returns:
-        `LEAST_TRIAL` or more where ten such trials fit into the first epoch, which they do in at most twenty epochs.
-        `LEAST_TINY_TRIAL` in as many epochs that are shorter than that. None in all others, in epochs of a single
-        step, and where the length of the training is not known.
+        `LEAST_TRIAL` or more where ten such trials fit into the first epoch, which they do in at most twenty epochs,
+        and in at most `FEW_EPOCHS` where two of them do. `LEAST_TINY_TRIAL` in at most twenty epochs that are shorter
+        than that. None in all others, in epochs of a single step, and where the length of the training is not known.
     """
     if epochs is None or steps is None:
         return None
     if 1 < steps < LEAST_TINY_TRIAL and epochs <= TRIALS // MOST_TRIALS:
         return LEAST_TINY_TRIAL
     count = max(LEAST_TRIAL, epochs * steps // TRIALS)
-    return count if MOST_TRIALS * count <= steps else None
+    least = 2 if epochs <= FEW_EPOCHS else MOST_TRIALS
+    return count if least * count <= steps else None
 
 
 def make_cadence(model: Any, optimizer: Any, monitor: str, frequency: int, before: StepCadence) -> StepCadence:

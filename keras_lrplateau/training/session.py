@@ -230,7 +230,7 @@ class Session:
         return state
 
     def _trial_steps(self) -> int | None:
-        """Optimizer steps in a trial of the search, if it goes by steps within the first epoch."""
+        """Optimizer steps in a trial of the search, if it goes by steps though the rest goes by epochs."""
         if self.options.frequency != "epoch" or self.planned_batches is None or self.epochs is None:
             return None
         return trial_steps(self.epochs - self.first_epoch, self.planned_batches // accumulation_of(self.optimizer))

@@ -347,8 +347,8 @@ def validated(config, rate, val_loss_of, loss_of=lambda rate: 0.5):
     state, tried, reasons = replace(config.start(rate), loss_before=1.0), [], []
     while state.phase == "search":
         tried.append(float(f"{state.rate:.3g}"))
-        val_loss = val_loss_of(state.rate)
-        state, decision = config.step(state, val_loss, loss_of(state.rate), Evidence(val_loss=val_loss))
+        loss = loss_of(state.rate)
+        state, decision = config.step(state, loss, loss, Evidence(val_loss=val_loss_of(state.rate)))
         reasons.append(decision.reason)
     return tried, decision, reasons
 
@@ -382,6 +382,42 @@ def test_a_validation_loss_that_every_rate_leaves_high_is_no_yardstick():
 def test_up_to_three_times_the_loss_before_training_a_validation_loss_says_nothing():
     tried, decision, _ = validated(SHORT, 0.1, lambda rate: UNFIT)
     assert (tried, decision.rate) == ([0.1], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "val_loss", "chosen"),
+    [
+        (0.45, 0.4, 0.01),
+        (0.45, 0.5, 0.1),  # No better in validation.
+        (0.47, 0.4, 0.1),  # No longer nearly as good.
+        (0.45, NAN, 0.1),
+        (0.45, None, 0.1),
+    ],
+)
+def test_the_given_rate_gives_way_to_a_lower_one_that_is_nearly_as_good_and_better_in_validation(
+    loss, val_loss, chosen
+):
+    """As where the higher one has learned no more than the mean by the end of the first epoch."""
+    losses = {0.01: loss, 0.0316: 0.5, 0.1: 0.4, 0.316: 1.5, 1.0: 2.0}
+    tried, decision, _ = validated(
+        LONG, 0.1, lambda rate: val_loss if rate < 0.02 else 0.5, lambda rate: losses[float(f"{rate:.3g}")]
+    )
+    assert tried == [0.1, 1.0, 0.01, 0.316, 0.0316]
+    assert (decision.kind, decision.rate) == ("settle", pytest.approx(chosen))
+    words = "nearly as good in training as the given one, and better in validation, 0.4 against 0.5"
+    assert (words in decision.reason) == (chosen == 0.01)
+
+
+@pytest.mark.parametrize(("at", "tried"), [((3.0, 3.0), [1.0, 10.0, 0.1]), ((3.0, 2.9), [1.0, 10.0, 100.0])])
+def test_where_all_rates_are_worse_than_no_training_the_validation_loss_says_where_to_look(at, tried):
+    """One that does not fall with the rate is that of networks which are dead; far too low a rate lets it fall."""
+    val_losses = dict(zip((1.0, 10.0), at, strict=True))
+    state, found = replace(LONG.start(1.0), loss_before=1.0), []
+    while len(found) < 3:
+        found.append(float(f"{state.rate:.3g}"))
+        evidence = Evidence(val_loss=val_losses.get(found[-1], 3.0))
+        state, _ = LONG.step(state, 3.0, 1.2 - 0.01 * len(found), evidence)
+    assert found == tried
 
 
 def test_without_another_trial_to_compare_far_worse_is_broken():

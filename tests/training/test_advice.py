@@ -74,9 +74,9 @@ def said_at_the_start(adapt: Any, epochs: int, steps: int) -> list[str]:
 
 
 def test_for_few_long_epochs_auto_mode_names_a_frequency() -> None:
-    (said,) = said_at_the_start(AdaptLROnPlateau.auto(), epochs=5, steps=300)
-    assert "5 are too few to search for a rate" in said
-    assert "Pass frequency=7" in said
+    (said,) = said_at_the_start(AdaptLROnPlateau.auto(), epochs=19, steps=70)
+    assert "19 are too few to search for a rate" in said
+    assert "Pass frequency=6" in said
     (said,) = said_at_the_start(AdaptLROnPlateau.auto(), epochs=1, steps=5000)
     assert "1 is too few to adapt the rate that it finds in the first one" in said
     assert "Pass frequency=25" in said

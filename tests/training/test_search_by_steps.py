@@ -1,4 +1,4 @@
-"""Auto mode where epochs are long: it searches by steps within the first one, and then decides by epochs."""
+"""Auto mode where epochs are not short: it searches by steps, and then decides by epochs."""
 
 import copy
 import math
@@ -17,7 +17,7 @@ from keras_lrplateau.rule.search import MOST_TRIALS
 from keras_lrplateau.training.cadence import LEAST_TRIAL, trial_steps
 
 BATCHES = MOST_TRIALS * LEAST_TRIAL
-"""Of an epoch: just enough of them."""
+"""Of an epoch: enough for a whole search."""
 
 EPOCHS = 2
 
@@ -74,13 +74,19 @@ class Windows(Sink):
 @pytest.mark.parametrize(
     ("epochs", "steps", "expected"),
     [
-        (1, 399, None),
-        (1, 400, 40),
+        (1, 79, None),
+        (1, 80, 40),
+        (10, 79, None),
+        (10, 80, 40),
         (10, 400, 40),
         (10, 800, 40),
         (10, 1000, 50),
         (20, 1000, 100),
         (21, 1000, None),
+        (15, 80, 40),
+        (16, 80, None),
+        (16, 399, None),
+        (16, 400, 40),
         (100, 10_000, None),
         (1, 100_000, 500),
         (20, 9, 10),
@@ -91,7 +97,7 @@ class Windows(Sink):
         (10, None, None),
     ],
 )
-def test_all_trials_fit_into_the_first_epoch_and_into_a_twentieth_of_a_long_training(
+def test_a_trial_takes_a_two_hundredth_of_a_long_training_and_forty_steps_of_any_other_but_of_short_epochs(
     epochs: int | None, steps: int | None, expected: int | None
 ) -> None:
     assert trial_steps(epochs, steps) == expected
@@ -111,8 +117,22 @@ def test_a_rate_wrong_by_orders_of_magnitude_is_put_right_within_the_first_epoch
 
 def test_epochs_that_are_too_short_are_trials_as_a_whole() -> None:
     adapt = AdaptLROnPlateau.auto()
-    learn(linear_model(SGD(1e-3)), adapt, batches=BATCHES - 1, epochs=2)
-    assert adapt.decisions[0].step == BATCHES - 1
+    learn(linear_model(SGD(1e-3)), adapt, batches=2 * LEAST_TRIAL - 1, epochs=2)
+    assert adapt.decisions[0].step == 2 * LEAST_TRIAL - 1
+
+
+@pytest.mark.backends
+def test_a_search_that_the_first_epoch_has_no_room_for_goes_on_in_the_next_ones() -> None:
+    """What is observed then is the epoch in which it ends, and those after it."""
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e3))
+    history = learn(model, adapt, batches=2 * LEAST_TRIAL, epochs=10)
+    steps = [each.step for each in searched(adapt)]
+    assert steps == [LEAST_TRIAL * (i + 1) for i in range(len(steps))]
+    assert settled(adapt).epoch == (steps[-1] - 1) // (2 * LEAST_TRIAL) > 0
+    assert adapt.state.observations == 10 - settled(adapt).epoch
+    assert 0.003 < settled(adapt).rate < 1
+    assert weights_of(model) == pytest.approx([3.0, -2.0, 0.5, -1.0], abs=0.01)
+    assert history["learning_rate"][settled(adapt).epoch] == pytest.approx(settled(adapt).rate)
 
 
 class Generator:
@@ -223,8 +243,8 @@ def test_steps_are_optimizer_steps_where_gradients_are_accumulated() -> None:
     learn(model, adapt, batches=2 * BATCHES, epochs=2)
     assert [each.step for each in searched(adapt)][:3] == [40, 80, 120]
     short = AdaptLROnPlateau.auto()
-    learn(linear_model(SGD(1e-3, gradient_accumulation_steps=2)), short, batches=BATCHES, epochs=2)
-    assert short.decisions[0].step == BATCHES / 2, "an epoch has too few of them"
+    learn(linear_model(SGD(1e-3, gradient_accumulation_steps=2)), short, batches=2 * LEAST_TRIAL, epochs=2)
+    assert short.decisions[0].step == LEAST_TRIAL, "an epoch has no more of them"
 
 
 @pytest.mark.long
