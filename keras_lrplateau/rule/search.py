@@ -14,14 +14,15 @@ The rules:
    either side of the best.
 2. A rate that makes nearly all of the best one's progress may be better still farther out: look there, too.
 3. Where every rate is far worse than no training at all, the good ones can only be lower. Where all are a little worse,
-   and the validation loss does not fall with the rate, either, they may be: look there, too.
+   and neither their noise nor their validation tells them apart, they may be, too: look both ways.
 4. The choice is the lowest rate that makes most of the best one's progress. But the rate that was given stays where it
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. The first epoch
    favours rates that are too high, which may have learned nothing but the mean by its end: so it gives way to a lower
    one that is nearly as good, too, and better in validation. Windows of steps favour them more: after them it gives way
    to any lower one that is nearly as good; and where all is decided by steps, it does not stay.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
-   is up: rates far too low are all alike. If that is so in the end, too, the rate that was given stays.
+   is up: rates far too low are all alike, and about as good as no training. If no rate is better in the end, the given
+   one stays, unless half a decade above it training breaks.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
    search ends with the first rate that clearly trains, be it the given one.
 7. A rate whose validation loss is far above the loss before training is *unfit*: the training loss may fall while the
@@ -171,7 +172,8 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, st
         return Choice(0, "no other was tried")
     best = _best(search, loss_before)
     given = Choice(0, "the given one, since no other is clearly better")
-    if 0 in _all_alike(search, loss_before):
+    is_on_edge = 1 in dict(search.trials) and 1 not in _unbroken(search, loss_before)
+    if 0 in _all_alike(search, loss_before) and not is_on_edge:
         return given
     lowest = _lowest(share, best, enough)
     most = "nearly all" if enough == ALIKE else "most"
@@ -280,12 +282,14 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     lowest_score = min(scores(search, loss_before).values())
     is_hopeless = exceeds(lowest_score, before, HOPELESS)
     halves = [at for at in (best + 1, best - 1) if at > lowest]
+    # Above the score without training, and none better than another: the networks may be dead. By turns, since that
+    # score is one of a single batch.
+    is_worse = before is not None and lowest_score > before + WITHIN_NOISE * noise(search, loss_before)
+    is_dead = is_worse and (bool(alike) or _is_no_fitter(search, highest, lowest))
+    below = [lowest - 2] if is_dead and highest == best > -lowest else []
     if alike and not is_hopeless and (highest == best or best > lowest):
-        return [highest + 2, *halves] if highest == best else halves
-    # By turns, too: a score just above the one without training may be that of a rate far too low.
-    is_dead = before is not None and lowest_score > before and _is_no_fitter(search, highest, lowest)
-    candidates = [lowest - 2] if is_dead and highest == best > -lowest else []
-    candidates += [highest + 2] if highest == best and not is_hopeless else []
+        return [*below, highest + 2, *halves] if highest == best else halves
+    candidates = [*below, highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
     only_one_below = before is None and lowest == best - 2
     down = [lowest - 2] if is_hopeless or share.get(lowest, 0) >= AS_GOOD or only_one_below else []

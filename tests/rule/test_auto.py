@@ -464,6 +464,23 @@ def test_from_rates_too_low_to_show_in_the_noise_it_goes_up_only(seed):
     assert decision.rate > 0.01
 
 
+@pytest.mark.parametrize(("breaks_above", "chosen"), [(0.5, 0.1), (0.2, 0.0316)])
+def test_a_rate_below_one_that_breaks_does_not_stay_because_nothing_shows_in_the_noise(breaks_above, chosen):
+    """By half a decade. A decade is as usual."""
+    losses = {0.01: 0.9, 0.0316: 0.7, 0.1: 0.95, 0.316: 0.9}
+    *_, decision = searched_by_steps(
+        0.1, lambda rate: INF if rate > breaks_above else losses[float(f"{rate:.3g}")], 0.1
+    )
+    assert (decision.kind, decision.rate) == ("settle", pytest.approx(chosen, rel=0.01))
+
+
+@pytest.mark.parametrize(("level", "tried"), [(1.3, [1.0, 10.0, 0.1]), (1.03, [1.0, 10.0, 100.0])])
+def test_rates_whose_networks_are_dead_beyond_the_noise_are_left_downwards(level, tried):
+    """All are alike, as rates far too low are. But those are about as good as no training."""
+    found, *_ = searched_by_steps(1.0, lambda rate: level if rate > 0.5 else 0.5, 0.01)
+    assert found[:3] == tried
+
+
 def test_where_nothing_shows_in_the_noise_the_given_rate_stays():
     tried, _, decision = searched_by_steps(1e-3, lambda rate: 1.0 if rate < 2 else NAN, 0.05, seed=1)
     assert max(tried) > 2, "up to where training breaks"
