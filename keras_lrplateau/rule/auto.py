@@ -18,10 +18,10 @@ The rules:
 
 1. Search. The given rate may be wrong by orders of magnitude, in either direction. It is tried for one observation,
    then, from the first weights again, ten times it, a tenth of it, and so on until the best one has a worse one on
-   either side; then half a decade to either side of the best. Where epochs are long, windows of steps within the first
-   one take the place of observations; they go by the training loss, and none of them is the best. The lowest rate that
-   makes most of the best one's progress is taken: what a rate too low costs, later raises bring back, but not what a
-   rate too high has done to the weights. The given rate stays where no other is clearly better. In few short epochs,
+   either side; then half a decade to either side of the best. Where epochs are long, windows of steps take the
+   place of observations; they go by the training loss, and none of them is the best. The lowest rate that makes most of
+   the best one's progress is taken: what a rate too low costs, later raises bring back, but not what a rate too high
+   has done to the weights. The given rate stays where no other is clearly better. In few short epochs,
    which leave no room for raises, it is left only where it does not train; see `keras_lrplateau.rule.search`.
 2. Climb. A short training has hardly any room for the raises below. So after its search a threefold rate is tried for
    one observation. If the training loss falls by most of what it fell before, the next raise follows at once. If it

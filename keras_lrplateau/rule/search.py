@@ -1,7 +1,7 @@
 """The search for a first rate: a trial at each of several rates, always from the weights before training.
 
 A trial is an observation: an epoch, or some steps where all is decided by steps. Or it is a window of steps within an
-epoch, and no observation: where epochs are long, the search is over before the first one is.
+epoch, and no observation: where epochs are long, the search is over in the first one, or soon after.
 
 The rates lie half decades apart, and each is known by how many half decades it is above the given one. What a rate has
 brought is its *score*, the lower the better; a rate that broke training has the score infinity. Nothing here decides

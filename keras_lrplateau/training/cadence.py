@@ -35,8 +35,8 @@ examples/benchmarks/README.md.
 LEAST_TINY_TRIAL = 10
 """As many where an epoch has fewer, in at most twenty epochs: there an epoch says next to nothing about a rate."""
 
-FEW_EPOCHS = 15
-"""In so few epochs each one is too dear for a trial: there a search by epochs ends with the first rate that trains."""
+SHORT_FIT = 15
+"""In at most so many epochs each is too dear for a trial: a search by epochs ends with the first rate that trains."""
 
 TRIALS = 200
 """In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
@@ -260,7 +260,7 @@ def trial_steps(epochs: int | None, steps: int | None) -> int | None:
 
     Returns:
         `LEAST_TRIAL` or more where ten such trials fit into the first epoch, which they do in at most twenty epochs,
-        and in at most `FEW_EPOCHS` where two of them do. `LEAST_TINY_TRIAL` in at most twenty epochs that are shorter
+        and in at most `SHORT_FIT` where two of them do. `LEAST_TINY_TRIAL` in at most twenty epochs that are shorter
         than that. None in all others, in epochs of a single step, and where the length of the training is not known.
     """
     if epochs is None or steps is None:
@@ -268,7 +268,7 @@ def trial_steps(epochs: int | None, steps: int | None) -> int | None:
     if 1 < steps < LEAST_TINY_TRIAL and epochs <= TRIALS // MOST_TRIALS:
         return LEAST_TINY_TRIAL
     count = max(LEAST_TRIAL, epochs * steps // TRIALS)
-    least = 2 if epochs <= FEW_EPOCHS else MOST_TRIALS
+    least = 2 if epochs <= SHORT_FIT else MOST_TRIALS
     return count if least * count <= steps else None
 
 
