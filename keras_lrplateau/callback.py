@@ -195,7 +195,7 @@ class AdaptLROnPlateau(Results):
 
         Returns:
             The callback. It keeps at most three copies of the weights and the optimizer state. Its `state` is a
-            `keras_lrplateau.rule.auto.State`.
+            `keras_lrplateau.rule.auto_state.State`.
 
         Raises:
             TypeError, ValueError: As `AdaptLROnPlateau`; and when training begins, the optimizer's rate is 0.

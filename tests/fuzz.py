@@ -40,7 +40,7 @@ from keras_lrplateau.history.run import Observation, Record
 from keras_lrplateau.resume import saved
 from keras_lrplateau.resume.entries import Entry
 from keras_lrplateau.resume.state_file import Pending, StateFile, StateFileError, load
-from keras_lrplateau.rule import auto, plateau
+from keras_lrplateau.rule import auto, auto_state, plateau
 from keras_lrplateau.rule.decision import Decision, Status
 from keras_lrplateau.rule.decision import Kind as DecisionKind
 from keras_lrplateau.rule.search import Search
@@ -273,7 +273,7 @@ def rates_of(state: Any) -> list[float]:
     names = {"rate", "start_rate", "rate_at_best", "rate_before", "rate_before_raise", "rate_before_recoveries"}
     names |= {"rate_too_high", "top"}
     found = [rate for part in parts_of(state) for name in names if (rate := getattr(part, name, None)) is not None]
-    if isinstance(state, auto.State) and isinstance(state.stage, Search):
+    if isinstance(state, auto_state.State) and isinstance(state.stage, Search):
         found += [state.stage.rate_at(at) for at in (state.stage.at, *dict(state.stage.trials))]
     return found
 

@@ -38,18 +38,17 @@ It needs jax, numpy, optax and scikit-learn.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from types import ModuleType
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+from unittest import mock
 
 import jax
 import numpy as np
@@ -80,7 +79,7 @@ from lanes import (
 from optax import contrib
 from tables import geometric_mean, ratio, table
 
-from keras_lrplateau.rule import auto, plateau, search
+from keras_lrplateau.rule import auto, plateau, search, stretch
 from keras_lrplateau.rule.decision import Decision
 
 EPOCHS = 100
@@ -188,50 +187,37 @@ ABLATIONS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Changed:
-    """Auto mode with some of its constants changed. It goes from process to process, which a copied module cannot."""
+    """Auto mode with some of its constants changed, in each of its calls."""
 
     config: auto.Config
     constants: tuple[tuple[str, float], ...]
 
     def start(self, rate: float) -> Any:
         """The state before the first epoch."""
-        return self._rule.start(rate)
+        with _changed(self.constants):
+            return self.config.start(rate)
 
-    def step(self, state: Any, value: float, loss: float | None = None) -> Any:
+    def step(self, *seen: Any) -> Any:
         """The state after an epoch, and the decision about it."""
-        return self._rule.step(state, value, loss)
+        with _changed(self.constants):
+            return self.config.step(*seen)
 
     def finish(self, state: Any) -> Any:
         """The same at the end of training."""
-        return self._rule.finish(state)
-
-    @property
-    def _rule(self) -> Any:
-        return _changed_auto(self.constants).Config(**asdict(self.config))
+        with _changed(self.constants):
+            return self.config.finish(state)
 
 
-@cache
-def _changed_auto(constants: tuple[tuple[str, float], ...]) -> Any:
-    """A copy of the module, with a search of its own; the originals stay as they are."""
-    changed = _copied(auto, constants)
-    changed.search = _copied(search, constants)
-    for constant, value in constants:
-        homes = [module for module in (changed, changed.search) if hasattr(module, constant)]
-        assert homes, constant
-        for home in homes:
-            setattr(home, constant, value)
-    return changed
-
-
-def _copied(module: ModuleType, constants: tuple[tuple[str, float], ...]) -> Any:
-    name = f"{module.__name__} with {constants}"
-    spec = importlib.util.spec_from_file_location(name, module.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    copy = importlib.util.module_from_spec(spec)
-    sys.modules[name] = copy  # Its dataclasses look themselves up there.
-    spec.loader.exec_module(copy)
-    return copy
+@contextmanager
+def _changed(constants: tuple[tuple[str, float], ...]) -> Iterator[None]:
+    """The modules of auto mode with other constants, for a moment."""
+    with ExitStack() as stack:
+        for constant, value in constants:
+            homes = [module for module in (auto, search, stretch) if hasattr(module, constant)]
+            assert homes, constant
+            for home in homes:
+                stack.enter_context(mock.patch.object(home, constant, value))
+        yield
 
 
 def ablated_methods(task: Task, epochs: int) -> list[Method]:

@@ -65,7 +65,7 @@ from tables import table
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.rule import auto
+from keras_lrplateau.rule.stretch import LARGE
 from keras_lrplateau.rule.trend import trend
 
 X = 0.02
@@ -147,7 +147,7 @@ def _stretches_of(recording: Recording, source: str) -> list[Stretch] | None:
     stretches = []
     for _, rows in itertools.groupby(zip(in_force, curve.values, strict=True), key=lambda row: row[0]):
         # The bound is auto mode's: the squares of a trend must not overflow.
-        values = np.array([value for _, value in rows if math.isfinite(value)]).clip(-auto.LARGE, auto.LARGE)
+        values = np.array([value for _, value in rows if math.isfinite(value)]).clip(-LARGE, LARGE)
         if len(values) >= SHORTEST:
             stretches.append(Stretch(source, recording.name, values, values))
     return stretches

@@ -127,8 +127,8 @@ class Design:
         """The state before the first value."""
         return State(rate=rate, rate_at_best=rate)
 
-    def step(self, state: State, value: float, loss: float | None = None) -> Step[State]:
-        """Take one value of the metric."""
+    def step(self, state: State, value: float, loss: float | None = None, evidence: object = None) -> Step[State]:
+        """Take one value of the metric. What else is known of the weights is not asked for."""
         window = max(self.patience, 2) if state.rate_before is None else state.length
         losses = (*state.losses, math.inf if loss is None else loss)[-window:]
         state = replace(state, observations=state.observations + 1, losses=losses)

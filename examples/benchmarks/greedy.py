@@ -54,8 +54,8 @@ class GreedyLR:
         """The state before the first observation. A rate outside the bounds stays until it can move towards them."""
         return GreedyLR.State(rate)
 
-    def step(self, state: State, value: float, loss: float | None = None) -> tuple[State, SetRate]:
-        """Take one observation."""
+    def step(self, state: State, value: float, loss: object = None, evidence: object = None) -> tuple[State, SetRate]:
+        """Take one observation; it goes by the metric alone."""
         before = state.rate
         signed = value if self.mode == "min" else -value
         if signed < state.best - self.threshold:

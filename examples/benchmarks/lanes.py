@@ -330,13 +330,11 @@ class Lanes:
         """
 
         def decide(method: Method, state: Any, at: tuple[int, int]) -> Any:
-            seen = float(values[at]), float(losses[at])
-            if not isinstance(method.rule, Rule):
-                return method.rule.step(state, *seen)
             # The first batch of a training gives the loss before it, and speaks of no observation.
-            first = float(firsts[at]) if state.observations else None
+            first = float(firsts[at]) if self.decisions[at] else None
             val_loss = float((values if val_losses is None else val_losses)[at])
-            return method.rule.step(state, *seen, Evidence(first, bool(finite[at]), val_loss=val_loss))
+            evidence = Evidence(first, bool(finite[at]), val_loss=val_loss)
+            return method.rule.step(state, float(values[at]), float(losses[at]), evidence)
 
         return self._carry_out(model, decide)
 

@@ -17,7 +17,7 @@ less: by that error / sqrt(10). The methods meet the same errors:
     plain plateau       our rule with `max_raises=0, recover=False`: what Keras' ReduceLROnPlateau does
     ours                our rule with its defaults
     GreedyLR            the one of Hugging Face transformers, with its defaults
-    auto                keras_lrplateau/auto.py, told the number of epochs and nothing else
+    auto                our auto mode, told the number of epochs and nothing else
 
 A score is the loss at the end / the loss at the end of the best schedule with one rate for each epoch. That schedule is
 found by gradient descent through the recursion, from several starts; how far apart they end is printed, and a bound

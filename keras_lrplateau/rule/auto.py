@@ -1,7 +1,7 @@
 """Auto mode: the controller for those who do not want to choose a learning rate.
 
 It makes the same decisions as `keras_lrplateau.rule.plateau`, in the same words, and knows as little of Keras, clocks
-and files. New words:
+and files. What it remembers is in `keras_lrplateau.rule.auto_state`. New words:
 
     trial           a search at one rate, or an excursion: it may be taken back
     search          a trial at each of several rates, always from the weights before training: an observation; or, where
@@ -60,48 +60,33 @@ tried is in examples/benchmarks/README.md.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
-from keras_lrplateau.rule import checks, search, soundness
+from keras_lrplateau.rule import search, soundness
+from keras_lrplateau.rule.auto_state import (
+    NAME,
+    TRANSITIONS,
+    Anneal,
+    Attempt,
+    Best,
+    Climb,
+    Excursion,
+    Fall,
+    Hold,
+    State,
+)
 from keras_lrplateau.rule.checks import check_settings, check_start
-from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Status, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, on_plateau
 from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
+from keras_lrplateau.rule.stretch import LARGE, SHORTEST_WINDOW, WINDOW, Stretch
 from keras_lrplateau.rule.trend import Trend, trend
 from keras_lrplateau.rule.words import number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
-
-WINDOW = 10
-"""A trend is drawn through at most this many observations."""
-
-SHORTEST_WINDOW = 6
-"""No trend is judged on fewer."""
-
-FLAT = 0.0
-"""A slope of this many standard errors, or more, is flat.
-
-Of slopes that are truly flat every other one is found so, and the next observation asks again. To ask for a significant
-decrease would call a plateau wherever noise hides a slow one.
-"""
-
-EVIDENCE = 15.0
-"""And so much must speak against the metric being better by `IMPROVEMENT`; see `Trend.evidence`.
-
-Without noise it makes no difference. Chosen from 0, 10, 15 and 25: more of it costs time on the tuning tasks of
-examples/benchmarks/convergence.py, and less of it brings less on the noisy quadratic model with 20 % noise. What it
-tells apart, and what not, is in examples/benchmarks/detection.py.
-"""
-
-IMPROVEMENT = 0.02
-"""The share of the metric's magnitude by which it must get better, since it last did, to be getting on."""
-
-LEAST_NOISE = 0.002
-"""The noise of a metric counts as this share of its magnitude at least."""
 
 SIGNIFICANT = 3.0
 """A slope beyond this many standard errors is certain."""
@@ -156,316 +141,6 @@ FORGIVEN = 0.01
 By steps it is not this share that is forgiven, but four times the noise.
 """
 
-LARGE = 1e100
-"""A metric beyond this is taken for this."""
-
-STATE_VERSION = 9
-
-
-# --- phases ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The rate is held, raised from time to time, and cut."""
-
-    name: ClassVar[Literal["hold"]] = "hold"
-
-
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """A climb is about to begin, as soon as it is known how fast the training loss falls.
-
-    Attributes:
-        loss: The training loss of the last observation; None before the first one at this rate.
-    """
-
-    name: ClassVar[Literal["climb"]] = "climb"
-
-    loss: float | None
-
-
-class Fall(NamedTuple):
-    """How the training loss fell.
-
-    Attributes:
-        loss: The training loss of an observation.
-        by: How much it was below that of the observation before.
-        last: What that observation was, signed.
-    """
-
-    loss: float
-    by: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class Excursion:
-    """A raise that is still to be judged.
-
-    Attributes:
-        rate_before: The rate to which it returns if it fails.
-        way_back: The snapshot of the raise: "best" if its weights were the best.
-        before: The trend before the raise; in a climb, how the training loss fell before it.
-    """
-
-    name: ClassVar[Literal["excursion"]] = "excursion"
-
-    rate_before: float
-    way_back: Literal["best", "raise"]
-    before: Trend | Fall
-
-
-@dataclass(frozen=True, slots=True)
-class Anneal:
-    """The rate goes to zero in a straight line.
-
-    Attributes:
-        rate: The rate at its start.
-        start: The number of observations before it.
-    """
-
-    name: ClassVar[Literal["anneal"]] = "anneal"
-
-    rate: float
-    start: int
-
-
-Phase = Search | Climb | Hold | Excursion | Anneal
-PhaseName = Literal["search", "climb", "hold", "excursion", "anneal"]
-
-TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
-    "search": {
-        "search": ("search",),
-        "settle": ("hold", "climb"),
-        "override": ("hold",),
-        "rollback": ("hold",),  # Training ended in it.
-    },
-    "climb": {
-        "hold": ("climb", "hold"),
-        "best": ("climb", "hold"),
-        "raise": ("excursion",),
-        "rollback": ("hold",),  # Training ended in it, and the last weights are worse than the best.
-        "diverged": ("hold",),
-        "override": ("hold",),
-        "anneal": ("anneal",),
-    },
-    "hold": {
-        "hold": ("hold",),
-        "best": ("hold",),
-        "raise": ("excursion",),
-        "cut": ("hold",),
-        "restart": ("hold",),
-        "rollback": ("hold",),  # A restart is given up, or the last weights are worse than the best.
-        "diverged": ("hold",),
-        "exhausted": ("hold",),
-        "override": ("hold",),
-        "anneal": ("anneal",),
-    },
-    "excursion": {
-        "hold": ("excursion",),
-        "success": ("hold", "excursion"),  # Often another raise follows at once.
-        "rollback": ("hold",),
-        "diverged": ("hold",),
-        "override": ("hold",),
-    },
-    "anneal": {
-        "hold": ("anneal",),
-        "best": ("anneal",),
-        "anneal": ("anneal",),
-        "rollback": ("anneal",),  # The last weights are worse than the best.
-        "diverged": ("anneal",),
-        "exhausted": ("anneal",),
-        "override": ("anneal",),
-    },
-}
-"""By phase, which decisions can be taken in it, and the phases they lead to.
-
-A training begins with a search. Only "hold" and "success" choose between going on and something new.
-"""
-
-STATUSES: Mapping[PhaseName, Status] = {
-    "search": "searching",
-    "climb": "holding",
-    "excursion": "in excursion",
-    "anneal": "annealing",
-}
-"""What a rule is doing, also after exhaustion; while it holds it depends."""
-
-
-# --- what is remembered ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best observation whose weights were kept.
-
-    Attributes:
-        value: The observation.
-        rate: The rate that brought it.
-    """
-
-    value: float
-    rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The observations since the last change of rate; all of them signed so that lower is better.
-
-    Attributes:
-        window: The last of them, at most `WINDOW`.
-        held: How many there were, also of those that left the window, and of those that broke training.
-        mark: The last one that was better by `IMPROVEMENT` than the mark before it, or the first; None before it.
-        wait: Observations since the mark.
-    """
-
-    window: tuple[float, ...] = ()
-    held: int = 0
-    mark: float | None = None
-    wait: int = 0
-
-    def observed(self, cost: float) -> Stretch:
-        """The stretch with another observation."""
-        is_better = self.mark is None or cost < self.goal
-        mark, wait = (cost, 0) if is_better else (self.mark, self.wait + 1)
-        return Stretch((*self.window, cost)[-WINDOW:], self.held + 1, mark, wait)
-
-    @property
-    def goal(self) -> float:
-        """What is better than the mark by `IMPROVEMENT`."""
-        assert self.mark is not None
-        return self.mark - IMPROVEMENT * abs(self.mark)
-
-    def is_flat(self, now: Trend) -> bool:
-        """Whether its trend is not getting better, and not because noise may hide it."""
-        assert self.mark is not None
-        return now.t >= FLAT and now.evidence(self.goal, self.wait, LEAST_NOISE * abs(self.mark)) >= EVIDENCE
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The training from the first weights that is under way.
-
-    Attributes:
-        rate: The rate with which it began.
-        start: The number of observations before it.
-        best: Its best observation, signed; None before the first.
-        best_at: The number of that observation.
-        is_behind: Whether it has still to beat an earlier attempt.
-        fruitless: Cuts since its last new best.
-        failed_raise: The last rate whose excursion failed in it; None if none did.
-    """
-
-    rate: float
-    start: int = 0
-    best: float | None = None
-    best_at: int = 0
-    is_behind: bool = False
-    fruitless: int = 0
-    failed_raise: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """All that the controller remembers; it never grows beyond a few dozen numbers.
-
-    Attributes:
-        rate: The rate in force. >= 0.
-        stage: The phase, with what belongs to it alone.
-        attempt: The present attempt.
-        stretch: The observations at the rate in force.
-        kept: The best observation whose weights were kept, or None before the first.
-        last: The observation, signed, that the weights in force have brought; infinite before there is one.
-        observations: How many values were seen.
-        spent: Observations of trials that were taken back.
-        patience: Observations before the next raise on a good trend.
-        restarts: Restarts made.
-        recoveries: Divergences since the last new best.
-        rate_too_high: The lowest rate at which training diverged; None if it never did.
-        loss_before: The training loss before the first update; None when it is not known.
-        watch: What is remembered to judge soundness.
-        is_suspect: Whether the weights are suspect; then no raise begins.
-        exhausted: Whether nothing is left to try: divergence after divergence.
-    """
-
-    rate: float
-    stage: Phase
-    attempt: Attempt
-    stretch: Stretch = field(default_factory=Stretch)
-    kept: Best | None = None
-    last: float = math.inf
-    observations: int = 0
-    spent: int = 0
-    patience: int = SHORTEST_WINDOW
-    restarts: int = 0
-    recoveries: int = 0
-    rate_too_high: float | None = None
-    loss_before: float | None = None
-    watch: Watch = field(default_factory=Watch)
-    is_suspect: bool = False
-    exhausted: bool = False
-
-    @property
-    def best(self) -> float | None:
-        """The best observation, or None before the first whose weights were kept."""
-        return None if self.kept is None else self.kept.value
-
-    @property
-    def phase(self) -> PhaseName:
-        """Which phase it is."""
-        return self.stage.name
-
-    @property
-    def in_excursion(self) -> bool:
-        """Whether a raise is still to be judged."""
-        return self.phase == "excursion"
-
-    @property
-    def way_back(self) -> Snapshot | None:
-        """The snapshot to which an open excursion goes back if it fails; None if none is open."""
-        return self.stage.way_back if isinstance(self.stage, Excursion) else None
-
-    @property
-    def trial_steps(self) -> int | None:
-        """Optimizer steps in each trial of a search within an epoch; None outside of one."""
-        return self.stage.steps if isinstance(self.stage, Search) else None
-
-    @property
-    def status(self) -> Status:
-        """What the rule is doing."""
-        if self.phase != "hold":
-            return STATUSES[self.phase]
-        if self.attempt.is_behind:
-            return "in restart"
-        return "exhausted" if self.exhausted else "holding"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as plain values that JSON can hold; an infinite score or `last` as null."""
-        fields: dict[str, Any] = dataclasses.asdict(self)
-        stage = {"name": self.phase, **fields["stage"]}
-        if isinstance(self.stage, Search):
-            stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
-            stage["errors"] = [list(pair) for pair in self.stage.errors]
-            stage["unfit"] = list(self.stage.unfit)
-            stage["validation"] = [list(pair) for pair in self.stage.validation]
-        if isinstance(self.stage, Excursion):
-            stage["before"] = list(self.stage.before)
-        stretch = {**fields["stretch"], "window": list(self.stretch.window)}
-        changed = {"stage": stage, "stretch": stretch, "last": _finite(self.last)}
-        return {"rule": Config.name, "version": STATE_VERSION, **fields, **changed}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> State:
-        """The state that `to_dict` wrote.
-
-        Raises:
-            ValueError: Another version, a missing or unknown field, or a value that no state can have.
-        """
-        state = READ("state", checks.stored_fields(data, Config.name, STATE_VERSION))
-        checks.refuse(_contradictions(state))
-        return state
-
 
 # --- the rule --------------------------------------------------------------------------------------------------------
 
@@ -495,7 +170,7 @@ class Config(Rule[State]):
         ValueError: An argument is outside its range.
     """
 
-    name: ClassVar[RuleName] = "auto"
+    name: ClassVar[RuleName] = NAME
 
     mode: Literal["min", "max"] = "min"
     min_lr: float = 0.0
@@ -1157,107 +832,7 @@ def _end(config: Config, state: State) -> tuple[float, float]:
     return now.end, now.noise
 
 
-# --- stored states ---------------------------------------------------------------------------------------------------
-
-_COST = checks.within(LARGE)
-
-
-def _read_before(name: str, value: Any) -> Trend | Fall:
-    if isinstance(value, list) and len(value) == len(Fall._fields):
-        fall = Fall(*checks.listed(checks.within(2 * LARGE), 3, most=3)(name, value))
-        if not fall.by > 0:
-            raise ValueError(
-                f"{name} must be a training loss, by how much it fell, > 0, and a metric. Received: {value}"
-            )
-        return fall
-    return _read_trend(name, value)
-
-
-def _read_trend(name: str, value: Any) -> Trend:
-    # A line may leave the range of the costs that it is drawn through, but not by far.
-    slope, error, end, noise, size = checks.listed(checks.within(100 * LARGE), 5, most=5)(name, value)
-    if noise < 0 or size not in range(3, WINDOW + 1):
-        raise ValueError(f"{name} must be a trend of 3 to {WINDOW} observations. Received: {value!r}")
-    return Trend(slope, error, end, noise, int(size))
-
-
-READ = checks.record(
-    State,
-    rate=checks.at_least_0,
-    stage=checks.one_of(
-        {
-            "search": search.READ,
-            "climb": checks.record(Climb, loss=checks.optional(_COST)),
-            "hold": checks.record(Hold),
-            "excursion": checks.record(
-                Excursion, rate_before=checks.at_least_0, way_back=checks.word("best", "raise"), before=_read_before
-            ),
-            "anneal": checks.record(Anneal, rate=checks.at_least_0, start=checks.count),
-        }
-    ),
-    attempt=checks.record(
-        Attempt,
-        rate=checks.at_least_0,
-        start=checks.count,
-        best=checks.optional(checks.real),
-        best_at=checks.count,
-        is_behind=checks.flag,
-        fruitless=checks.count,
-        failed_raise=checks.optional(checks.at_least_0),
-    ),
-    stretch=checks.record(
-        Stretch,
-        window=checks.listed(_COST, most=WINDOW),
-        held=checks.count,
-        mark=checks.optional(_COST),
-        wait=checks.count,
-    ),
-    kept=checks.optional(checks.record(Best, value=checks.real, rate=checks.at_least_0)),
-    last=checks.number_or_inf,
-    observations=checks.count,
-    spent=checks.count,
-    patience=checks.count,
-    restarts=checks.count,
-    recoveries=checks.count,
-    rate_too_high=checks.optional(checks.at_least_0),
-    loss_before=checks.optional(checks.real),
-    watch=soundness.READ,
-    is_suspect=checks.flag,
-    exhausted=checks.flag,
-)
-"""Reads a stored state, field by field."""
-
-
-def _contradictions(state: State) -> Iterator[str]:
-    """What no training brings about. Each check relies on those before it."""
-    attempt, stretch = state.attempt, state.stretch
-    counts = {"spent": state.spent, "restarts": state.restarts, "recoveries": state.recoveries}
-    if isinstance(state.stage, Excursion):
-        counts["spent"] += stretch.held  # If the raise fails.
-    counts |= {"held": stretch.held, "wait": stretch.wait, "window": len(stretch.window)}
-    counts |= {"fruitless": attempt.fruitless, "attempt.start": attempt.start, "best_at": attempt.best_at}
-    if isinstance(state.stage, Anneal):
-        counts["anneal.start"] = state.stage.start
-    yield from checks.too_many(state, counts)
-    if bool(stretch.window) != (stretch.mark is not None):
-        yield f"a window of {len(stretch.window)} costs, and mark={stretch.mark}"
-    if state.kept is None and attempt.is_behind:
-        yield "an attempt is behind, but there is no best"
-    if isinstance(state.stage, Search):
-        if state.restarts or state.recoveries:
-            yield f"restarts={state.restarts} and recoveries={state.recoveries} in a search, which comes before any"
-        yield from search.contradictions(state.stage)
-        if state.rate != state.stage.rate_at(state.stage.at):
-            yield f"rate={state.rate!r} in a search at {state.stage.rate_at(state.stage.at)!r}"
-        if state.stage.saved is not None and state.kept is None:
-            yield f"saved={state.stage.saved}, but there is no best"
-
-
 # --- helpers ---------------------------------------------------------------------------------------------------------
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _signed(config: Config, value: float) -> float:

@@ -45,7 +45,7 @@ class Results(keras.callbacks.Callback):
 
     @property
     def state(self) -> RuleState | None:
-        """The state of the rule: a `keras_lrplateau.State`, in auto mode a `rule.auto.State`; None before training."""
+        """The rule's `keras_lrplateau.State`, in auto mode its `rule.auto_state.State`; None before training."""
         return None if self._session is None else self._session.state
 
     @property

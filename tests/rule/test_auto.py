@@ -16,9 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from keras_lrplateau.rule import auto, search, soundness
-from keras_lrplateau.rule.auto import Config, State
+from keras_lrplateau.rule.auto import Config
+from keras_lrplateau.rule.auto_state import TRANSITIONS, Attempt, Hold, State
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT
+from keras_lrplateau.rule.stretch import SHORTEST_WINDOW, WINDOW, Stretch
 
 NAN, INF = math.nan, math.inf
 
@@ -559,7 +561,12 @@ def test_after_a_search_within_an_epoch_the_observations_begin():
     assert "±" in decision.reason
     assert (state.phase, state.status, state.rate) == ("hold", "holding", decision.rate)
     assert state.rate_too_high == pytest.approx(0.316, rel=0.01)
-    assert (state.observations, state.spent, state.best, state.attempt) == (0, 0, None, auto.Attempt(decision.rate))
+    assert (state.observations, state.spent, state.best, state.attempt) == (
+        0,
+        0,
+        None,
+        Attempt(decision.rate),
+    )
     assert config.needed_snapshots(state) == {"start"}
     state, decision = config.step(state, 0.25, 0.7)
     assert (decision.kind, decision.observation, state.best) == ("best", 1, 0.25), "an accuracy, after all those losses"
@@ -599,7 +606,7 @@ def test_another_rate_set_from_outside_ends_a_search_within_an_epoch():
     assert state.best is not None, "the loss of a window"
     state, decision = LONG.override(state, 0.3)
     assert (decision.kind, state.phase, state.trial_steps) == ("override", "hold", None)
-    assert (state.observations, state.best, state.attempt) == (0, None, auto.Attempt(0.3))
+    assert (state.observations, state.best, state.attempt) == (0, None, Attempt(0.3))
 
 
 def test_a_training_that_ends_in_a_search_within_an_epoch_goes_back_to_the_best_of_it():
@@ -692,14 +699,14 @@ def test_a_raise_is_compared_with_the_trend_before_it_and_not_with_the_last_valu
 
 def test_a_flat_trend_is_raised_once_from_a_snapshot_of_its_own():
     state, decision, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
-    assert count == auto.SHORTEST_WINDOW - 1, "with the one of the search the shortest window"
+    assert count == SHORTEST_WINDOW - 1, "with the one of the search the shortest window"
     assert (told(decision), decision.save, decision.restore) == ("raise 0.3", "raise", None)
     assert "no significant decrease" in decision.reason
     assert ENDLESS.needed_snapshots(state) == {"best", "raise"}
     state, decision, _ = until(ENDLESS, state, "rollback", flat(1.1))
     assert decision.restore == "raise"
     assert ENDLESS.needed_snapshots(state) == {"best"}
-    _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * auto.WINDOW)
+    _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * WINDOW)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}, "once"
 
 
@@ -736,13 +743,13 @@ def test_a_flat_trend_with_no_raise_to_try_is_cut_again_and_again():
     state = held()
     _, decision, first = until(NO_RAISE, state, "cut", flat(1.1))
     state, decision, _ = until(NO_RAISE, state, "cut", flat(1.1))
-    assert first == auto.SHORTEST_WINDOW - 1
+    assert first == SHORTEST_WINDOW - 1
     assert (decision.rate, decision.restore) == (pytest.approx(0.1 * auto.CUT), None)
     assert "no raise is left to try" in decision.reason
     state, decision, count = until(NO_RAISE, state, "cut", flat(1.1))
     assert decision.rate == pytest.approx(0.1 * auto.CUT**2)
     assert "the last cut was fruitless, too" in decision.reason
-    assert count == auto.SHORTEST_WINDOW
+    assert count == SHORTEST_WINDOW
     assert state.attempt.fruitless == 2
 
 
@@ -759,7 +766,7 @@ def test_a_rising_trend_is_cut_where_it_is_without_a_raise():
     state, decision, count = until(LONG, held(replace(LONG, budget=0.0)), "cut", line(1.1, 0.1))
     assert decision.restore is None
     assert decision.rate == pytest.approx(0.1 * auto.CUT)
-    assert count == auto.SHORTEST_WINDOW - 1
+    assert count == SHORTEST_WINDOW - 1
     assert "significant increase" in decision.reason
     assert until(LONG, held(replace(LONG, budget=0.0)), "raise", flat(1.1))[2] == count, "where it is only flat"
     again, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
@@ -775,7 +782,7 @@ def test_a_cut_after_a_divergence_does_not_raise_the_rate():
     assert decision.rate == pytest.approx(0.01 * auto.CUT)
 
 
-@pytest.mark.parametrize(("left", "cuts"), [(auto.SHORTEST_WINDOW, 1), (auto.SHORTEST_WINDOW - 1, 0)])
+@pytest.mark.parametrize(("left", "cuts"), [(SHORTEST_WINDOW, 1), (SHORTEST_WINDOW - 1, 0)])
 def test_there_is_no_cut_shortly_before_the_rate_is_annealed(left, cuts):
     config = replace(NO_RAISE, observations=100)
     state = replace(held(config), observations=round(100 * (1 - auto.TAIL)) - left - 5)
@@ -892,11 +899,11 @@ def test_no_attempt_begins_where_too_few_observations_are_left_for_it():
     state, _, _ = until(RESTARTS, state, "cut", flat(0.5))
     left = 1.5 * state.attempt.best_at
     assert left > auto.SHORTEST_ATTEMPT
-    waits = state.observations + auto.SHORTEST_WINDOW
+    waits = state.observations + SHORTEST_WINDOW
     for observations, kind in ((waits + int(left) - 2, "cut"), (waits + int(left) + 2, "restart")):
         config = replace(RESTARTS, observations=observations)
         assert observations * (1 - auto.TAIL) > waits, "annealing is not yet due"
-        _, line_, _ = go_on(config, state, [0.5] * auto.SHORTEST_WINDOW)
+        _, line_, _ = go_on(config, state, [0.5] * SHORTEST_WINDOW)
         assert line_[-1].split()[0] == kind
 
 
@@ -908,7 +915,7 @@ def test_a_length_that_seems_to_shrink_does_not_lose_the_first_weights():
 
 
 def test_a_training_of_unknown_length_is_cut_instead():
-    state, line_, _ = go_on(NO_RAISE, held(), [1.1] * 10 * auto.SHORTEST_WINDOW)
+    state, line_, _ = go_on(NO_RAISE, held(), [1.1] * 10 * SHORTEST_WINDOW)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}
     assert state.restarts == 0
 
@@ -918,9 +925,9 @@ def test_a_restart_of_a_training_that_has_kept_nothing_has_nothing_to_beat():
     state = replace(
         Config(observations=60, budget=0.0).start(1.0),
         rate=0.03,
-        stage=auto.Hold(),
-        attempt=auto.Attempt(1.0, best=1e100, best_at=2, fruitless=1),
-        stretch=auto.Stretch((1e100,) * 5, held=5, mark=1e100, wait=4),
+        stage=Hold(),
+        attempt=Attempt(1.0, best=1e100, best_at=2, fruitless=1),
+        stretch=Stretch((1e100,) * 5, held=5, mark=1e100, wait=4),
         last=1e100,
         observations=14,
         recoveries=1,
@@ -937,9 +944,9 @@ def test_a_new_best_is_never_lost_to_a_restart():
     """A rolled-back excursion has seen 0.2; then, after a fruitless cut, the metric is flat but for a new best."""
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
     state = replace(state, attempt=replace(state.attempt, best=0.2))
-    values = [1.0 + 0.2 * (i % 2) for i in range(auto.WINDOW)] + [0.9]
-    window = tuple(values[-auto.WINDOW : -1])
-    state = replace(state, stretch=replace(state.stretch, window=window, held=auto.WINDOW))
+    values = [1.0 + 0.2 * (i % 2) for i in range(WINDOW)] + [0.9]
+    window = tuple(values[-WINDOW:-1])
+    state = replace(state, stretch=replace(state.stretch, window=window, held=WINDOW))
     state, decision = RESTARTS.step(state, 0.9)
     assert (decision.save, decision.best) == ("best", 0.9)
 
@@ -1202,7 +1209,7 @@ def test_a_length_that_changes_on_the_way_bends_the_line():
 def test_an_open_excursion_is_judged_before_annealing():
     config = Config(observations=100, budget=1.0)
     due = round(100 * (1 - auto.TAIL))
-    state, _, _ = go_on(config, settled(config, value=1.1), take(auto.SHORTEST_WINDOW - 2, flat(1.1)))
+    state, _, _ = go_on(config, settled(config, value=1.1), take(SHORTEST_WINDOW - 2, flat(1.1)))
     state, decision = config.step(replace(state, observations=due - 2), 1.1)
     assert (decision.kind, state.observations) == ("raise", due - 1)
     state, decision = config.step(state, 1.1)
@@ -1327,7 +1334,7 @@ def test_a_rate_at_which_steps_are_skipped_counts_as_broken_in_the_search():
 def test_a_suspect_training_is_not_raised():
     def kinds(evidence):
         state, found = held(), set()
-        for value in take(4 * auto.WINDOW, line(1.0, -0.01)):
+        for value in take(4 * WINDOW, line(1.0, -0.01)):
             state, decision = LONG.step(state, value, None, evidence)
             found.add(decision.kind)
         return found
@@ -1457,24 +1464,24 @@ def test_a_plateau_is_the_window_on_which_the_trend_was_found_flat():
 
 def test_a_plateau_after_long_progress_is_no_longer_than_the_window():
     values = [1.0 - 0.01 * i for i in range(1, 20)]
-    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * auto.WINDOW])
+    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * WINDOW])
     first = decisions[: decisions.index(next(d for d in decisions if d.kind == "cut")) + 1]
     ((kind, since, last),) = plateaus(first)
     assert kind == "cut"
-    assert last > auto.WINDOW
-    assert last - since + 1 == auto.WINDOW
+    assert last > WINDOW
+    assert last - since + 1 == WINDOW
 
 
 def test_a_raise_on_a_flat_trend_tells_its_plateau_and_one_on_a_good_trend_has_none():
     _, flat_raise, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
-    assert flat_raise.observation - flat_raise.since + 1 == auto.SHORTEST_WINDOW == count + 1
+    assert flat_raise.observation - flat_raise.since + 1 == SHORTEST_WINDOW == count + 1
     _, good_raise = in_excursion()
     assert good_raise.since is None
 
 
 def test_a_restart_tells_its_plateau_and_so_does_giving_it_up():
     state, decision = restarted()
-    assert decision.observation - decision.since + 1 == auto.SHORTEST_WINDOW
+    assert decision.observation - decision.since + 1 == SHORTEST_WINDOW
     _, _, decisions = go_on(RESTARTS, state, [1.5] * 12)
     first = decision.observation + 1
     assert plateaus(decisions) == [("cut", first, first + 5), ("rollback", first + 6, first + 11)]
@@ -1756,7 +1763,7 @@ def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(con
         assert decision.since is None or decision.kind not in NEVER_ON_ONE
         if decision.since is not None:
             length = decision.observation - decision.since + 1
-            assert auto.SHORTEST_WINDOW <= length <= auto.WINDOW
+            assert SHORTEST_WINDOW <= length <= WINDOW
             assert decision.since >= changed, "all of it at one rate"
         if decision.kind == "settle" or (decision.is_action and decision.rate != decision.rate_before):
             # The search hands its best observation on to the trend.
@@ -1885,7 +1892,7 @@ def test_a_stored_state_of_each_phase_is_taken(name):
         ("hold", "stretch.window", [1.0, True]),
         ("hold", "stretch.window", [1e101]),
         ("hold", "stretch.window", [10**400]),
-        ("hold", "stretch.window", [1.0] * (auto.WINDOW + 1)),
+        ("hold", "stretch.window", [1.0] * (WINDOW + 1)),
         ("hold", "stretch.window", []),
         ("hold", "stretch.mark", None),
         ("hold", "attempt.is_behind", 1),
@@ -1979,7 +1986,7 @@ def test_ten_thousand_observations_leave_a_state_of_bounded_size(observations):
     for i in range(10_000):
         level *= 0.9999
         state, _ = config.step(state, NAN if i % 997 == 0 else level + rng.gauss(0, 0.01))
-        assert len(state.stretch.window) <= auto.WINDOW
+        assert len(state.stretch.window) <= WINDOW
         assert len(getattr(state.stage, "trials", ())) <= MOST_TRIALS
         if i in (100, 9_999):
             sizes.append(len(json.dumps(state.to_dict())))
@@ -2014,7 +2021,7 @@ def test_every_transition_of_the_table_is_taken_and_no_other():
     state, *_ = go_on(SHORT, begin(SHORT, 1.0), [NAN] * 3, [NAN] * 3)
     state = SHORT.step(state, 1.0, 1e4, Evidence(is_finite=True)).state
     taken.add((state.phase, SHORT.finish(state).decision.kind, SHORT.finish(state).state.phase))
-    table = {(at, kind, to) for at, kinds in auto.TRANSITIONS.items() for kind, tos in kinds.items() for to in tos}
+    table = {(at, kind, to) for at, kinds in TRANSITIONS.items() for kind, tos in kinds.items() for to in tos}
     assert table - taken == set()
     assert taken - table <= {("search", "hold", "search")}, "a training of no observation that ends"
 
