@@ -136,10 +136,10 @@ of this length, and by more and shorter observations noise would be taken for a 
 """
 
 FORGIVEN = 0.01
-"""At the end the best weights come back if the last ones are worse by more than this share of the best metric.
+"""At the end the best weights come back if the last ones are worse by more than this share of the best metric."""
 
-By steps it is not this share that is forgiven, but four times the noise.
-"""
+FORGIVEN_BY_STEPS = 4.0
+"""By steps, if they are worse by more than this many times the noise."""
 
 
 # --- the rule --------------------------------------------------------------------------------------------------------
@@ -821,7 +821,7 @@ def _annealed(config: Config, state: State, stage: Anneal) -> float:
 def _is_worse(config: Config, state: State) -> bool:
     """Whether the last weights are worse than the best, beyond what is forgiven."""
     best, (last, noise) = _best_cost(config, state), _end(config, state)
-    return last > best + (4 * noise if noise else FORGIVEN * abs(best))
+    return last > best + (FORGIVEN_BY_STEPS * noise if noise else FORGIVEN * abs(best))
 
 
 def _end(config: Config, state: State) -> tuple[float, float]:
