@@ -108,7 +108,7 @@ def replay(
     Args:
         recording: What `read`, `from_history` or `from_frame` returned.
         config: `keras_lrplateau.Config`, or `keras_lrplateau.auto.Config` for auto mode. Its `mode` is taken as it is.
-            If the `observations` of auto mode are None, they are as many as were recorded.
+            If its `observations` are None, they are as many as were recorded.
         monitor: The name of the metric to watch.
         rate: The rate to start from, > 0. None for the first one that was recorded, the largest of several; if none
             was, 1. If the recorded rate followed a schedule, the rule decides its multiplier, as in a training.
@@ -129,7 +129,7 @@ def replay(
             f"{recording.name}: {monitor!r} has a value in epoch {observed.epochs[0]}, and epochs count from 0; "
             "AdaptLROnPlateau has not written this run"
         )
-    if getattr(config, "observations", 0) is None:
+    if config.observations is None:
         config = config.for_length(max(len(observed.values), 1))
     rates = _Rates(recorded, rate)
     first = 1.0 if rates.first is None else rates.first

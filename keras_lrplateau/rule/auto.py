@@ -3,9 +3,10 @@
 It makes the same decisions as `keras_lrplateau.rule.plateau`, in the same words, and knows as little of Keras, clocks
 and files. What it remembers is in `keras_lrplateau.rule.auto_state`. New words:
 
-    trial           a search at one rate, or an excursion: it may be taken back
-    search          a trial at each of several rates, always from the weights before training: an observation; or, where
-                    epochs are long, a window of steps within one, which is no observation
+    trial           one rate of the search, tried for an observation or a window of steps; or an excursion: it may be
+                    taken back
+    search          trials of several rates, each from the weights before training. Where epochs are long, a trial is a
+                    window of steps within one, which is no observation
     settled         the search is over, and the rate is the one that it found
     climb           in a short training, raises of one observation each, judged by how fast the training loss falls
     trend           the straight line through the observations since the last change of rate
@@ -20,8 +21,8 @@ The rules:
    then, from the first weights again, ten times it, a tenth of it, and so on until the best one has a worse one on
    either side; then half a decade to either side of the best. Where epochs are long, windows of steps take the
    place of observations; they go by the training loss, and none of them is the best. The lowest rate that makes most of
-   the best one's progress is taken: what a rate too low costs, later raises bring back, but not what a rate too high
-   has done to the weights. The given rate stays where no other is clearly better. In few short epochs,
+   the best one's progress is taken: a rate too low costs time, which later raises make up for; what a rate too high has
+   done to the weights stays. The given rate stays where no other is clearly better. In few short epochs,
    which leave no room for raises, it is left only where it does not train; see `keras_lrplateau.rule.search`.
 2. Climb. A short training has hardly any room for the raises below. So after its search a threefold rate is tried for
    one observation. If the training loss falls by most of what it fell before, the next raise follows at once. If it
@@ -44,9 +45,9 @@ The rules:
 8. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
    more than a hundredth, it is the best weights that are kept. By steps they must be worse beyond the noise.
 
-Trials, other than the first observation, take at most `budget` of all observations. A restart is no trial: it takes
-observations in which its training would have stood still. Nor is a climb, which ends with the first raise that is taken
-back: it costs one observation at most.
+The trials of the search and excursions, other than the first observation, take at most `budget` of all observations.
+Restarts and climbs do not count: a restart takes observations in which its training would have stood still, and a climb
+ends with the first raise that is taken back, so it costs one observation at most.
 
 Sources: a search from the first weights, each rate for a short time, is what a learning rate range test does (Smith
 2017, "Cyclical learning rates for training neural networks"), but each rate on its own. A raise is judged against the
@@ -103,8 +104,8 @@ AHEAD = 0.5
 SHORT = 50
 """A training of at most this many observations is short: it climbs.
 
-In one of 100 a climb costs more than it gains: there is time for raises, and what a rate too high does to the weights
-stays. See examples/benchmarks/README.md.
+In a training of 100 observations a climb costs more than it gains: there is time for raises, and what a rate too high
+does to the weights stays. See examples/benchmarks/README.md.
 """
 
 AS_FAST = 0.7
@@ -340,7 +341,7 @@ class Config(Rule[State]):
 
     def for_length(self, observations: int | None, *, anneals: bool = True) -> Self:
         """This rule for a training of this many observations in all; None if that is not known."""
-        return replace(self, observations=observations, anneals=anneals)
+        return replace(self, observations=observations, anneals=self.anneals and anneals)
 
     def most_observations(self, state: State) -> int | None:
         """As many as an ordinary training has epochs; in the search they may be as short as is asked for."""
@@ -362,12 +363,11 @@ def _watched(
     cost = _signed(config, value)
     best = _best_cost(config, state)
     is_better = math.isfinite(value) and cost < best
-    if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
-        state = replace(state, loss_before=known)
+    finding = assess(state.watch, value, loss, state.loss_before, evidence, state.kept is not None and is_better)
+    state = replace(state, loss_before=finding.loss_before)
     if _is_best_ruined(config, state, evidence):
         words = f"the best weights, gone back to before, have a loss of {number(evidence.first_loss)}"
         return _recover(config, replace(state, kept=None, watch=Watch(has_learned=True)), value, words)
-    finding = assess(state.watch, value, loss, state.loss_before, evidence, state.kept is not None and is_better)
     if finding.verdict == "broken":
         return _recover(config, replace(state, watch=Watch(has_learned=True)), value, finding.reason)
     state = replace(state, watch=finding.watch, is_suspect=finding.verdict == "suspect")
@@ -403,11 +403,12 @@ def _search(
         state = replace(state, loss_before=None)  # It says nothing about the metric.
     # A rate at which steps are skipped, since their gradients overflow, is as bad as one that breaks training.
     finding = assess(Watch(has_learned=True), value, loss, None, evidence, is_vouched=False)
-    broken = finding.reason
+    # A metric may not be defined yet, though training is sound: then the loss tells the rates apart.
+    has_loss_only = finding.verdict == "suspect" and not math.isfinite(value) and _bounded(loss) is not None
+    broken = "" if has_loss_only else finding.reason
     metric = value if config.mode == "min" else -value
-    brought = f"a metric of {number(value)}" if loss is None else f"a loss of {number(loss)}"
     score = math.inf if broken else metric if loss is None else loss
-    is_unfit = not broken and _is_unfit(state, evidence)
+    is_unfit = has_loss_only or (not broken and _is_unfit(state, evidence))
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit, evidence.val_loss)
     is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
     is_enough = is_short and search.has_progress(stage, state.loss_before)
@@ -417,7 +418,7 @@ def _search(
     choice, why = search.choice(stage, state.loss_before, enough, stays=not config.by_steps)
     after = state
     save: Snapshot | None = None
-    if choice == stage.at:
+    if choice == stage.at and not has_loss_only:
         save = "best"
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
@@ -425,10 +426,20 @@ def _search(
         if following is not None and not is_enough:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
-            brought += f" and a validation loss of {number(evidence.val_loss)}" if is_unfit else ""
-            reason = broken or f"{number(state.rate, 3)} has brought {brought}"
-            return _decide(state, after, "search", value, reason, save=save, restore="start")
+            gave = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
+            if is_unfit:
+                also = f"a metric of {value}" if has_loss_only else f"a validation loss of {number(evidence.val_loss)}"
+                gave += f" and {also}"
+            reason = broken or f"{number(state.rate, 3)} gave {gave}"
+            return _decide(state, after, "search", _observed(stage, value), reason, save=save, restore="start")
+        if following is not None and len(stage.trials) == 1:
+            why = "it clearly trains, and so short a training has no time to try others"
     return _settle(config, state, after, stage, choice, value, save, why)
+
+
+def _observed(stage: Search, value: float) -> float | None:
+    """The value that a decision names: none after a window of steps, whose training loss is no observation."""
+    return value if stage.steps is None else None
 
 
 def _is_unfit(state: State, evidence: Evidence) -> bool:
@@ -471,7 +482,7 @@ def _settle(
         restore = "start"
     reason += f"; {search.in_words(stage, loss_before)}"
     after = _without_windows(state, replace(after, attempt=attempt))
-    return _decide(state, after, "settle", value, reason, save=save, restore=restore)
+    return _decide(state, after, "settle", _observed(stage, value), reason, save=save, restore=restore)
 
 
 def _without_windows(before: State, after: State) -> State:

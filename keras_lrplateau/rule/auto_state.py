@@ -236,8 +236,8 @@ class State:
 
     @property
     def best(self) -> float | None:
-        """The best observation, or None before the first whose weights were kept."""
-        return None if self.kept is None else self.kept.value
+        """The best observation, or None before the first whose weights were kept. What a window brought is none."""
+        return None if self.kept is None or self.trial_steps is not None else self.kept.value
 
     @property
     def phase(self) -> PhaseName:

@@ -119,8 +119,8 @@ class Config(Rule["State"]):
         raise_after: Fruitless cuts in a row that make a stall. Integer >= 1.
         max_raises: How many raises one training may make. Integer >= 0; 0 turns raising off.
         recover: Whether to recover from divergence.
-        rollback: Whether there may be snapshots. Without them a failed excursion only restores the rate, and a
-            divergence only cuts.
+        rollback: Whether there may be snapshots. Without them a failed excursion only restores the rate; and a
+            divergence only cuts, and waits for an improvement on the last best that is known to be sound.
         rollback_on_cut: Whether an ordinary cut also goes back to the best snapshot.
         observations: How many observations the training will have; None if that is not known. Integer >= 1.
 
@@ -203,11 +203,9 @@ class Config(Rule["State"]):
             is_finite = evidence is None or evidence.is_finite is not False
             return _go_on(self, state, value, loss, improved, SOUND if is_finite else NOT_FINITE, evidence)
         evidence = evidence or NOTHING_ELSE
-        if (known := soundness.yardstick(loss, state.loss_before, evidence)) != state.loss_before:
-            # What seemed a rise by the yardstick of before was none.
-            state = replace(state, loss_before=known, watch=Watch(has_learned=True))
         vouched = improved and state.best is not None
         finding = soundness.assess(state.watch, value, loss, state.loss_before, evidence, vouched)
+        state = replace(state, loss_before=finding.loss_before)
         looked = _looked(state, loss, evidence, finding)
         if finding.verdict == "broken":
             step = _recover(self, looked, value, loss, finding.reason, evidence)

@@ -26,8 +26,9 @@ The rules:
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
    search ends with the first rate that clearly trains, be it the given one.
 7. A rate whose validation loss is far above the loss before training is *unfit*: the training loss may fall while the
-   network learns to answer with a constant, or its batch normalisation is thrown off. It is not chosen where another
-   one is fit. Where none is, that loss may be no yardstick, and all are judged by the training loss.
+   network learns to answer with a constant, or its batch normalisation is thrown off. So is one that leaves the metric
+   undefined. It is not chosen where another one is fit. Where none is, the validation may be no yardstick, and all are
+   judged by the training loss.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ WITHIN_NOISE = 4.0
 highest of five equal ones farther apart."""
 
 NEAR = 0.5
-"""A score that is at most this share of the lowest one above it is near."""
+"""A score is near the lowest one if it is above it by at most this share of it."""
 
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
@@ -74,6 +75,9 @@ PROGRESS = 0.2
 
 That of 0.1 keeps more rates that are right, and more that are not: the loss before training is that of a single batch.
 """
+
+CLEAR = 2.0
+"""What is above or below the loss before training is clearly so by this many times the noise of its batch, too."""
 
 HOPELESS = 2.0
 """Where every rate tried leaves the training loss above this multiple of that before training, the search goes down.
@@ -203,7 +207,9 @@ def has_progress(search: Search, loss_before: float | None) -> bool:
     """Whether some fit rate clearly trains. Without the loss before training that is not known, and so it is not."""
     before, found = _score_before(search, loss_before), scores(search, loss_before)
     fit = [score for at, score in found.items() if at not in search.unfit]
-    return before is not None and bool(fit) and min(fit) <= before - PROGRESS * abs(before)
+    if before is None or not fit:
+        return False
+    return min(fit) <= before - max(PROGRESS * abs(before), CLEAR * _noise_before(search, loss_before))
 
 
 def following(search: Search, loss_before: float | None, may_try: Callable[[float], bool]) -> int | None:
@@ -235,6 +241,11 @@ def noise(search: Search, loss_before: float | None) -> float:
     return statistics.median([errors.get(at, 0.0) for at, score in found.items() if score <= limit] or [0.0])
 
 
+def _noise_before(search: Search, loss_before: float | None) -> float:
+    """The noise of the loss before training: that of a single batch, where a trial's is that of a mean of many."""
+    return noise(search, loss_before) * math.sqrt(search.steps or 1)
+
+
 def scores(search: Search, loss_before: float | None) -> dict[int, float]:
     """The scores of the fit trials; where none is fit, those of all that are unbroken."""
     unbroken = _unbroken(search, loss_before)
@@ -261,7 +272,7 @@ def in_words(search: Search, loss_before: float | None) -> str:
         if at not in unbroken:
             return "broken"
         if at not in share:
-            return f"{number(score, 3)} (unfit in validation)"
+            return f"{number(score, 3)} (bad in validation)"
         return f"{number(score, 3)} ({f'{share[at]:.0%}' if share[at] >= 0 else 'worse than none'})"
 
     found = ", ".join(f"{number(search.rate_at(at), 3)}: {result(at, score)}" for at, score in search.trials)
@@ -280,7 +291,9 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     before = _score_before(search, loss_before)
     # All are much worse than no training: which of them is least bad says nothing about where the good rates are.
     lowest_score = min(scores(search, loss_before).values())
-    is_hopeless = exceeds(lowest_score, before, HOPELESS)
+    is_hopeless = exceeds(lowest_score, before, HOPELESS) and (
+        before is not None and lowest_score > before + CLEAR * _noise_before(search, loss_before)
+    )
     halves = [at for at in (best + 1, best - 1) if at > lowest]
     # Above the score without training, and none better than another: the networks may be dead. By turns, since that
     # score is one of a single batch.

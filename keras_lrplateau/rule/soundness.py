@@ -32,7 +32,7 @@ The rules:
    learning. Where that constant is no better than no training, a rise to `ROSE` is enough. Where it is better (its
    targets are not centred), the loss must have risen to `ROSE_FAR`, and be flat since; or training must have stalled.
    Time confirms it, see `dead`.
-5. Half of the optimizer steps were skipped, since their gradients overflowed: suspect.
+5. More than half of the optimizer steps were skipped, since their gradients overflowed: suspect.
 
 A snapshot taken on weights that nothing has vouched for is a *candidate*. The next look decides (`agrees`): the loss of
 the first batch after it; where that is not known, the next training loss.
@@ -98,7 +98,10 @@ GREW_LATER = 1.5
 """The same, since a later snapshot: little time has passed since the best, and after it the weights hardly grow."""
 
 MAX_RECOVERIES = 6
-"""Divergences in a row, without a new best between them, before giving up: then the rate is 10^-9 of what it was."""
+"""Divergences in a row, without a new best between them, before giving up.
+
+By then the default rule has cut the rate to 10^-9 of what it was, auto mode to 10^-6.
+"""
 
 Verdict = Literal["sound", "suspect", "broken"]
 
@@ -139,13 +142,16 @@ class Finding(NamedTuple):
         verdict: The verdict.
         reason: Why; empty for "sound".
         watch: What to remember.
-        may_be_kept: Whether a snapshot of the weights would be a sound one. Also of those of a dead network.
+        may_be_kept: Whether a snapshot of the weights would be a sound one. True for a dead network, too: its weights
+            are finite and have not exploded.
+        loss_before: The training loss before the first update, or what is known by now to be a better yardstick.
     """
 
     verdict: Verdict
     reason: str
     watch: Watch
     may_be_kept: bool
+    loss_before: float | None = None
 
 
 def assess(
@@ -162,6 +168,15 @@ def assess(
         is_vouched: Whether the metric is better than an earlier best. The first observation cannot vouch: it is better
             than nothing.
     """
+    known = yardstick(loss, loss_before, evidence)
+    if known != loss_before:
+        watch = Watch(has_learned=True)  # What seemed a rise by the yardstick of before was none.
+    return _judged(watch, value, loss, known, evidence, is_vouched)._replace(loss_before=known)
+
+
+def _judged(
+    watch: Watch, value: float, loss: float | None, loss_before: float | None, evidence: Evidence, is_vouched: bool
+) -> Finding:
     if evidence.is_finite is False:
         return Finding("broken", "the weights are not finite", watch, may_be_kept=False)
     if not math.isfinite(value):

@@ -323,9 +323,36 @@ def test_a_rate_whose_loss_breaks_behind_a_better_metric_is_broken_all_the_same(
 
 def test_the_search_says_by_what_it_went():
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75)
-    assert decision.reason == "0.1 has brought a metric of 0.75"
+    assert decision.reason == "0.1 gave a metric of 0.75"
     _, decision = Config(mode="max", observations=100).step(LONG.start(0.1), 0.75, 1.5)
-    assert decision.reason == "0.1 has brought a loss of 1.5"
+    assert decision.reason == "0.1 gave a training loss of 1.5"
+
+
+def with_undefined_metric(is_defined):
+    """Search where each rate brings a fine training loss, and a metric only where that is defined."""
+    state, decisions = replace(LONG.start(1e-3), loss_before=1.0), []
+    while state.phase == "search":
+        loss = best_at(0.1)(state.rate)
+        metric = loss if is_defined(state.rate) else NAN
+        state, decision = LONG.step(state, metric, loss, Evidence(is_finite=math.isfinite(loss)))
+        decisions.append(decision)
+    return state, decisions
+
+
+def test_where_no_rate_gives_a_metric_the_training_loss_tells_them_apart():
+    """As of an F1 score before the first positive, or of a validation with a NaN in it."""
+    state, decisions = with_undefined_metric(lambda rate: False)
+    assert decisions[0].reason == "0.001 gave a training loss of 0.991 and a metric of nan"
+    assert (decisions[-1].rate, decisions[-1].restore) == (pytest.approx(0.1), "start")
+    assert (state.best, state.rate_too_high) == (None, pytest.approx(0.316, rel=0.01))
+    assert not any(decision.save for decision in decisions), "weights without a metric are no best"
+
+
+def test_a_rate_that_gives_a_metric_is_preferred_to_those_that_give_none():
+    state, decisions = with_undefined_metric(lambda rate: rate < 0.05)
+    assert decisions[-1].rate == pytest.approx(0.0316, rel=0.01)
+    assert "0.1: 0.1 (bad in validation)" in decisions[-1].reason
+    assert state.best == pytest.approx(1.0 - 0.9 * 0.316, rel=0.01)
 
 
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
@@ -361,8 +388,8 @@ def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one():
         SHORT, 1.0, lambda rate: 14.5 if rate > 0.5 else 0.9, lambda rate: 0.3 if rate > 0.5 else 0.6
     )
     assert (tried, decision.kind, decision.rate) == ([1.0, 0.1], "settle", pytest.approx(0.1))
-    assert reasons[0] == "1 has brought a loss of 0.3 and a validation loss of 14.5"
-    assert "1: 0.3 (unfit in validation)" in decision.reason
+    assert reasons[0] == "1 gave a training loss of 0.3 and a validation loss of 14.5"
+    assert "1: 0.3 (bad in validation)" in decision.reason
 
 
 def test_a_rate_that_fails_in_validation_may_be_raised_to_later():
@@ -370,7 +397,7 @@ def test_a_rate_that_fails_in_validation_may_be_raised_to_later():
     while state.phase == "search":
         val_loss = 14.5 if state.rate > 0.2 else 0.9
         state, decision = LONG.step(state, val_loss, 0.5, Evidence(val_loss=val_loss))
-    assert "1: 0.5 (unfit in validation)" in decision.reason
+    assert "1: 0.5 (bad in validation)" in decision.reason
     assert state.rate_too_high is None, "batch normalisation may only be warming up"
 
 
@@ -553,6 +580,34 @@ def searched_within_an_epoch(config, rate, score_of, error=0.01, loss_before=1.0
     return tried, state, decision
 
 
+def test_the_training_loss_of_a_window_is_neither_an_observation_nor_the_best():
+    state = LONG.searching_by(replace(LONG.start(0.1), loss_before=1.0), 40)
+    decisions = []
+    while state.phase == "search":
+        loss = best_at(0.1)(state.rate)
+        state, decision = LONG.step(state, loss, loss)
+        decisions.append(decision)
+        assert state.best is None
+    assert {decision.kind for decision in decisions} == {"search", "settle"}
+    assert {(decision.value, decision.best) for decision in decisions} == {(None, None)}
+    assert decisions[0].reason == "0.1 gave a training loss of 0.1"
+
+
+@pytest.mark.parametrize(
+    ("loss_before", "tried"),
+    [(14.0, [1e-3]), (9.0, [1e-3, 0.01]), (2.0, [1e-3, 0.01]), (0.5, [1e-3, 1e-4])],
+    ids=["clearly trains", "hardly trains", "an easy batch", "hopeless"],
+)
+def test_a_single_batch_says_nothing_within_its_noise(loss_before, tried):
+    """Each rate leaves a loss of 7, with an error of 0.5 in 40 steps: so a batch has a noise of 3."""
+    state = SHORT.searching_by(replace(SHORT.start(1e-3), loss_before=loss_before), 40)
+    found = []
+    while state.phase == "search" and len(found) < 2:
+        found.append(float(f"{state.rate:.3g}"))
+        state, _ = SHORT.step(state, 7.0, 7.0, Evidence(noise=0.5))
+    assert found == tried
+
+
 def test_after_a_search_within_an_epoch_the_observations_begin():
     config = Config(mode="max", observations=1000, budget=1.0)
     tried, state, decision = searched_within_an_epoch(config, 1e3, best_at(0.1))
@@ -603,7 +658,6 @@ def test_a_search_within_an_epoch_ends_with_the_first_rate_that_trains_only_wher
 def test_another_rate_set_from_outside_ends_a_search_within_an_epoch():
     state = LONG.searching_by(LONG.start(0.1), 40)
     state, _ = LONG.step(state, 1.0, 1.0)
-    assert state.best is not None, "the loss of a window"
     state, decision = LONG.override(state, 0.3)
     assert (decision.kind, state.phase, state.trial_steps) == ("override", "hold", None)
     assert (state.observations, state.best, state.attempt) == (0, None, Attempt(0.3))
@@ -1329,6 +1383,14 @@ def test_a_rate_at_which_steps_are_skipped_counts_as_broken_in_the_search():
     assert dict(state.stage.trials) == {0: INF}
     assert told(decision) == "search 100"
     assert "100% of the optimizer steps were skipped" in decision.reason
+
+
+def test_a_training_whose_loss_turns_negative_is_not_suspect_for_a_rise_before():
+    state = LONG.step(replace(settled(), loss_before=1.0), 0.99, 1.3).state
+    assert state.is_suspect
+    for i in range(10):
+        state = LONG.step(state, 0.98 - 0.01 * i, -0.1).state
+        assert (state.is_suspect, state.loss_before) == (False, None)
 
 
 def test_a_suspect_training_is_not_raised():

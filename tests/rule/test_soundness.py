@@ -61,6 +61,14 @@ def test_a_loss_that_may_be_negative_is_no_yardstick():
     assert verdict(loss=1e9, before=-1.0) == verdict(loss=1e9, before=0.0) == "sound"
 
 
+def test_a_rise_by_a_yardstick_that_was_none_is_forgotten():
+    rose = Watch(seen=1, peak=1.3)
+    found = assess(rose, 1.0, 1.25, 1.0, NOTHING_ELSE, is_vouched=False)
+    assert (found.verdict, found.loss_before) == ("suspect", 1.0)
+    found = assess(rose, 1.0, -0.2, 1.0, NOTHING_ELSE, is_vouched=False)
+    assert (found.verdict, found.loss_before, found.watch) == ("sound", None, Watch(has_learned=True))
+
+
 def test_skipped_steps_speak_against_the_rate_but_not_against_the_weights():
     found = assess(Watch(has_learned=True), 1.0, 1.0, 1.0, Evidence(skipped=0.6), is_vouched=False)
     assert (found.verdict, found.may_be_kept) == ("suspect", True)

@@ -165,7 +165,7 @@ def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one(mon
     assert "and a validation loss of 1000" in first.reason
     (settled,) = [decision for decision in adapt.decisions if decision.kind == "settle"]
     assert settled.rate == pytest.approx(1e-3)
-    assert "(unfit in validation)" in settled.reason
+    assert "(bad in validation)" in settled.reason
     (recording,) = read(tmp_path)
     replayed = replay(recording, auto.Config(), monitor).decisions
     assert [(decision.epoch, decision.kind) for decision in replayed] == [
