@@ -372,7 +372,7 @@ class Follower:
 
         assert after.best is None or math.isfinite(after.best)
         if after.best != before.best:
-            searched = self.rule is auto.Config and before.phase == "search"
+            searched = self.rule is auto.Config and before.stage.name == "search"
             taken_back = kind in ("diverged", "restart", "rollback", "exhausted") and self.rule is plateau.Config
             if not (searched or taken_back):
                 assert after.best == value

@@ -75,6 +75,7 @@ from keras_lrplateau.rule.auto_state import (
     Attempt,
     Best,
     Climb,
+    ClimbRaise,
     Excursion,
     Fall,
     Hold,
@@ -248,16 +249,16 @@ class Config(Rule[State]):
             case Search():
                 return _search(self, state, state.stage, value, loss, evidence)
             case Hold():
-                return _watched(self, state, value, loss, evidence, _hold)
-            case Climb():
-                return _watched(self, state, value, loss, evidence, functools.partial(_climb, loss=loss))
-            case Excursion(before=Fall() as before):
-                judge = functools.partial(_judge_fall, before=before, loss=loss, evidence=evidence)
-                return _watched(self, state, value, loss, evidence, judge)
-            case Excursion():
-                return _watched(self, state, value, loss, evidence, _judge)
-            case Anneal():
-                return _watched(self, state, value, loss, evidence, _anneal)
+                judge: Judge = _hold
+            case Climb() as stage:
+                judge = functools.partial(_climb, stage=stage, loss=loss)
+            case ClimbRaise() as stage:
+                judge = functools.partial(_judge_fall, stage=stage, loss=loss, evidence=evidence)
+            case Excursion() as stage:
+                judge = functools.partial(_judge, stage=stage)
+            case Anneal() as stage:
+                judge = functools.partial(_anneal, stage=stage)
+        return _watched(self, state, value, loss, evidence, judge)
 
     def finish(self, state: State) -> Step[State]:
         """Training ends: take back an open trial, and keep the best weights if the last ones are worse.
@@ -277,8 +278,8 @@ class Config(Rule[State]):
                 rate = state.stage.start_rate if state.kept is None else state.kept.rate
                 after = replace(_changed(state, rate), stage=Hold(), last=_best_cost(self, state))
                 return _decide(state, _without_windows(state, after), "rollback", None, reason, restore=restore)
-            case Excursion():
-                after, decision = _fail(self, state, None, "training ended before the raise got ahead")
+            case Excursion() | ClimbRaise() as stage:
+                after, decision = _fail(state, stage, None, "training ended before the raise got ahead")
                 if _is_worse(self, after):
                     after = replace(after, last=_best_cost(self, state))
                     decision = replace(decision, restore="best")
@@ -313,12 +314,12 @@ class Config(Rule[State]):
         rate = check_number("rate", rate, "a finite number >= 0", lambda x: x >= 0)
         reason = f"the rate was found at {number(rate)}, not at {number(state.rate)} as set"
         after = replace(state, rate=rate, stretch=Stretch(), exhausted=False)
-        if state.phase == "anneal":
+        if state.stage.name == "anneal":
             after = replace(after, stage=Anneal(rate, state.observations))
         else:
             # Whatever was being tried is over.
             after = replace(after, stage=Hold())
-            if state.phase == "search" and rate:
+            if state.stage.name == "search" and rate:
                 after = replace(after, attempt=replace(state.attempt, rate=rate))
             after = _without_windows(state, after)
         return _decide(state, after, "override", None, reason)
@@ -345,7 +346,7 @@ class Config(Rule[State]):
 
     def most_observations(self, state: State) -> int | None:
         """As many as an ordinary training has epochs; in the search they may be as short as is asked for."""
-        return None if state.phase == "search" else NOMINAL_LENGTH
+        return None if state.stage.name == "search" else NOMINAL_LENGTH
 
     def without_search(self) -> Self:
         """This rule with the given rate instead of trials."""
@@ -353,13 +354,13 @@ class Config(Rule[State]):
 
 
 Judge = Callable[["Config", State, float, bool], Step[State]]
-"""What a phase makes of a value, which is or is not a new best."""
+"""What a stage makes of a value, which is or is not a new best."""
 
 
 def _watched(
     config: Config, state: State, value: float, loss: float | None, evidence: Evidence, decide_: Judge
 ) -> Step[State]:
-    """An observation outside the search: an answer to broken training, or what the phase makes of it."""
+    """An observation outside the search: an answer to broken training, or what the stage makes of it."""
     cost = _signed(config, value)
     best = _best_cost(config, state)
     is_better = math.isfinite(value) and cost < best
@@ -387,7 +388,8 @@ def _decide(
     restore: Snapshot | None = None,
 ) -> Step[State]:
     """A decision, along one of the `TRANSITIONS`."""
-    assert after.phase in TRANSITIONS[before.phase][kind], f"{before.phase}: {kind} -> {after.phase}"
+    at, to = before.stage.name, after.stage.name
+    assert to in TRANSITIONS[at][kind], f"{at}: {kind} -> {to}"
     if restore is not None:
         after = replace(after, watch=after.watch.elsewhere())
     return decide(before, after, kind, value, reason, save=save, restore=restore)
@@ -612,17 +614,17 @@ def _can_climb(config: Config, state: State) -> bool:
     return _until_annealing(config, state) > 1 and _may_go_up(config, state, None)
 
 
-def _climb(config: Config, state: State, value: float, new_best: bool, *, loss: float | None) -> Step[State]:
+def _climb(
+    config: Config, state: State, value: float, new_best: bool, *, stage: Climb, loss: float | None
+) -> Step[State]:
     """The rate is still the one that the search has found: the first raise, if the training loss falls."""
-    assert isinstance(state.stage, Climb)
-    before, loss = state.stage.loss, _bounded(loss)
+    before, loss = stage.loss, _bounded(loss)
     # In epochs of a single batch the first loss after the search is that of the search once more.
     is_first = before is None or (state.stretch.held == 1 and loss is not None and not loss < before)
     if is_first and loss is not None:
         return _hold(config, replace(state, stage=Climb(loss)), value, new_best)
-    state = _without_climb(state)
     if before is None or loss is None or not loss < before or not _can_climb(config, state):
-        return _hold(config, state, value, new_best)
+        return _hold(config, _without_climb(state), value, new_best)
     after = _keep(state, value) if new_best else state
     reason = f"the training loss fell by {number(before - loss, 3)}; it may fall as fast at a higher rate"
     return _climb_on(state, after, value, Fall(loss, before - loss, state.last), reason, new_best, "raise")
@@ -633,29 +635,35 @@ def _climb_on(
 ) -> Step[State]:
     """A raise of one observation."""
     way_back: Literal["best", "raise"] = "best" if new_best else "raise"
-    after = replace(after, stage=Excursion(state.rate, way_back, fall), rate=state.rate * RAISE, stretch=Stretch())
+    after = replace(after, stage=ClimbRaise(state.rate, way_back, fall), rate=state.rate * RAISE, stretch=Stretch())
     return _decide(state, after, kind, value, reason, save=way_back)
 
 
 def _judge_fall(
-    config: Config, state: State, value: float, new_best: bool, *, before: Fall, loss: float | None, evidence: Evidence
+    config: Config,
+    state: State,
+    value: float,
+    new_best: bool,
+    *,
+    stage: ClimbRaise,
+    loss: float | None,
+    evidence: Evidence,
 ) -> Step[State]:
     """What a raise of the climb has brought."""
-    assert isinstance(state.stage, Excursion)
-    loss = _bounded(loss)
+    before, loss = stage.before, _bounded(loss)
     if loss is None:
-        return _fail(config, state, value, "there is no training loss to judge the raise by")
+        return _fail(state, stage, value, "there is no training loss to judge the raise by")
     words = f"from {number(before.loss, 3)} to {number(loss, 3)}, after a fall by {number(before.by, 3)}"
     if not loss < before.loss:
-        return _fail(config, state, value, f"the training loss did not fall: {words}")
+        return _fail(state, stage, value, f"the training loss did not fall: {words}")
     if _is_unfit(state, evidence):
         reason = f"a validation loss of {number(evidence.val_loss)} speaks against the raise"
-        return _fail(config, state, value, reason)
+        return _fail(state, stage, value, reason)
     by = before.loss - loss
     after = replace(_keep(state, value) if new_best else state, stage=Hold(), stretch=Stretch())
     save: Snapshot | None = "best" if new_best else None
     if by < AS_FAST * before.by:
-        after = replace(after, rate=state.stage.rate_before)
+        after = replace(after, rate=stage.rate_before)
         return _decide(state, after, "rollback", value, f"the training loss fell, but by less: {words}", save=save)
     reason = f"the training loss fell as fast as before: {words}"
     if not _can_climb(config, after):
@@ -699,10 +707,8 @@ def _raise(
     return _decide(state, after, kind, value, reason, save=way_back)
 
 
-def _judge(config: Config, state: State, value: float, new_best: bool) -> Step[State]:
-    assert isinstance(state.stage, Excursion)
-    before, window = state.stage.before, state.stretch.window
-    assert isinstance(before, Trend)
+def _judge(config: Config, state: State, value: float, new_best: bool, *, stage: Excursion) -> Step[State]:
+    before, window = stage.before, state.stretch.window
     if len(window) < RAISE_LENGTH and not _is_annealing_due(config, state):
         return hold(state, value)
     compared = window[-(RAISE_LENGTH // 2) :]
@@ -711,7 +717,7 @@ def _judge(config: Config, state: State, value: float, new_best: bool) -> Step[S
     sign = _signed(config, 1.0)
     words = f"{number(sign * mean)} against {number(sign * expected)} by the trend before the raise"
     if not mean < expected - AHEAD * before.noise:
-        return _fail(config, state, value, f"the raise did not get ahead: {words}")
+        return _fail(state, stage, value, f"the raise did not get ahead: {words}")
     after = _keep(state, value) if new_best else state
     attempt = replace(after.attempt, fruitless=0)
     after = replace(after, stage=Hold(), attempt=attempt, patience=SHORTEST_WINDOW)
@@ -724,21 +730,20 @@ def _judge(config: Config, state: State, value: float, new_best: bool) -> Step[S
     return _raise(state, after, value, now, f"{reason}; a higher one may be better still", new_best, kind="success")
 
 
-def _fail(config: Config, state: State, value: float | None, reason: str, kind: Kind = "rollback") -> Step[State]:
-    assert isinstance(state.stage, Excursion)
-    before = state.stage.before
+def _fail(
+    state: State, stage: Excursion | ClimbRaise, value: float | None, reason: str, kind: Kind = "rollback"
+) -> Step[State]:
     after = replace(
         state,
         stage=Hold(),
-        rate=state.stage.rate_before,
+        rate=stage.rate_before,
         attempt=replace(state.attempt, failed_raise=state.rate),
         spent=state.spent + state.stretch.held,
         stretch=Stretch(),
         patience=2 * state.patience,
-        # What is within the noise of the best is not worse.
-        last=before.last if isinstance(before, Fall) else before.end - 2 * before.noise,
+        last=stage.cost_before,
     )
-    return _decide(state, after, kind, value, reason, restore=state.stage.way_back)
+    return _decide(state, after, kind, value, reason, restore=stage.way_back)
 
 
 # --- divergence ------------------------------------------------------------------------------------------------------
@@ -759,16 +764,17 @@ def _is_best_ruined(config: Config, state: State, evidence: Evidence) -> bool:
 def _needs_start(config: Config, state: State) -> bool:
     """Whether there is a copy of the first weights."""
     # Not by how many observations are left: that estimate may grow again, and a copy that is gone does not return.
-    may_restart = config.observations is not None and state.phase != "anneal" and state.restarts < MOST_RESTARTS
-    return state.phase == "search" or state.kept is None or may_restart
+    may_restart = config.observations is not None and state.stage.name != "anneal" and state.restarts < MOST_RESTARTS
+    return state.stage.name == "search" or state.kept is None or may_restart
 
 
 def _recover(config: Config, state: State, value: float, broken: str) -> Step[State]:
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
     state = replace(state, rate_too_high=too_high)
-    if state.phase == "excursion":
+    stage = state.stage
+    if isinstance(stage, Excursion | ClimbRaise):
         state = replace(state, stretch=replace(state.stretch, held=state.stretch.held + 1))
-        return _fail(config, state, value, broken, kind="diverged")
+        return _fail(state, stage, value, broken, kind="diverged")
     restore: Snapshot = "start" if state.kept is None else "best"
     state = _without_climb(state)
     after = replace(state, attempt=replace(state.attempt, is_behind=False), last=_best_cost(config, state))
@@ -778,8 +784,8 @@ def _recover(config: Config, state: State, value: float, broken: str) -> Step[St
         reason = f"{broken}; {MAX_RECOVERIES} recoveries in a row did not help, so look at the data and the model"
         return _decide(state, replace(after, exhausted=True, stretch=Stretch()), kind, value, reason, restore=restore)
     after = replace(_changed(after, _lower(config, state.rate, HARD_CUT)), recoveries=state.recoveries + 1)
-    if isinstance(state.stage, Anneal):
-        after = replace(after, stage=replace(state.stage, rate=_lower(config, state.stage.rate, HARD_CUT)))
+    if isinstance(stage, Anneal):
+        after = replace(after, stage=replace(stage, rate=_lower(config, stage.rate, HARD_CUT)))
     return _decide(state, after, "diverged", value, broken, restore=restore)
 
 
@@ -804,16 +810,16 @@ def _start_annealing(config: Config, state: State, value: float, new_best: bool)
     left = config.observations - state.observations
     if left <= 0:
         return _go_on(state, after, value, new_best)
-    reason = f"the last {_count(left)}: in a straight line towards zero"
+    last = "the last observation" if left == 1 else f"the last {left} observations"
+    reason = f"{last}: in a straight line towards zero"
     stage = Anneal(state.rate, state.observations)
     after = replace(after, stage=stage, rate=_annealed(config, after, stage))
     return _decide(state, after, "anneal", value, reason, save="best" if new_best else None)
 
 
-def _anneal(config: Config, state: State, value: float, new_best: bool) -> Step[State]:
-    assert isinstance(state.stage, Anneal)
+def _anneal(config: Config, state: State, value: float, new_best: bool, *, stage: Anneal) -> Step[State]:
     after = _keep(state, value) if new_best else state
-    after = replace(after, rate=_annealed(config, state, state.stage))
+    after = replace(after, rate=_annealed(config, state, stage))
     if after.rate == state.rate:
         return _go_on(state, after, value, new_best)
     left = 0 if config.observations is None else max(config.observations - state.observations, 0)

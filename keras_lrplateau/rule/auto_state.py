@@ -1,4 +1,4 @@
-"""What auto mode remembers: the phase that it is in, the present attempt, the best, and how all that is stored.
+"""What auto mode remembers: the stage that it is in, the present attempt, the best, and how all that is stored.
 
 `keras_lrplateau.rule.auto` says what the words mean, and is what changes it.
 """
@@ -21,10 +21,10 @@ from keras_lrplateau.settings import RuleName
 
 NAME: RuleName = "auto"
 
-STATE_VERSION = 9
+STATE_VERSION = 10
 
 
-# --- phases ----------------------------------------------------------------------------------------------------------
+# --- stages ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,41 @@ class Excursion:
     Attributes:
         rate_before: The rate to which it returns if it fails.
         way_back: The snapshot of the raise: "best" if its weights were the best.
-        before: The trend before the raise; in a climb, how the training loss fell before it.
+        before: The trend before the raise.
     """
 
     name: ClassVar[Literal["excursion"]] = "excursion"
 
     rate_before: float
     way_back: Literal["best", "raise"]
-    before: Trend | Fall
+    before: Trend
+
+    @property
+    def cost_before(self) -> float:
+        """What the weights before it count for; what is within the noise of the best is not worse."""
+        return self.before.end - 2 * self.before.noise
+
+
+@dataclass(frozen=True, slots=True)
+class ClimbRaise:
+    """A raise of the climb, which its first observation will judge.
+
+    Attributes:
+        rate_before: As for `Excursion`.
+        way_back: As there.
+        before: How the training loss fell before the raise.
+    """
+
+    name: ClassVar[Literal["climb raise"]] = "climb raise"
+
+    rate_before: float
+    way_back: Literal["best", "raise"]
+    before: Fall
+
+    @property
+    def cost_before(self) -> float:
+        """What the weights before it have brought."""
+        return self.before.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +120,10 @@ class Anneal:
     start: int
 
 
-Phase = Search | Climb | Hold | Excursion | Anneal
-PhaseName = Literal["search", "climb", "hold", "excursion", "anneal"]
+Stage = Search | Climb | ClimbRaise | Hold | Excursion | Anneal
+StageName = Literal["search", "climb", "climb raise", "hold", "excursion", "anneal"]
 
-TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
+TRANSITIONS: Mapping[StageName, Mapping[Kind, tuple[StageName, ...]]] = {
     "search": {
         "search": ("search",),
         "settle": ("hold", "climb"),
@@ -106,11 +133,18 @@ TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
     "climb": {
         "hold": ("climb", "hold"),
         "best": ("climb", "hold"),
-        "raise": ("excursion",),
+        "raise": ("climb raise",),
         "rollback": ("hold",),  # Training ended in it, and the last weights are worse than the best.
         "diverged": ("hold",),
         "override": ("hold",),
         "anneal": ("anneal",),
+    },
+    "climb raise": {
+        "hold": ("climb raise",),
+        "success": ("hold", "climb raise"),  # Often another raise follows at once.
+        "rollback": ("hold",),
+        "diverged": ("hold",),
+        "override": ("hold",),
     },
     "hold": {
         "hold": ("hold",),
@@ -141,14 +175,15 @@ TRANSITIONS: Mapping[PhaseName, Mapping[Kind, tuple[PhaseName, ...]]] = {
         "override": ("anneal",),
     },
 }
-"""By phase, which decisions can be taken in it, and the phases they lead to.
+"""By stage, which decisions can be taken in it, and the stages they lead to.
 
 A training begins with a search. Only "hold" and "success" choose between going on and something new.
 """
 
-STATUSES: Mapping[PhaseName, Status] = {
+STATUSES: Mapping[StageName, Status] = {
     "search": "searching",
     "climb": "holding",
+    "climb raise": "in excursion",
     "excursion": "in excursion",
     "anneal": "annealing",
 }
@@ -200,7 +235,7 @@ class State:
 
     Attributes:
         rate: The rate in force. >= 0.
-        stage: The phase, with what belongs to it alone.
+        stage: What the rule is doing, with what belongs to that alone.
         attempt: The present attempt.
         stretch: The observations at the rate in force.
         kept: The best observation whose weights were kept, or None before the first.
@@ -218,7 +253,7 @@ class State:
     """
 
     rate: float
-    stage: Phase
+    stage: Stage
     attempt: Attempt
     stretch: Stretch = field(default_factory=Stretch)
     kept: Best | None = None
@@ -240,19 +275,14 @@ class State:
         return None if self.kept is None or self.trial_steps is not None else self.kept.value
 
     @property
-    def phase(self) -> PhaseName:
-        """Which phase it is."""
-        return self.stage.name
-
-    @property
     def in_excursion(self) -> bool:
         """Whether a raise is still to be judged."""
-        return self.phase == "excursion"
+        return isinstance(self.stage, Excursion | ClimbRaise)
 
     @property
     def way_back(self) -> Snapshot | None:
         """The snapshot to which an open excursion goes back if it fails; None if none is open."""
-        return self.stage.way_back if isinstance(self.stage, Excursion) else None
+        return self.stage.way_back if isinstance(self.stage, Excursion | ClimbRaise) else None
 
     @property
     def trial_steps(self) -> int | None:
@@ -262,8 +292,8 @@ class State:
     @property
     def status(self) -> Status:
         """What the rule is doing."""
-        if self.phase != "hold":
-            return STATUSES[self.phase]
+        if self.stage.name != "hold":
+            return STATUSES[self.stage.name]
         if self.attempt.is_behind:
             return "in restart"
         return "exhausted" if self.exhausted else "holding"
@@ -271,13 +301,13 @@ class State:
     def to_dict(self) -> dict[str, Any]:
         """All fields, as plain values that JSON can hold; an infinite score or `last` as null."""
         fields: dict[str, Any] = dataclasses.asdict(self)
-        stage = {"name": self.phase, **fields["stage"]}
+        stage = {"name": self.stage.name, **fields["stage"]}
         if isinstance(self.stage, Search):
             stage["trials"] = [[at, _finite(score)] for at, score in self.stage.trials]
             stage["errors"] = [list(pair) for pair in self.stage.errors]
             stage["unfit"] = list(self.stage.unfit)
             stage["validation"] = [list(pair) for pair in self.stage.validation]
-        if isinstance(self.stage, Excursion):
+        if isinstance(self.stage, Excursion | ClimbRaise):
             stage["before"] = list(self.stage.before)
         stretch = {**fields["stretch"], "window": list(self.stretch.window)}
         changed = {"stage": stage, "stretch": stretch, "last": _finite(self.last)}
@@ -298,15 +328,11 @@ class State:
 # --- stored states ---------------------------------------------------------------------------------------------------
 
 
-def _read_before(name: str, value: Any) -> Trend | Fall:
-    if isinstance(value, list) and len(value) == len(Fall._fields):
-        fall = Fall(*checks.listed(checks.within(2 * LARGE), 3, most=3)(name, value))
-        if not fall.by > 0:
-            raise ValueError(
-                f"{name} must be a training loss, by how much it fell, > 0, and a metric. Received: {value}"
-            )
-        return fall
-    return _read_trend(name, value)
+def _read_fall(name: str, value: Any) -> Fall:
+    fall = Fall(*checks.listed(checks.within(2 * LARGE), 3, most=3)(name, value))
+    if not fall.by > 0:
+        raise ValueError(f"{name} must be a training loss, by how much it fell, > 0, and a metric. Received: {value}")
+    return fall
 
 
 def _read_trend(name: str, value: Any) -> Trend:
@@ -317,6 +343,11 @@ def _read_trend(name: str, value: Any) -> Trend:
     return Trend(slope, error, end, noise, int(size))
 
 
+_RAISED: Mapping[str, checks.Reader[Any]] = {
+    "rate_before": checks.at_least_0,
+    "way_back": checks.word("best", "raise"),
+}
+
 READ = checks.record(
     State,
     rate=checks.at_least_0,
@@ -325,9 +356,8 @@ READ = checks.record(
             "search": search.READ,
             "climb": checks.record(Climb, loss=checks.optional(COST)),
             "hold": checks.record(Hold),
-            "excursion": checks.record(
-                Excursion, rate_before=checks.at_least_0, way_back=checks.word("best", "raise"), before=_read_before
-            ),
+            "climb raise": checks.record(ClimbRaise, **_RAISED, before=_read_fall),
+            "excursion": checks.record(Excursion, **_RAISED, before=_read_trend),
             "anneal": checks.record(Anneal, rate=checks.at_least_0, start=checks.count),
         }
     ),
@@ -362,7 +392,7 @@ def _contradictions(state: State) -> Iterator[str]:
     """What no training brings about. Each check relies on those before it."""
     attempt, stretch = state.attempt, state.stretch
     counts = {"spent": state.spent, "restarts": state.restarts, "recoveries": state.recoveries}
-    if isinstance(state.stage, Excursion):
+    if state.in_excursion:
         counts["spent"] += stretch.held  # If the raise fails.
     counts |= {"held": stretch.held, "wait": stretch.wait, "window": len(stretch.window)}
     counts |= {"fruitless": attempt.fruitless, "attempt.start": attempt.start, "best_at": attempt.best_at}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 def number(value: float | None, digits: int = 6) -> str:
     """A number, rounded to this many significant digits; empty if there is none."""
-    return "" if value is None else f"{value:.{digits}g}"
+    return "" if value is None else f"{value + 0.0:.{digits}g}"  # -0.0 + 0.0 is 0.0.
 
 
 def change(before: float, after: float, arrow: str = "->") -> str:

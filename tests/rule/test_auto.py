@@ -125,7 +125,7 @@ class Training:
 def searched(config, rate, score_of, loss_before=None, with_loss=False):
     """Search where each rate brings `score_of(rate)`: the rates tried, and the state and decision that ended it."""
     state, tried = replace(config.start(rate), loss_before=loss_before), []
-    while state.phase == "search":
+    while state.stage.name == "search":
         tried.append(float(f"{state.rate:.3g}"))
         score = score_of(state.rate)
         state, decision = config.step(state, score, score if with_loss else None)
@@ -259,7 +259,7 @@ def test_in_a_training_too_short_for_raises_the_search_ends_with_the_first_rate_
 def test_every_trial_begins_with_the_first_weights_and_the_best_one_is_saved():
     state = replace(LONG.start(0.01), loss_before=1.0)
     saved, score_of = [], best_at(0.1)
-    while state.phase == "search":
+    while state.stage.name == "search":
         rate, score = state.rate, score_of(state.rate)
         state, decision = LONG.step(state, score, score)
         if decision.kind == "search":
@@ -316,7 +316,7 @@ def test_a_rate_whose_loss_breaks_behind_a_better_metric_is_broken_all_the_same(
     state, decision = LONG.step(state, 0.4, NAN)
     assert "training loss is nan" in decision.reason
     assert dict(state.stage.trials)[2] == INF
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = LONG.step(state, 0.9, 0.9)
     assert state.rate_too_high == pytest.approx(1.0)
 
@@ -331,7 +331,7 @@ def test_the_search_says_by_what_it_went():
 def with_undefined_metric(is_defined):
     """Search where each rate brings a fine training loss, and a metric only where that is defined."""
     state, decisions = replace(LONG.start(1e-3), loss_before=1.0), []
-    while state.phase == "search":
+    while state.stage.name == "search":
         loss = best_at(0.1)(state.rate)
         metric = loss if is_defined(state.rate) else NAN
         state, decision = LONG.step(state, metric, loss, Evidence(is_finite=math.isfinite(loss)))
@@ -358,7 +358,7 @@ def test_a_rate_that_gives_a_metric_is_preferred_to_those_that_give_none():
 def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
     """Its loss is 0.05; training goes from 1 to 0.6 in an epoch at the best rate."""
     state = replace(LONG.start(0.01), loss_before=0.05)
-    while state.phase == "search":
+    while state.stage.name == "search":
         loss = 1.0 - 0.4 * state.rate if state.rate < 2 else INF
         assert not loss <= soundness.FAR_WORSE * 0.05, "every trial is far worse than that"
         state, decision = LONG.step(state, loss, loss)
@@ -374,7 +374,7 @@ SHORT = Config(observations=10)
 def validated(config, rate, val_loss_of, loss_of=lambda rate: 0.5):
     """Search where each rate brings a training loss and a validation loss; before training it is 1."""
     state, tried, reasons = replace(config.start(rate), loss_before=1.0), [], []
-    while state.phase == "search":
+    while state.stage.name == "search":
         tried.append(float(f"{state.rate:.3g}"))
         loss = loss_of(state.rate)
         state, decision = config.step(state, loss, loss, Evidence(val_loss=val_loss_of(state.rate)))
@@ -394,7 +394,7 @@ def test_a_rate_that_trains_but_fails_in_validation_gives_way_to_a_lower_one():
 
 def test_a_rate_that_fails_in_validation_may_be_raised_to_later():
     state = replace(LONG.start(0.1), loss_before=1.0)
-    while state.phase == "search":
+    while state.stage.name == "search":
         val_loss = 14.5 if state.rate > 0.2 else 0.9
         state, decision = LONG.step(state, val_loss, 0.5, Evidence(val_loss=val_loss))
     assert "1: 0.5 (bad in validation)" in decision.reason
@@ -479,7 +479,7 @@ def searched_by_steps(rate, score_of, error, config=BY_STEPS, seed=0, loss_befor
     """As `searched`, where each trial has noise of a known standard error."""
     rng = random.Random(seed)
     state, tried = replace(config.start(rate), loss_before=loss_before), []
-    while state.phase == "search":
+    while state.stage.name == "search":
         tried.append(float(f"{state.rate:.3g}"))
         score = score_of(state.rate) + error * rng.gauss(0, 1)
         state, decision = config.step(state, score, score, Evidence(noise=error))
@@ -560,7 +560,7 @@ def test_by_steps_the_last_observations_are_worse_only_beyond_doubt(by_steps, ki
 def test_after_the_search_a_training_has_use_for_a_hundred_observations():
     state = LONG.start(0.1)
     assert LONG.most_observations(state) is None
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = LONG.step(state, 1.0)
     assert LONG.most_observations(state) == auto.NOMINAL_LENGTH
 
@@ -572,7 +572,7 @@ def searched_within_an_epoch(config, rate, score_of, error=0.01, loss_before=1.0
     """As `searched_by_steps`, in trials of 40 steps that are no observations."""
     state, tried = config.searching_by(replace(config.start(rate), loss_before=loss_before), 40), []
     while state.trial_steps is not None:
-        assert (state.phase, state.trial_steps) == ("search", 40)
+        assert (state.stage.name, state.trial_steps) == ("search", 40)
         tried.append(float(f"{state.rate:.3g}"))
         score = score_of(state.rate)
         state, decision = config.step(state, score, score, Evidence(noise=error))
@@ -583,7 +583,7 @@ def searched_within_an_epoch(config, rate, score_of, error=0.01, loss_before=1.0
 def test_the_training_loss_of_a_window_is_neither_an_observation_nor_the_best():
     state = LONG.searching_by(replace(LONG.start(0.1), loss_before=1.0), 40)
     decisions = []
-    while state.phase == "search":
+    while state.stage.name == "search":
         loss = best_at(0.1)(state.rate)
         state, decision = LONG.step(state, loss, loss)
         decisions.append(decision)
@@ -602,7 +602,7 @@ def test_a_single_batch_says_nothing_within_its_noise(loss_before, tried):
     """Each rate leaves a loss of 7, with an error of 0.5 in 40 steps: so a batch has a noise of 3."""
     state = SHORT.searching_by(replace(SHORT.start(1e-3), loss_before=loss_before), 40)
     found = []
-    while state.phase == "search" and len(found) < 2:
+    while state.stage.name == "search" and len(found) < 2:
         found.append(float(f"{state.rate:.3g}"))
         state, _ = SHORT.step(state, 7.0, 7.0, Evidence(noise=0.5))
     assert found == tried
@@ -614,7 +614,7 @@ def test_after_a_search_within_an_epoch_the_observations_begin():
     assert len(tried) > 3
     assert (decision.kind, decision.restore, decision.best) == ("settle", "best", None)
     assert "±" in decision.reason
-    assert (state.phase, state.status, state.rate) == ("hold", "holding", decision.rate)
+    assert (state.stage.name, state.status, state.rate) == ("hold", "holding", decision.rate)
     assert state.rate_too_high == pytest.approx(0.316, rel=0.01)
     assert (state.observations, state.spent, state.best, state.attempt) == (
         0,
@@ -659,7 +659,7 @@ def test_another_rate_set_from_outside_ends_a_search_within_an_epoch():
     state = LONG.searching_by(LONG.start(0.1), 40)
     state, _ = LONG.step(state, 1.0, 1.0)
     state, decision = LONG.override(state, 0.3)
-    assert (decision.kind, state.phase, state.trial_steps) == ("override", "hold", None)
+    assert (decision.kind, state.stage.name, state.trial_steps) == ("override", "hold", None)
     assert (state.observations, state.best, state.attempt) == (0, None, Attempt(0.3))
 
 
@@ -670,7 +670,7 @@ def test_a_training_that_ends_in_a_search_within_an_epoch_goes_back_to_the_best_
     assert decision.kind == "search"
     state, decision = LONG.finish(state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", 0.1)
-    assert (state.phase, state.observations, state.best) == ("hold", 0, None)
+    assert (state.stage.name, state.observations, state.best) == ("hold", 0, None)
 
 
 def test_a_search_by_observations_goes_on_where_no_steps_are_seen_within_an_epoch():
@@ -789,7 +789,7 @@ NO_RAISE = replace(ENDLESS, budget=0.0)
 def held(config=NO_RAISE, rate=0.1, value=1.0):
     """Settled without a search."""
     state, decision = config.step(config.start(rate), value)
-    assert (decision.kind, state.phase) == ("settle", "hold")
+    assert (decision.kind, state.stage.name) == ("settle", "hold")
     return state
 
 
@@ -1015,9 +1015,9 @@ MIDDLING = Config(observations=40)
 def climbing(losses, config=MIDDLING, **fields):
     """What is made of these training losses after a search that ended with a loss of 10: state, lines, decisions."""
     state, decision = config.step(replace(config.start(0.1), **fields), 10.0, 10.0)
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, decision = config.step(state, 20.0, 20.0)
-    assert (decision.kind, state.rate, state.phase) == ("settle", 0.1, "climb")
+    assert (decision.kind, state.rate, state.stage.name) == ("settle", 0.1, "climb")
     return go_on(config, state, losses, losses)
 
 
@@ -1033,7 +1033,7 @@ def test_while_the_training_loss_falls_as_fast_as_before_the_rate_is_tripled_at_
 def test_where_it_falls_by_less_the_rate_goes_back_and_the_weights_stay():
     state, lines, decisions = climbing([9.0, 8.31, 8.0])
     assert lines == ["raise 0.3", "rollback 0.1", "0.1"]
-    assert (decisions[1].restore, decisions[1].save, state.phase) == (None, "best", "hold")
+    assert (decisions[1].restore, decisions[1].save, state.stage.name) == (None, "best", "hold")
     assert "fell, but by less: from 9 to 8.31, after a fall by 1" in decisions[1].reason
     assert decisions[2].kind == "best", "no other raise follows"
 
@@ -1042,14 +1042,14 @@ def test_where_it_falls_by_less_the_rate_goes_back_and_the_weights_stay():
 def test_where_it_does_not_fall_the_weights_go_back_too(loss, kind):
     state, lines, decisions = climbing([9.0, loss])
     assert lines == ["raise 0.3", f"{kind} 0.1"]
-    assert (decisions[1].restore, state.phase, state.best) == ("best", "hold", 9.0)
+    assert (decisions[1].restore, state.stage.name, state.best) == ("best", "hold", 9.0)
     assert state.rate_too_high == (pytest.approx(0.3) if kind == "diverged" else None)
 
 
 def test_a_climb_that_began_on_weights_that_are_not_the_best_has_a_snapshot_of_its_own():
     """The training loss falls, and the metric does not get better: it has nothing to say in a climb."""
     state, _ = MIDDLING.step(MIDDLING.start(0.1), 1.0, 10.0)
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = MIDDLING.step(state, 1.0, 20.0)
     state, lines, decisions = go_on(MIDDLING, state, [2.0, 2.0, 2.0], [9.0, 8.0, 8.5])
     assert lines == ["raise 0.3", "success 0.9", "rollback 0.3"]
@@ -1069,9 +1069,9 @@ def test_a_climb_that_began_on_weights_that_are_not_the_best_has_a_snapshot_of_i
 )
 def test_no_other_training_climbs(config):
     state, _ = config.step(config.start(0.1), 10.0, 10.0)
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = config.step(state, 20.0, 20.0)
-    assert state.phase == "hold"
+    assert state.stage.name == "hold"
     assert go_on(config, state, [9.0, 8.3], [9.0, 8.3])[1] == ["0.1", "0.1"]
 
 
@@ -1079,7 +1079,7 @@ def test_no_climb_goes_above_max_lr_or_where_training_has_broken():
     assert climbing([9.0, 8.0, 7.0], replace(MIDDLING, max_lr=0.5))[1] == ["raise 0.3", "success 0.3", "0.3"]
     state, _ = MIDDLING.step(MIDDLING.start(0.1), 10.0, 10.0)
     state, _ = MIDDLING.step(state, NAN, NAN)
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = MIDDLING.step(state, 20.0, 20.0)
     assert state.rate_too_high == 1.0
     assert go_on(MIDDLING, state, [9.0, 8.0, 7.0], [9.0, 8.0, 7.0])[1] == ["raise 0.3", "success 0.9", "success 0.9"]
@@ -1088,7 +1088,7 @@ def test_no_climb_goes_above_max_lr_or_where_training_has_broken():
 def test_a_climb_leaves_an_observation_before_the_last_part():
     config = Config(observations=10)
     state, *_ = config.step(replace(config.start(0.1), loss_before=20.0), 10.0, 10.0)
-    assert state.phase == "climb"
+    assert state.stage.name == "climb"
     losses = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
     _, lines, _ = go_on(config, state, losses, losses)
     assert lines == ["raise 0.3", "success 0.9", "success 2.7", "success 8.1", "success 8.1", "anneal 6.75"]
@@ -1098,17 +1098,17 @@ def test_a_climb_leaves_an_observation_before_the_last_part():
 def test_without_a_training_loss_there_is_no_climb(at):
     """Nor does one go on."""
     state, _ = MIDDLING.step(MIDDLING.start(0.1), 10.0, 10.0)
-    while state.phase == "search":
+    while state.stage.name == "search":
         state, _ = MIDDLING.step(state, 20.0, 20.0)
     values = [9.0, 8.0]
     state, lines, _ = go_on(MIDDLING, state, values, [9.0 if at else None, None])
-    assert (lines, state.phase) == ((["raise 0.3", "rollback 0.1"] if at else ["0.1", "0.1"]), "hold")
+    assert (lines, state.stage.name) == ((["raise 0.3", "rollback 0.1"] if at else ["0.1", "0.1"]), "hold")
 
 
 def test_a_climb_begins_an_observation_later_where_the_weights_of_the_search_were_not_kept():
     """All rates broke, and the tenth of the lowest one was not tried."""
     state, *_ = go_on(MIDDLING, MIDDLING.start(0.1), [NAN] * MOST_TRIALS, [NAN] * MOST_TRIALS)
-    assert (state.phase, state.rate) == ("climb", pytest.approx(1e-11))
+    assert (state.stage.name, state.rate) == ("climb", pytest.approx(1e-11))
     lines = go_on(MIDDLING, state, [5.0, 4.0, 3.5], [5.0, 4.0, 3.5])[1]
     assert lines == ["1e-11", "raise 3e-11", "rollback 1e-11"]
 
@@ -1131,14 +1131,14 @@ def test_no_climb_goes_to_a_rate_that_is_unfit_in_validation(factor, is_unfit):
 def test_training_that_ends_in_a_climb_takes_the_raise_back():
     state, *_ = climbing([9.0])
     after, decision = MIDDLING.finish(state)
-    assert (decision.kind, decision.restore, after.rate, after.phase) == ("rollback", "best", 0.1, "hold")
+    assert (decision.kind, decision.restore, after.rate, after.stage.name) == ("rollback", "best", 0.1, "hold")
 
 
 def test_a_rate_set_by_others_ends_a_climb():
     for losses in ([], [9.0]):
         state, *_ = climbing(losses)
         state, decision = MIDDLING.override(state, 0.05)
-        assert (decision.kind, state.phase) == ("override", "hold")
+        assert (decision.kind, state.stage.name) == ("override", "hold")
         assert go_on(MIDDLING, state, [8.0, 7.0], [8.0, 7.0])[1] == ["0.05", "0.05"]
 
 
@@ -1304,7 +1304,7 @@ def test_diverged_in_an_excursion_has_only_failed():
 def test_diverged_while_annealing_anneals_on_from_a_tenth():
     config, state, *_ = annealing(40, until_left=6)
     before = state.rate
-    assert state.phase == "anneal"
+    assert state.stage.name == "anneal"
     state, decision = config.step(state, NAN)
     assert (decision.kind, decision.restore, decision.rate) == ("diverged", "best", pytest.approx(before / 10))
     state, decision = config.step(state, 0.9)
@@ -1429,10 +1429,10 @@ def twice(config, state):
 
 def test_finish_in_the_search_goes_back_to_the_best_trial_and_its_rate():
     state, _, _ = go_on(LONG, replace(LONG.start(0.01), loss_before=1.0), [0.9, 0.5, 0.8], [0.9, 0.5, 0.8])
-    assert state.phase == "search"
+    assert state.stage.name == "search"
     after, decision = twice(LONG, state)
     assert (decision.kind, decision.restore, decision.rate) == ("rollback", "best", pytest.approx(0.1))
-    assert after.phase == "hold"
+    assert after.stage.name == "hold"
 
 
 def test_finish_in_a_search_where_all_broke_goes_back_to_the_first_weights():
@@ -1504,7 +1504,7 @@ def test_finish_in_an_attempt_that_never_beat_the_one_before_goes_back_to_that()
 
 def test_finish_while_annealing_goes_back_only_if_the_last_ones_are_worse():
     config, state, *_ = annealing(40, until_left=6)
-    assert state.phase == "anneal"
+    assert state.stage.name == "anneal"
     assert twice(config, state)[1].kind == "hold"
     state, _, _ = go_on(config, state, [5.0] * 6)
     assert twice(config, state)[1].restore == "best"
@@ -1628,13 +1628,13 @@ def test_a_rate_set_by_others_is_gone_on_from_in_every_phase(phase):
         state, _ = in_excursion()
     else:
         config, state, *_ = annealing(40, until_left=6)
-    assert state.phase == phase
+    assert state.stage.name == phase
     needed = config.needed_snapshots(state)
     before = state.rate
     after, decision = config.override(state, 0.02)
     assert (decision.kind, decision.rate_before, decision.rate) == ("override", before, 0.02)
     assert "found at 0.02" in decision.reason
-    assert after.phase == ("anneal" if phase == "anneal" else "hold")
+    assert after.stage.name == ("anneal" if phase == "anneal" else "hold")
     assert config.needed_snapshots(after) <= needed
     after, decision = config.step(after, 0.99)
     assert decision.rate <= 0.02
@@ -1655,7 +1655,7 @@ def test_a_rate_set_while_annealing_begins_another_line():
 
 def test_a_rate_set_in_the_search_is_the_first_one_of_the_attempt():
     state, _ = LONG.step(LONG.start(1e-6), NAN)
-    assert state.phase == "search"
+    assert state.stage.name == "search"
     state, _ = LONG.override(state, 0.1)
     assert state.attempt.rate == 0.1
 
@@ -1753,10 +1753,10 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
     length = config.observations or max(auto.NOMINAL_LENGTH, len(stream))
     state, rolled_back, at_trial = begin(config, loss_before), 0, 0
     for value, loss in stream[: config.observations]:
-        phase = state.phase
+        phase = state.stage.name
         state, decision = config.step(state, value, loss)
         at_trial = at_trial + 1 if phase in ("search", "excursion") else 0
-        if phase == "search" and state.phase != "search":
+        if phase == "search" and state.stage.name != "search":
             rolled_back += at_trial - 1  # All but the one that was chosen, or, if none was, but the first.
             at_trial = 0
         elif phase == "excursion" and decision.kind in ("rollback", "diverged"):
@@ -1765,7 +1765,7 @@ def test_what_is_rolled_back_stays_within_the_budget(config, loss_before, stream
         elif decision.kind == "success":
             at_trial = 0
     if config.finish(state).decision.kind == "rollback":
-        rolled_back += max(at_trial - (state.phase == "search"), 0)
+        rolled_back += max(at_trial - (state.stage.name == "search"), 0)
     assert rolled_back <= config.budget * length + (config.budget > 0 and length <= auto.SHORT)
     assert rolled_back <= state.spent + auto.RAISE_LENGTH
 
@@ -1813,11 +1813,11 @@ def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(con
     for value, loss in stream:
         before = state.status
         state, decision = config.step(state, value, loss)
-        if decision.kind == "exhausted" and state.phase == "anneal":
+        if decision.kind == "exhausted" and state.stage.name == "anneal":
             assert state.status == "annealing", "which goes on all the same"
         else:
             assert state.status == AFTER.get(decision.kind, state.status)
-        assert (state.phase == "excursion") == (state.status == "in excursion")
+        assert state.in_excursion == (state.status == "in excursion")
         if not decision.is_action and state.status != before:
             # An attempt that beats the one before, and sound weights after many divergences.
             assert (decision.kind, state.status) == ("best", "holding")
@@ -1924,7 +1924,7 @@ def stored(name):
             state, *_ = until(LONG, state, "raise", line(1.0, -0.1))
         else:
             state, *_ = until(replace(LONG, observations=20), state, "anneal", line(1.0, -0.1))
-    assert state.phase == name
+    assert state.stage.name == name
     return json.loads(json.dumps(state.to_dict(), allow_nan=False))
 
 
@@ -2014,7 +2014,7 @@ def test_a_damaged_state_is_refused(name, field, value):
 def test_a_search_before_which_there_was_something_else_is_refused(count):
     """If it goes by steps, its end sets the observations back to 0, of which these would be more."""
     state, _ = LONG.step(LONG.searching_by(replace(LONG.start(0.1), loss_before=1.0), 40), 0.9, 0.9)
-    assert state.phase == "search"
+    assert state.stage.name == "search"
     assert State.from_dict(state.to_dict()) == state
     with pytest.raises(ValueError, match=f"{count}=1.*in a search"):
         State.from_dict({**state.to_dict(), count: 1})
@@ -2066,23 +2066,27 @@ def test_every_transition_of_the_table_is_taken_and_no_other():
         rng = random.Random(seed)
         is_short = seed % 3 > 0
         evidence = Evidence(is_finite=True) if seed % 3 == 2 else None
-        config = Config(observations=10 if is_short else rng.choice([None, 40, 80]), budget=rng.choice([0.0, 0.5, 1.0]))
+        observations = rng.choice([10, 30] if is_short else [None, 40, 80])
+        config = Config(observations=observations, budget=rng.choice([0.0, 0.5, 1.0]))
         state, level, quiet = begin(config, 1.0 if is_short else None), 1.0, rng.random() < 0.5
+        pays = rng.random() < 0.3  # Whether a raise does.
         for i in range(rng.choice([3, 80])):
             level *= 1.0 if quiet and i < 40 else rng.choice([0.97, 0.97, 1.0, 1.05])
+            level *= 0.9 if pays and state.in_excursion else 1.0
             value = NAN if rng.random() < rng.choice([0.0, 0.0, 0.1, 0.9]) else level + 0.01 * rng.gauss(0, 1)
             loss = (level if evidence else value) * rng.choice([1.0, 1.0, 1.0, 1e3]) if is_short else None
-            before = state.phase
+            if pays and rng.random() < 0.95:
+                value, loss = level, level if is_short else None
+            before = state.stage.name
             step = config.override(state, 0.05) if rng.random() < 0.02 else config.step(state, value, loss, evidence)
             state = step.state
-            taken.add((before, step.decision.kind, state.phase))
-        before = state.phase
+            taken.add((before, step.decision.kind, state.stage.name))
+        before = state.stage.name
         state, decision = config.finish(state)
-        taken.add((before, decision.kind, state.phase))
-        state, decision = config.finish(config.start(0.1))
+        taken.add((before, decision.kind, state.stage.name))
     state, *_ = go_on(SHORT, begin(SHORT, 1.0), [NAN] * 3, [NAN] * 3)
     state = SHORT.step(state, 1.0, 1e4, Evidence(is_finite=True)).state
-    taken.add((state.phase, SHORT.finish(state).decision.kind, SHORT.finish(state).state.phase))
+    taken.add((state.stage.name, SHORT.finish(state).decision.kind, SHORT.finish(state).state.stage.name))
     table = {(at, kind, to) for at, kinds in TRANSITIONS.items() for kind, tos in kinds.items() for to in tos}
     assert table - taken == set()
     assert taken - table <= {("search", "hold", "search")}, "a training of no observation that ends"

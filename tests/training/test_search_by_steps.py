@@ -368,7 +368,7 @@ def test_training_that_is_stopped_in_the_search_ends_with_the_best_of_it() -> No
     adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(0.01))
     learn(model, adapt, Stop())
     assert kinds(adapt)[-1] == "rollback"
-    assert (adapt.state.observations, adapt.state.phase) == (0, "hold")
+    assert (adapt.state.observations, adapt.state.stage.name) == (0, "hold")
     assert math.dist(weights_of(model), [3.0, -2.0, 0.5, -1.0]) < 3
 
 
