@@ -350,7 +350,7 @@ class Follower:
         is_settled = before.trial_steps is not None and after.trial_steps is None
         seen = 0 if is_settled else before.observations + observed  # Windows of steps do not count.
         assert after.observations == seen == decision.observation
-        assert decision.value is value
+        assert decision.value is (value if before.trial_steps is None else None)
         assert (decision.rate_before, decision.rate, decision.best) == (before.rate, after.rate, after.best)
         assert decision.since is None or 1 <= decision.since <= decision.observation
 
