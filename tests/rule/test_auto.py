@@ -21,6 +21,7 @@ from keras_lrplateau.rule.auto_state import TRANSITIONS, Attempt, Hold, State
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT
 from keras_lrplateau.rule.stretch import SHORTEST_WINDOW, WINDOW, Stretch
+from keras_lrplateau.rule.trend import trend
 
 NAN, INF = math.nan, math.inf
 
@@ -367,6 +368,12 @@ def test_a_first_batch_that_was_an_easy_one_is_no_yardstick():
     assert decision.kind != "diverged"
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.55, None), (0.65, 0.65)])
+def test_a_loss_before_training_that_no_rate_comes_below_is_no_yardstick(before, after):
+    *_, state, _ = searched(LONG, 0.1, lambda rate: 0.6 if rate < 0.2 else 0.7, before, with_loss=True)
+    assert state.loss_before == after
+
+
 SHORT = Config(observations=10)
 """Two trials fit into it, and each costs a tenth of the training."""
 
@@ -493,16 +500,6 @@ def test_from_rates_too_low_to_show_in_the_noise_it_goes_up_only(seed):
     assert decision.rate > 0.01
 
 
-@pytest.mark.parametrize(("breaks_above", "chosen"), [(0.5, 0.1), (0.2, 0.0316)])
-def test_a_rate_below_one_that_breaks_does_not_stay_because_nothing_shows_in_the_noise(breaks_above, chosen):
-    """By half a decade. A decade is as usual."""
-    losses = {0.01: 0.9, 0.0316: 0.7, 0.1: 0.95, 0.316: 0.9}
-    *_, decision = searched_by_steps(
-        0.1, lambda rate: INF if rate > breaks_above else losses[float(f"{rate:.3g}")], 0.1
-    )
-    assert (decision.kind, decision.rate) == ("settle", pytest.approx(chosen, rel=0.01))
-
-
 @pytest.mark.parametrize(("level", "tried"), [(1.3, [1.0, 10.0, 0.1]), (1.03, [1.0, 10.0, 100.0])])
 def test_rates_whose_networks_are_dead_beyond_the_noise_are_left_downwards(level, tried):
     """All are alike, as rates far too low are. But those are about as good as no training."""
@@ -554,6 +551,17 @@ def test_by_steps_the_last_observations_are_worse_only_beyond_doubt(by_steps, ki
     assert config.finish(state).decision.kind == kind
     for value in (2.0, 2.01, 1.99, 2.0, 2.01, 1.99):
         state, _ = config.step(state, value)
+    assert config.finish(state).decision.kind == "rollback"
+
+
+def test_by_steps_the_end_is_judged_by_the_last_observations_alone():
+    """Noise that is over would forgive all."""
+    config = replace(LONG, budget=0.0, min_lr=0.1, by_steps=True)  # So nothing is cut.
+    values = [1.0, 1.6, 1.0, 1.6, 1.34, 1.26, 1.3, 1.34, 1.26, 1.3]
+    assert len(values) == WINDOW
+    state, *_ = go_on(config, config.start(0.1), values)
+    whole = trend(state.stretch.window)
+    assert whole.end < state.best + auto.FORGIVEN_BY_STEPS * whole.noise
     assert config.finish(state).decision.kind == "rollback"
 
 
@@ -637,6 +645,24 @@ def test_after_windows_of_steps_the_given_rate_gives_way_only_to_a_lower_one_tha
     tried, _, decision = searched_within_an_epoch(LONG, 0.1, score_of, 0.0)
     assert {0.0316, 0.01} <= set(tried)
     assert decision.rate == pytest.approx(chosen, rel=0.01)
+
+
+@pytest.mark.parametrize(("breaks_above", "chosen"), [(0.5, 0.1), (0.2, 0.0316)])
+def test_a_rate_below_one_that_breaks_does_not_stay_because_nothing_shows_in_the_noise(breaks_above, chosen):
+    """By half a decade. A decade is as usual."""
+    losses = {0.01: 0.9, 0.0316: 0.7, 0.1: 0.95, 0.316: 0.9}
+    *_, decision = searched_within_an_epoch(
+        LONG, 0.1, lambda rate: INF if rate > breaks_above else losses[float(f"{rate:.3g}")], 0.1
+    )
+    assert (decision.kind, decision.rate) == ("settle", pytest.approx(chosen, rel=0.01))
+
+
+def test_the_choice_is_at_most_a_decade_below_the_best():
+    """Even where rates far lower make most of the progress, too: a raise goes up by half a decade."""
+    losses = {0.001: 0.6, 0.00316: 0.58, 0.01: 0.56, 0.0316: 0.53, 0.1: 0.5}
+    tried, _, decision = searched_within_an_epoch(LONG, 1e-3, lambda rate: losses.get(float(f"{rate:.3g}"), INF), 0.0)
+    assert 0.1 in tried
+    assert decision.rate == pytest.approx(0.01, rel=0.01)
 
 
 def test_a_search_within_an_epoch_in_which_all_trials_break_goes_back_to_the_first_weights():
@@ -749,6 +775,40 @@ def test_a_raise_is_compared_with_the_trend_before_it_and_not_with_the_last_valu
     state, line_, decisions = go_on(LONG, state, [decision.value - 0.01 * i for i in range(1, auto.RAISE_LENGTH + 1)])
     assert decisions[-1].value < decision.value
     assert line_[-1] == "rollback 0.1"
+
+
+@pytest.mark.parametrize(("by", "kind"), [(0.4, "rollback"), (0.6, "success")])
+def test_a_raise_must_be_ahead_by_half_of_the_noise(by, kind):
+    noisy = [0.99 - 0.01 * i + 0.004 * (-1) ** i for i in range(20)]
+    state, *_ = until(LONG, settled(), "raise", noisy)
+    before = state.stage.before
+    assert before.noise > 0.003
+    values = [before.ahead(i) - by * before.noise for i in range(1, auto.RAISE_LENGTH + 1)]
+    _, _, decisions = go_on(LONG, state, values)
+    assert decisions[-1].kind == kind
+
+
+def test_a_raise_from_a_trend_that_rises_within_its_noise_is_compared_with_its_level():
+    """To go on rising is nothing that a raise gets ahead of by standing still."""
+    rising = [1.0, 1.02, 1.01, 1.03, 1.02, 1.04, 1.03, 1.05]
+    state, _, count = until(ENDLESS, settled(ENDLESS), "raise", rising)
+    found = trend([1.0, *rising[:count]])
+    assert 0 < found.t < auto.SIGNIFICANT
+    level = found.end - found.slope * (found.size - 1) / 2
+    _, line_, _ = go_on(ENDLESS, state, [level] * auto.RAISE_LENGTH)
+    assert line_[-1] == "rollback 0.1"
+
+
+def test_a_second_raise_has_the_noise_of_the_first_one_to_get_ahead_of():
+    """Four values in a line by chance are no proof that there is no noise."""
+    noisy = [0.99 - 0.01 * i + 0.004 * (-1) ** i for i in range(20)]
+    state, decision, _ = until(LONG, settled(), "raise", noisy)
+    noise = state.stage.before.noise
+    state, decision, _ = until(LONG, state, "success", line(decision.value - 0.03, -0.03))
+    assert state.in_excursion
+    level = decision.value
+    _, line_, _ = go_on(LONG, state, [level - 0.03 * i - 0.2 * noise for i in range(1, auto.RAISE_LENGTH + 1)])
+    assert line_[-1].startswith("rollback")
 
 
 def test_a_flat_trend_is_raised_once_from_a_snapshot_of_its_own():
