@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.literals import parse_literal
-from keras_lrplateau.recordings.names import is_group, is_held_out, kind_of_data, listed, tensorboard_name, words_of
+from keras_lrplateau.recordings.names import (
+    is_group,
+    is_held_out,
+    kind_of_data,
+    listed,
+    meaning,
+    plain,
+    tensorboard_name,
+    words_of,
+)
 from keras_lrplateau.recordings.recording import CurveError
-from keras_lrplateau.recordings.table import Table, flat, table_of_lists, table_of_records
+from keras_lrplateau.recordings.table import COUNTERS, Table, flat, table_of_lists, table_of_records
 
 _BEGINNING = re.compile(
     r"\s*(?:\{\s*(?:[\"'}]|-?\d|$)|\[\s*(?:[\[{\"'\]]|-?[\d.]+(?:[eE][+-]?\d+)?\s*(?:,|\]\s*(?![^\s,\]])(?!\s+\S)|$)|null|NaN|nan|$))"
@@ -163,10 +172,27 @@ def is_history(data: Any) -> bool:
         return False
     if isinstance(data.get("history"), dict):
         data = data["history"]
+    if _is_row(data):
+        return False
     lists = [each for _, each in flat(data) if isinstance(each, list)]
     return bool(lists) and all(
         len(each) > 1 or all(isinstance(other, (list, dict)) for other in data.values()) for each in lists
     )
+
+
+def _is_row(data: Mapping[str, Any]) -> bool:
+    """Whether it is of one epoch or step, so that its lists are no curves: scores by class, rates by group, histograms.
+
+    Two things say so: it counts, and its loss is a number. One of them is enough if no list is a loss.
+    """
+    lists = [key for key, each in flat(data) if isinstance(each, list)]
+    scalars = [key for key, each in flat(data) if not isinstance(each, list) and is_number(each)]
+    counts = any(plain(key) in COUNTERS and not key.endswith("s") for key in scalars)  # "epochs": 30 is how many.
+    return counts + _has_loss(scalars) > _has_loss(lists)
+
+
+def _has_loss(names: Sequence[str]) -> bool:
+    return any("loss" in meaning(name) for name in names)
 
 
 def _are_trainings(data: Mapping[str, Any]) -> bool:

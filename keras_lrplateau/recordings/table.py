@@ -101,7 +101,7 @@ def table_of_records(
 
     Args:
         path, name: Those of the table.
-        records: The objects; nested ones become columns such as "val/loss".
+        records: The objects; nested ones become columns such as "val/loss". Lists in them are left out.
         lines: The line of each object; empty if objects are not lines.
         notes: What was odd so far.
     """
@@ -114,9 +114,22 @@ def table_of_records(
         kept = counted
     rows, lines = [rows[row] for row in kept], [lines[row] for row in kept] if lines else ()
     table = Table(path, name, lines=lines, notes=notes)
+    lists = []
     for key in dict.fromkeys(key for record in rows for key in record):
-        add_column(table, key, [record.get(key) for record in rows])
+        cells = [record.get(key) for record in rows]
+        if _are_lists(cells):
+            lists.append(key)
+        else:
+            add_column(table, key, cells)
+    if lists:
+        notes.append(f"{listed(lists)}: lists within a record, left out.")
     return table
+
+
+def _are_lists(cells: Sequence[Any]) -> bool:
+    """Whether a column holds lists, or nothing, in all rows; a list of one number is this number."""
+    known = [cell for cell in cells if cell is not None]
+    return all(isinstance(cell, list) for cell in known) and any(len(cell) != 1 for cell in known)
 
 
 def table_of_lists(path: str, name: str, lists: Mapping[str, list[Any]], epochs: list[Any] | None) -> Table:

@@ -206,6 +206,45 @@ def test_the_parts_of_a_training_are_no_trainings(write, data):
     assert set(found.curves) == {f"{top}/{below}" for top, inner in data.items() for below in inner}
 
 
+def rows(**others: Any) -> list[dict[str, Any]]:
+    return [{"epoch": epoch, "loss": 3.0 - epoch, **others} for epoch in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ([{"train_loss": 3.0 - epoch, "test_bbox": [0.5, 0.1], "epoch": epoch} for epoch in range(3)], "test_bbox"),
+        (rows(iou_per_class=[0.1, 0.2, 0.3]), "iou_per_class"),
+        (rows(lr=[0.01, 0.1]), "lr"),
+        (rows(gradients={"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}), "gradients/bins"),
+        (rows(confusion=[[1, 2], [3, 4]]), "confusion"),
+        (rows(batch_losses=[3.0, 2.0]), "batch_losses"),
+        ([{"loss": 3.0 - epoch, "config": {"layers": [32, 64]}} for epoch in range(3)], "config/layers"),
+        ({"history": rows(iou=[0.1, 0.2])}, "iou"),
+        ({f"epoch_{row['epoch']}": row for row in rows(iou=[0.1, 0.2])}, "iou"),
+        ([{"loss": 3.0, "iou": []}, {"loss": 2.0, "iou": [0.1]}, {"loss": 1.0, "iou": [0.1, 0.2]}], "iou"),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "lines", "log"])
+def test_lists_within_the_records_of_epochs_are_left_out(write, shape, names, form):
+    before = "2024-01-31 10:00:00,123 INFO " if form == "log" else ""
+    is_list = form != "json" and isinstance(shape, list)
+    text = "".join(f"{before}{json.dumps(row)}\n" for row in shape) if is_list else json.dumps(shape)
+    found = only(write(text, "log.txt"))
+    assert points(found.curve("loss")) == [(0, 3.0), (1, 2.0), (2, 1.0)]
+    (note,) = (note for note in found.notes if note.endswith("lists within a record, left out."))
+    assert repr(names) in note
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"fold": 1}, {"epoch": 12}, {"epochs": 3, "acc": [1, 2, 3]}, {"best_val_loss": 2.0, "test_acc": 0.9, "seed": 7}],
+)
+def test_numbers_beside_the_lists_of_several_trainings_make_no_rows(write, beside):
+    first, second = read(write(json.dumps([{**FIRST, **beside}, {**SECOND, **beside}])))
+    assert [first.curves["loss"].values, second.curves["loss"].values] == [FIRST["loss"], SECOND["loss"]]
+
+
 @pytest.mark.parametrize(("file", "metric"), [("losses.json", "loss"), ("x.json", "loss"), ("train_acc.json", "acc")])
 def test_lists_that_only_say_the_kind_of_data(write, file, metric):
     found = only(write('{"train": [3, 2, 1], "val": [4, 3, 2]}', file))
