@@ -271,7 +271,7 @@ def _table_of(path: str, name: str, data: Any) -> Table:
             if all(map(str.isdecimal, by_epoch)):
                 return table_of_records(path, name, _by_index(by_epoch), [], [])
             if all(key.isdecimal() for column in data.values() for key in column):  # pandas' own way.
-                indexes = sorted({key for column in data.values() for key in column}, key=int)
+                indexes = {key for column in data.values() for key in column}
                 found = {key: {metric: column.get(key) for metric, column in data.items()} for key in indexes}
                 return table_of_records(path, name, _by_index(found), [], [])
         values = dict(flat(data))
@@ -348,4 +348,5 @@ def _named(name: str, lists: dict[str, list[Any]]) -> tuple[dict[str, list[Any]]
 
 
 def _by_index(records: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"epoch": int(key), **record} for key, record in records.items()]
+    """The records in the order of their epochs; sorted as texts, "10" would come before "2"."""
+    return [{"epoch": int(key), **records[key]} for key in sorted(records, key=int)]

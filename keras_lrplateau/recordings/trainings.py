@@ -80,7 +80,8 @@ def _split(
     """The trainings in a table, and notes about all of them.
 
     Where the count goes back to its first value or before it, another training begins. Where it goes back to a later
-    one, the same training was resumed: what it had from there on is replaced.
+    one, the same training was resumed: what it had from there on is replaced. Where no count comes again, nothing was
+    resumed, and the rows are only out of order.
     """
     size = table.size
     if epochs is not None and steps is not None:
@@ -94,28 +95,45 @@ def _split(
     if table.size > 2 and all(map(operator.gt, keys, keys[1:])):
         note = "The rows count down and were read from the last one up."
         return [(range(table.size - 1, -1, -1), [])], [note, *table.notes]
+    unit, counts, first = ("step", keys, 0) if epochs is None else ("epoch", epochs, base)
+    if _is_out_of_order(counts):
+        note = f"The rows are out of order, and no {unit} comes twice: they were sorted."
+        return [(sorted(range(size), key=counts.__getitem__), [])], [note, *table.notes]
     trainings: list[_Training] = [([], [])]
-    starts = []
+    starts: list[int] = []
+    resumed: list[list[int]] = [[]]
     for row, key in enumerate(keys):
-        rows: Any
-        rows, notes = trainings[-1]
+        rows: Any = trainings[-1][0]
         if rows and (key < keys[rows[-1]] or (key == keys[rows[-1]] and not several)):
             if key <= keys[rows[0]]:
                 starts.append(row)
                 rows = []
                 trainings.append((rows, []))
+                resumed.append([])
             else:
-                unit, first = ("epoch", epochs[row] + base) if epochs is not None else ("step", key)
-                where = table.where(row).capitalize()
-                notes.append(f"{where} goes back to {unit} {first}: what there was from there on is replaced.")
+                resumed[-1].append(row)
                 while keys[rows[-1]] >= key:
                     rows.pop()
         rows.append(row)
+    for (_, own), backs in zip(trainings, resumed, strict=True):
+        if len(backs) == 1:
+            back = f"{table.where(backs[0]).capitalize()} goes back to {unit} {counts[backs[0]] + first}"
+            own.append(f"{back}: what there was from there on is replaced.")
+        elif backs:
+            own.append(f"The {unit}s go back at {_places(table, backs)}: what there was from there on is replaced.")
     notes = list(table.notes)
     if starts:
-        what = "epochs" if epochs is not None else "steps"
-        notes.insert(0, f"The {what} start again at {_places(table, starts)}: read as {len(trainings)} trainings.")
+        notes.insert(0, f"The {unit}s start again at {_places(table, starts)}: read as {len(trainings)} trainings.")
     return trainings, notes
+
+
+def _is_out_of_order(counts: Sequence[int]) -> bool:
+    """Whether rows that do not count up are those of one training: no count comes twice.
+
+    But a single fall below the first count is where a training begins behind another one.
+    """
+    falls = [now for before, now in itertools.pairwise(counts) if now < before]
+    return len(set(counts)) == len(counts) and (len(falls) > 1 or falls[0] > counts[0])
 
 
 def _split_at_starts(table: Table) -> tuple[list[_Training], list[str]]:

@@ -28,6 +28,14 @@ def test_shapes_of_json(write, data):
     assert drawn(only(write(json.dumps(data, indent=1), "history.json"))) == DRAWN
 
 
+@pytest.mark.parametrize("key", ["{}", "Epoch {}", "epoch_{}"])
+def test_epochs_that_were_sorted_as_texts(write, key):
+    data = {key.format(epoch): {"loss": 12.0 - epoch} for epoch in range(12)}
+    found = only(write(json.dumps(data, sort_keys=True)))
+    assert drawn(found) == {"loss": [(epoch, 12.0 - epoch) for epoch in range(12)]}
+    assert not found.notes
+
+
 def test_a_history_printed_by_python(write):
     text = "{'loss': [np.float64(0.5), 0.25], 'lr': [0.1, float32(0.05)]}\n"
     assert drawn(only(write(text, "history.txt"))) == DRAWN

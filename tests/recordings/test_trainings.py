@@ -1,5 +1,6 @@
 """Which rows make a training, and whether its curves go by epoch or by step."""
 
+import pytest
 from curve_files import drawn, only, points
 
 from keras_lrplateau.recordings.reading import read
@@ -20,6 +21,29 @@ def test_epochs_that_go_back_to_a_later_one_are_a_resume_which_replaces(write):
 
 def test_an_epoch_done_twice_by_a_resume_is_replaced(write):
     assert drawn(only(write("epoch,loss\n0,1\n1,2\n1,20\n2,3\n")))["loss"] == [(0, 1.0), (1, 20.0), (2, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9], [4, 8, 2, 11, 0, 9, 1, 10, 3, 7, 6, 5], [0, 1, 2, 4, 3, *range(5, 12)]],
+)
+@pytest.mark.parametrize(("counter", "first"), [("epoch", 0), ("epoch", 1), ("step", 0)])
+def test_rows_out_of_order_are_sorted_where_no_count_comes_twice(write, order, counter, first):
+    found = only(write("\n".join([f"{counter},loss", *(f"{first + each},{each}.5" for each in order)]) + "\n"))
+    assert drawn(found)["loss"] == [(each, each + 0.5) for each in range(12)]
+    assert found.notes == (f"The rows are out of order, and no {counter} comes twice: they were sorted.",)
+
+
+def test_a_training_behind_one_that_began_later_stays_another_one(write):
+    found = read(write("epoch,loss\n5,1\n6,2\n0,3\n1,4\n"))
+    assert [points(each.curves["loss"]) for each in found] == [[(5, 1.0), (6, 2.0)], [(0, 3.0), (1, 4.0)]]
+
+
+def test_many_resumes_are_noted_once(write):
+    found = only(write("\n".join(["epoch,loss", *(f"{each + 5 * (each % 2)},1" for each in range(20))]) + "\n"))
+    assert found.notes == (
+        "The epochs go back at lines 4, 6, 8, 10, 12 and 4 more: what there was from there on is replaced.",
+    )
 
 
 def test_names_repeated_amid_the_rows_are_skipped_or_begin_another_training(write):
