@@ -57,7 +57,7 @@ def take_counters(table: Table) -> tuple[list[int] | None, list[int] | None, int
         counted = [
             None if value is None else max(math.ceil(value) - 1, 0) if fractional else int(value) for value in values
         ]
-    base = 0 if fractional or table.from_zero else _base(counted, steps)
+    base = 0 if fractional or table.from_zero else 1 if table.from_one else _base(counted, steps)
     if None in counted:
         counted = _filled(table, counted, steps)
     epochs: list[int] = counted if base == 0 else [epoch - base for epoch in counted]  # type: ignore[assignment, operator]

@@ -61,7 +61,9 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
         places = ", ".join(map(str, cut[:5])) + (f" and {len(cut) - 5} more" if len(cut) > 5 else "")
         was = "was" if len(cut) == 1 else "were"
         notes.append(f"{which} at line {places}{last} incomplete and {was} left out.")
-    return [table_of_records(path, name, records, lines, notes)]
+    table = table_of_records(path, name, records, lines, notes)
+    table.from_one = all(record["epoch"] > 0 for record in records)  # Others print "Epoch 0/10" in the same way.
+    return [table]
 
 
 def _at_its_end(states: list[_State]) -> dict[str, str] | None:

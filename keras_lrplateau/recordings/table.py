@@ -31,6 +31,7 @@ class Table:
         texts: The columns that hold no numbers, by name.
         held_out: Metrics of held-out data whose names do not say it.
         from_zero: Whether epochs surely count from 0, even if the first one is 1.
+        from_one: Whether epochs surely count from 1, even if the first one is a later one.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Table:
     texts: dict[str, Sequence[Any]] = field(default_factory=dict)
     held_out: set[str] = field(default_factory=set)
     from_zero: bool = False
+    from_one: bool = False
 
     @property
     def size(self) -> int:
@@ -159,13 +161,17 @@ def table_of_lists(path: str, name: str, lists: Mapping[str, list[Any]], epochs:
         raise CurveError(f"{path}: there are no numbers in it; the training ended before its first epoch did")
     lengths = Counter(map(len, table.columns.values()))
     size = max(lengths, key=lambda length: (lengths[length], length))
+    first = 0
+    if epochs and isinstance(epochs[0], int) and epochs == list(range(epochs[0], epochs[0] + size)):
+        first = epochs[0]
     for key, values in list(table.columns.items()):
         if len(values) == size:
             continue
-        every = [each for each in range(2, size + 1) if size // each == len(values)]
+        # Keras counts from the first epoch of all to the one with a validation, not from `initial_epoch`.
+        every = [each for each in range(2, size + 1) if (first + size) // each - first // each == len(values)]
         if len(every) == 1:
             spread: Cells = [None] * size
-            spread[every[0] - 1 :: every[0]] = values
+            spread[-(first + 1) % every[0] :: every[0]] = values
             table.columns[key] = spread
             table.notes.append(
                 f"{key!r} has {len(values)} values where others have {size}: read as one every {every[0]} epochs."

@@ -104,6 +104,11 @@ def test_several_fits_in_one_file_are_a_training_each(write):
     assert [drawn(each) for each in found] == [TRUE, TRUE]
 
 
+def test_a_fit_that_begins_with_a_later_epoch(write):
+    text = "".join(f"Epoch {epoch}/13\n8/8 - 0s - 2ms/step - loss: {epoch}.0\n" for epoch in (11, 12, 13))
+    assert drawn(only(write(text, "out.log"))) == {"loss": [(10, 11.0), (11, 12.0), (12, 13.0)]}
+
+
 @pytest.mark.parametrize(
     "tail",
     [

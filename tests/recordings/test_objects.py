@@ -76,3 +76,13 @@ def test_a_history_with_its_epochs_and_a_dict_without():
         from_history(None)
     with pytest.raises(CurveError, match="history: there are no numbers"):
         from_history({})
+
+
+@pytest.mark.parametrize(("initial_epoch", "epochs", "validation_freq"), [(5, 29, 2), (1, 11, 2), (10, 30, 4)])
+def test_validation_every_few_epochs_from_a_later_epoch_on(initial_epoch, epochs, validation_freq):
+    epoch = list(range(initial_epoch, epochs))
+    validated = [each for each in epoch if (each + 1) % validation_freq == 0]
+    history = {"loss": [1.0] * len(epoch), "val_loss": [float(each) for each in validated]}
+    found = drawn(from_history(History(history, epoch)))
+    assert found["val_loss"] == [(each, float(each)) for each in validated]
+    assert [each for each, _ in found["loss"]] == epoch
