@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from keras_lrplateau.recordings.names import EPOCH, STEP, TIME, plain
@@ -28,7 +28,14 @@ _WRAPPED = re.compile(
 _VARIABLE = re.compile(r"<.*\b(?:numpy|value)=\s*\[*([^\s,()\[\]>]+)\]*.*>", re.DOTALL)
 """<tf.Variable 'lr:0' shape=() dtype=float32, numpy=0.001>."""
 
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_WRITTEN = {
+    mark: re.compile(rf"[+-]?(?:\d*|\d{{1,3}}(?:\{other}\d{{3}})+)(?:\{mark}\d+)?(?:[eE][+-]?\d+)?")
+    for mark, other in ((".", ","), (",", "."))
+}
+"""Numbers by their decimal mark; the other mark may group thousands: 1,234.5 and 1.234,5."""
+
+_AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
+"""1.234 and 1,234: the mark is the decimal one, or groups thousands."""
 
 
 def number(cell: Any) -> float | None:
@@ -71,8 +78,27 @@ def _number_in(text: str) -> float | None:
 
 def number_with_comma(text: Any) -> float | None:
     """As `number`, for tables in which a comma may be the decimal point because it does not separate cells."""
-    stripped = text.strip()
-    return number(stripped.replace(",", ".") if _DECIMAL_COMMA.fullmatch(stripped) else text)
+    return number(with_point(text, ",") if "," in text else text)
+
+
+def with_point(cell: str, mark: str) -> str:
+    """The cell; a number with this decimal mark is written with a point, and without what groups its thousands."""
+    text = cell.strip()
+    if not _WRITTEN[mark].fullmatch(text):
+        return cell
+    return text.replace("." if mark == "," else ",", "").replace(mark, ".")
+
+
+def decimal_marks(cells: Iterable[str]) -> set[str]:
+    """The decimal marks of numbers that can be read in one way only: "." of 0.5 and of 1,234.5, "," of 0,5."""
+    found: set[str] = set()
+    for cell in cells:
+        for mark in _WRITTEN:
+            if mark in cell and mark not in found:
+                text = cell.strip()
+                if _WRITTEN[mark].fullmatch(text) and not _AMBIGUOUS.fullmatch(text):
+                    found.add(mark)
+    return found
 
 
 def moment(cell: Any) -> float | None:

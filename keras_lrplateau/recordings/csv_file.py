@@ -5,11 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
+import re
 from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from keras_lrplateau.recordings.cells import Cells, converter, is_number, number, number_with_comma, numbers
+from keras_lrplateau.recordings.cells import (
+    Cells,
+    converter,
+    decimal_marks,
+    is_number,
+    number,
+    number_with_comma,
+    numbers,
+    with_point,
+)
 from keras_lrplateau.recordings.names import EPOCH, STEP, is_group, plain, tensorboard_name
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, no_number
@@ -132,13 +143,16 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     stream = io.StringIO(text)
     for _ in range(layout.line - 1):
         stream.readline()
+    begin = stream.tell()
+    mark = _decimal_mark(stream.read(), layout.separator)
+    stream.seek(begin)
     reader = csv.reader(stream, delimiter=layout.separator, skipinitialspace=True)
     header = next(reader)
     table = Table(path, name)
     names = _column_names(_uncommented(header), table)
     if layout.line > 1:
         table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
-    columns = _Columns(table, names, layout.separator, cut=not text.endswith("\n"))
+    columns = _Columns(table, names, layout.separator, mark, cut=not text.endswith("\n"))
     size = len(names)
     prose: list[int] = []
     lines, offset = array("Q"), layout.line - 1
@@ -186,6 +200,22 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     return [table]
 
 
+def _decimal_mark(text: str, separator: str) -> str | None:
+    """The decimal mark of a table in which the other mark, if there is one, groups thousands; None if that is not sure.
+
+    It is sure if all numbers that can be read in one way only have this mark.
+    """
+    if not re.search(r'"\s*[+-]?[\d.]*,\d' if separator == "," else r",\d", text):
+        return None
+    try:
+        marks = decimal_marks(
+            itertools.chain.from_iterable(csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True))
+        )
+    except csv.Error:  # Told of with its line when the rows are read.
+        return None
+    return marks.pop() if len(marks) == 1 else None
+
+
 def _is_prose(row: Sequence[str], names: Sequence[str]) -> bool:
     """Whether a line is a text between the rows, such as a warning or a traceback; names of columns are none."""
     return (
@@ -223,12 +253,14 @@ class _Columns:
         table: Gets the columns at the end.
         names: The names of the columns.
         separator: What separates the cells.
+        mark: The decimal mark of all numbers, if it is sure.
         cut: Whether the last line has no end, so that its last number may be cut short.
     """
 
-    def __init__(self, table: Table, names: list[str], separator: str, cut: bool) -> None:
+    def __init__(self, table: Table, names: list[str], separator: str, mark: str | None, cut: bool) -> None:
         self.table = table
         self.names = names
+        self.mark = mark
         self.cut = cut
         self.values: list[Cells] = [[] for _ in names]
         self.texts: list[list[str] | None] = [[] for _ in names]
@@ -236,6 +268,8 @@ class _Columns:
         self.is_group = [is_group(name) for name in names]
         self.others: list[tuple[int, str] | None] = [None for _ in names]
         """For each column, the row of its first cell that is no number, and the cell."""
+        self.shares: list[set[int]] = [set() for _ in names]
+        """For each column, the rows of the cells in percent."""
         read_number = number if separator == "," else number_with_comma
         self.converters = [converter(name, read_number) for name in names]
 
@@ -249,8 +283,11 @@ class _Columns:
             if rows and not rows[-1]:
                 self._drop_last(rows)
         for place, cells in enumerate(zip(*rows, strict=True)):
-            found, others = numbers(cells, self.converters[place])
+            written = cells if self.mark is None else [with_point(cell, self.mark) for cell in cells]
+            found, others = numbers(written, self.converters[place])
             self.values[place] += found
+            if "%" in "".join(cells):
+                self.shares[place].update(before + at for at, cell in enumerate(cells) if cell.rstrip().endswith("%"))
             texts = self.texts[place]
             if texts is not None:
                 if self.is_group[place] or all(value is None for value in found):
@@ -310,7 +347,21 @@ class _Columns:
             if place in texts:
                 table.texts[name] = (self.texts[place] or [])[: len(values)]
             elif name != f"column {place + 1}" or any(value is not None for value in values):
+                self._check_shares(name, values, self.shares[place])
                 table.columns[name] = values
+
+    def _check_shares(self, name: str, values: Cells, shares: set[int]) -> None:
+        """Refuse a column in which some numbers are in percent and others are not; 0 and NaN are the same in both."""
+        if not shares:
+            return
+        told = {row for row, value in enumerate(values) if value and math.isfinite(value)}
+        if told & shares and told - shares:
+            row = min(told - shares)
+            raise self.table.error(
+                row,
+                f"{values[row]:g} in {name!r} is not in percent, and other cells of the column are; write all of them "
+                "in the same way",
+            )
 
     def _is_header(self, row: int) -> bool:
         return all(values[row] is None for values in self.values)

@@ -132,6 +132,33 @@ def test_decimal_commas_between_semicolons(write):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "epoch;step;mse;lr\n0;1.170;2.200;0,01\n1;2.340;983;0,01\n",
+        "epoch;step;mse;lr\n0;1.170;2.200,0;0,01\n1;2.340;983,00;1,0E-2\n",
+        'epoch\tstep\tmse\tlr\n0\t"1,170"\t"2,200"\t0.01\n1\t"2,340"\t983\t0.01\n',
+        'epoch,step,mse,lr\n0,"1,170","2,200.00",0.01\n1,"2,340",983,1e-2\n',
+    ],
+)
+def test_thousands_are_grouped_by_the_mark_that_is_not_the_decimal_one(write, text):
+    found = only(write(text))
+    assert drawn(found) == {"mse": [(0, 2200.0), (1, 983.0)], "learning_rate": [(0, 0.01), (1, 0.01)]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch;loss\n0;2.200\n1;1.983\n",
+        "epoch;loss\n0;2,200\n1;1,983\n",
+        "epoch;loss;lr;momentum\n0;2,200;0.01;0,5\n1;1,983;0.01;0,5\n",
+        'epoch,loss,lr\n0,"2,200","0,01"\n1,"1,983","0,01"\n',
+    ],
+)
+def test_three_digits_behind_a_mark_are_decimals_where_nothing_else_says_that_they_are_none(write, text):
+    assert drawn(only(write(text)))["loss"] == [(0, 2.2), (1, 1.983)]
+
+
+@pytest.mark.parametrize(
     ("encoding", "text"),
     [
         ("utf-8-sig", "epoch,loss"),
@@ -205,7 +232,9 @@ def test_counters_by_whatever_spelling(write, cells):
 
 
 def test_shares_in_percent(write):
-    assert drawn(only(write("epoch,accuracy\n0,87.5%\n1,88 %\n")))["accuracy"] == [(0, 87.5), (1, 88.0)]
+    assert drawn(only(write("epoch,accuracy\n0,87.5%\n1,88 %\n2,0\n")))["accuracy"] == [(0, 87.5), (1, 88.0), (2, 0.0)]
+    text = error_of(write("epoch,accuracy\n0,51.1%\n1,0.45\n2,60%\n"))
+    assert text.startswith("FILE:3: 0.45 in 'accuracy' is not in percent, and other cells of the column are;")
 
 
 def test_rows_that_count_down_are_turned_round(write):
