@@ -16,8 +16,8 @@ from keras_lrplateau.recordings.names import EPOCH, STEP, TIME, plain
 Cells = list[float | None]
 """A column of numbers; None is an empty cell."""
 
-_NOTHING = {"", "-", "--", "none", "null", "na", "n/a", "<na>"}
-"""In lower case. CSVLogger writes NA for a metric that an epoch did not have. "nan" is a number."""
+_NOTHING = {"", "-", "--", "none", "null", "na", "n/a", "<na>", "no log"}
+"""In lower case. For what an epoch did not have, CSVLogger writes NA, and Hugging Face "No log". "nan" is a number."""
 
 _WRAPPED = re.compile(
     r"(?:(?:np|numpy|tf|torch|jnp|jax|ml_dtypes)\.)?(?:b?float\d*|int\d+|tensor|Tensor|EagerTensor|array|Array|Decimal)?"

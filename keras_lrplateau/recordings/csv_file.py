@@ -33,6 +33,9 @@ _CHUNK = 2_000
 """Rows that are held as texts at a time."""
 
 
+_MARKDOWN = re.compile(r"^[ \t]*\|.*\n[ \t]*\|[-:| \t]+\n(?:[ \t]*\|.*(?:\n|\Z))+", re.MULTILINE)
+"""A table in Markdown: names, a line of dashes, and rows."""
+
 _NUMERIC = {*"0123456789+-.", ""}
 """What a row of numbers begins with; an index may be without a name and a number."""
 
@@ -132,7 +135,11 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     Raises:
         CurveError: There is a table, and it is broken.
     """
-    if text.lstrip().startswith("|"):
+    tables = list(_MARKDOWN.finditer(text))
+    if tables:  # The longest one; a model card may have others.
+        found = max(tables, key=lambda each: len(each[0]))
+        text = "\n" * text.count("\n", 0, found.start()) + _without_edges(found[0])
+    elif text.lstrip().startswith("|"):
         text = _without_edges(text)
     try:
         layout = _layout(path, text)
@@ -172,7 +179,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
                 for place, row in zip(places, rows, strict=True):
                     if row == header:
                         table.starts.append(len(lines) + len(kept))
-                    elif _is_prose(row, names):
+                    elif any(row) and _is_prose(row, names):
                         prose.append(place)
                     elif any(row):
                         kept.append((place, row))
@@ -241,9 +248,10 @@ def _column_names(header: Sequence[str], table: Table) -> list[str]:
 
 
 def _without_edges(text: str) -> str:
-    """The rows of a Markdown table without what is around them."""
+    """The rows of a Markdown table without what is around them and their cells."""
     lines = (line.strip() for line in text.split("\n"))
-    return "\n".join("" if set(line) <= set("|-: ") else line.strip("|").replace("|", "\t") for line in lines)
+    rows = ([] if set(line) <= set("|-: ") else line.strip("|").split("|") for line in lines)
+    return "\n".join("\t".join(map(str.strip, row)) for row in rows)
 
 
 class _Columns:

@@ -112,6 +112,8 @@ def tables_of(path: str, name: str, data: Any) -> list[Table]:
     Raises:
         CurveError: There is no training in it.
     """
+    if isinstance(data, dict) and "nbformat" in data:
+        raise CurveError(f"{path}: a notebook; save the output of the cell that trained as text, and give that file")
     data = _unwrapped(data)
     found = _trainings(data)
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections import Counter
 from collections.abc import Sequence
@@ -54,6 +55,7 @@ def _recordings_of(table: Table) -> list[Recording]:
         raise CurveError(
             f"{table.path}: there are no numbers in it but counters; give a file with a column for each metric"
         )
+    _check_rates(table)
     is_counted = epochs is not None or steps is not None
     trainings, notes = _split(table, epochs, steps, base) if is_counted else _split_at_starts(table)
     recordings: list[Recording] = []
@@ -68,6 +70,18 @@ def _recordings_of(table: Table) -> list[Recording]:
             f"{table.path}: {notes[0]} That leaves no numbers; give a file of a training that went further"
         )
     return recordings
+
+
+def _check_rates(table: Table) -> None:
+    """Refuse learning rates that begin below 0; a logarithm of the rate may stand beside the rate."""
+    first: list[tuple[float, int, str]] = []
+    for name in filter(is_rate, table.columns):
+        cells = enumerate(table.columns[name])
+        known = ((value, row, name) for row, value in cells if value is not None and math.isfinite(value))
+        first += itertools.islice(known, 1)
+    value, row, name = max(first, default=(0.0, 0, ""))
+    if value < 0:
+        raise table.error(row, f"{value:g} in {name!r} is no learning rate; correct it, or leave it empty if unknown")
 
 
 _Training = tuple[Sequence[int], list[str]]

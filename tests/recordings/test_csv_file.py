@@ -332,6 +332,13 @@ def test_damage_far_down_a_long_file_is_found(write):
     assert error_of(write(before + "epoch,loss\n" + "\n".join(rows) + "\n")).startswith("FILE:5004: 'x'")
 
 
+def test_a_learning_rate_below_0_is_refused_unless_it_is_the_logarithm_of_another(write):
+    text = error_of(write("epoch,loss,lr\n0,1,nan\n1,1,-1\n2,1,0.1\n"))
+    assert text.startswith("FILE:3: -1 in 'lr' is no learning rate; correct it, or leave it empty")
+    found = only(write("epoch,loss,lr,log_lr\n0,1,0.1,-1\n1,1,0.1,-1\n"))
+    assert drawn(found)["learning_rate"] == [(0, 0.1), (1, 0.1)]
+
+
 def test_no_file_and_a_workbook(write, tmp_path):
     assert "No such file" in error_of(tmp_path / "none.csv")
     assert "Excel" in error_of(write(b"PK\x03\x04" + bytes(40), "log.csv"))
@@ -396,6 +403,52 @@ def test_a_table_in_markdown(write):
     text = "| epoch | loss | val_loss |\n|-------|-----:|:---|\n| 0 | 1 | 4 |\n| 1 | 0.5 | 3 |\n"
     found = only(write(text, "log.md"))
     assert drawn(found) == {"loss": [(0, 1.0), (1, 0.5)], "val_loss": [(0, 4.0), (1, 3.0)]}
+    assert not found.notes
+
+
+MODEL_CARD = """\
+---
+license: mit
+---
+
+# my-model
+
+| Split | Size |
+|:-----:|:----:|
+| train | 100 |
+
+This model achieves:
+- Loss: 0.55
+- Accuracy: 0.9
+
+## Training results
+
+| Training Loss | Epoch | Step | Validation Loss | Accuracy |
+|:-------------:|:-----:|:----:|:---------------:|:--------:|
+| No log        | 1.0   | 100  | 2.5             | 0.25     |
+| 1.5           | 2.0   | 200  | 1.5             | 0.5      |
+
+
+### Framework versions
+
+- Transformers 4.40.0
+"""
+
+
+def test_the_table_in_a_model_card_of_hugging_face(write):
+    found = only(write(MODEL_CARD, "README.md"))
+    assert drawn(found) == {
+        "Training Loss": [(1, 1.5)],
+        "Validation Loss": [(0, 2.5), (1, 1.5)],
+        "Accuracy": [(0, 0.25), (1, 0.5)],
+    }
+    assert found.notes[0] == "The table begins at line 17; what is before it was not read."
+    assert error_of(write(MODEL_CARD.replace("| 0.25     |", "|"), "card.md")).startswith("FILE:19: only 4 of 5 cells")
+
+
+def test_a_table_as_hugging_face_shows_it_in_a_notebook(write):
+    found = only(write("Epoch\tTraining Loss\tValidation Loss\n1\tNo log\t2.5\n2\t1.5\t1.25\n"))
+    assert drawn(found) == {"Training Loss": [(1, 1.5)], "Validation Loss": [(0, 2.5), (1, 1.25)]}
 
 
 # --- exports of others -----------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ def test_validation_every_few_epochs_leaves_shorter_lists(write):
         ('{"loss": 0.5}\n{"loss": 0.\n{"loss": 0.25}\n', "FILE:2: not JSON"),
         ('{"config": {"units": "many"}}', "FILE: no training curve in the JSON"),
         ("[]", "FILE: no training curve in the JSON"),
+        ('{"cells": [], "metadata": {}, "nbformat": 4}', "FILE: a notebook; save the output of the cell that trained"),
         ("[1, 2]", "FILE: no training curve in the JSON"),
         ('{"loss": []}', "FILE: there are no numbers in it"),
         ('{"loss": [[2, 1], [4, 3]], "acc": [[1, 2], [3, 4]]}', "FILE: 'loss' and 'acc': lists of lists of numbers"),
