@@ -14,6 +14,7 @@ from typing import Any
 from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.literals import parse_literal
 from keras_lrplateau.recordings.names import (
+    direction,
     is_group,
     is_held_out,
     kind_of_data,
@@ -185,16 +186,17 @@ def is_history(data: Any) -> bool:
 def _is_row(data: Mapping[str, Any]) -> bool:
     """Whether it is of one epoch or step, so that its lists are no curves: scores by class, rates by group, histograms.
 
-    Two things say so: it counts, and its loss is a number. One of them is enough if no list is a loss.
+    A number that counts or is a metric says so. A list that is a metric, above all a loss, speaks against it.
     """
     lists = [key for key, each in flat(data) if isinstance(each, list)]
     scalars = [key for key, each in flat(data) if not isinstance(each, list) and is_number(each)]
     counts = any(plain(key) in COUNTERS and not key.endswith("s") for key in scalars)  # "epochs": 30 is how many.
-    return counts + _has_loss(scalars) > _has_loss(lists)
+    return 2 * counts + _weight(scalars) > _weight(lists)
 
 
-def _has_loss(names: Sequence[str]) -> bool:
-    return any("loss" in meaning(name) for name in names)
+def _weight(names: Sequence[str]) -> int:
+    """How surely these are the metrics of a training: 2 with a loss among them, 1 with another metric, 0 with none."""
+    return 2 if any("loss" in meaning(name) for name in names) else int(any(map(direction, names)))
 
 
 def _are_trainings(data: Mapping[str, Any]) -> bool:

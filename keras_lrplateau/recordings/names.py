@@ -13,7 +13,10 @@ from typing import Literal
 RATE = "learning_rate"
 """The name of the learning rate in every recording; the names of several rates begin with it."""
 
-EPOCH = ("epoch", "epochs", "current epoch", "epoch number", "epoch num", "epoch idx", "epoch index", "ep")
+EPOCH = (
+    *("epoch", "epochs", "current epoch", "epoch number", "epoch num", "epoch idx", "epoch index", "ep"),
+    "training iteration",  # Ray's: what lies between two reports.
+)
 STEP = ("step", "steps", "global step", "trainer global step", "train global step", "iteration", "iterations", "iter")
 TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
 INDEX = ("", "unnamed 0", "index")

@@ -229,6 +229,7 @@ def rows(**others: Any) -> list[dict[str, Any]]:
         (rows(confusion=[[1, 2], [3, 4]]), "confusion"),
         (rows(batch_losses=[3.0, 2.0]), "batch_losses"),
         ([{"loss": 3.0 - epoch, "config": {"layers": [32, 64]}} for epoch in range(3)], "config/layers"),
+        ([{"loss": 3.0 - epoch, "f1": [0.1, 0.2], "recall": [0.1, 0.2]} for epoch in range(3)], "f1"),
         ({"history": rows(iou=[0.1, 0.2])}, "iou"),
         ({f"epoch_{row['epoch']}": row for row in rows(iou=[0.1, 0.2])}, "iou"),
         ([{"loss": 3.0, "iou": []}, {"loss": 2.0, "iou": [0.1]}, {"loss": 1.0, "iou": [0.1, 0.2]}], "iou"),
@@ -243,6 +244,19 @@ def test_lists_within_the_records_of_epochs_are_left_out(write, shape, names, fo
     assert points(found.curve("loss")) == [(0, 3.0), (1, 2.0), (2, 1.0)]
     (note,) = (note for note in found.notes if note.endswith("lists within a record, left out."))
     assert repr(names) in note
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"accuracy": 0.5, "layers": [32, 64]}',
+        '{"epoch": N, "accuracy": 0.5, "batch_losses": [2, 1]}',
+        '{"training_iteration": N, "reward": 0.5, "f1": [0.1, 0.2]}',
+    ],
+)
+def test_records_without_a_loss_are_of_epochs_if_they_count_or_have_another_metric(write, record):
+    found = only(write("".join(record.replace("N", str(epoch)) + "\n" for epoch in range(3))))
+    assert [points(curve) for curve in found.curves.values()] == [[(0, 0.5), (1, 0.5), (2, 0.5)]]
 
 
 @pytest.mark.parametrize(
