@@ -195,8 +195,8 @@ def _is_row(data: Mapping[str, Any]) -> bool:
 
 
 def _weight(names: Sequence[str]) -> int:
-    """How surely these are the metrics of a training: 2 with a loss among them, 1 with another metric, 0 with none."""
-    return 2 if any("loss" in meaning(name) for name in names) else int(any(map(direction, names)))
+    """How surely these are the metrics of a training: 3 with a loss among them, 1 with another metric, 0 with none."""
+    return 3 if any("loss" in meaning(name) for name in names) else int(any(map(direction, names)))
 
 
 def _are_trainings(data: Mapping[str, Any]) -> bool:

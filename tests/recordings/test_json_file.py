@@ -250,7 +250,7 @@ def test_lists_within_the_records_of_epochs_are_left_out(write, shape, names, fo
     "record",
     [
         '{"accuracy": 0.5, "layers": [32, 64]}',
-        '{"epoch": N, "accuracy": 0.5, "batch_losses": [2, 1]}',
+        '{"epoch": N, "ndcg": 0.5, "recall": [0.1, 0.2]}',
         '{"training_iteration": N, "reward": 0.5, "f1": [0.1, 0.2]}',
     ],
 )
@@ -261,7 +261,12 @@ def test_records_without_a_loss_are_of_epochs_if_they_count_or_have_another_metr
 
 @pytest.mark.parametrize(
     "beside",
-    [{"fold": 1}, {"epoch": 12}, {"epochs": 3, "acc": [1, 2, 3]}, {"best_val_loss": 2.0, "test_acc": 0.9, "seed": 7}],
+    [
+        {"fold": 1},
+        {"epoch": 12, "test_acc": 0.9},
+        {"epochs": 3, "acc": [1, 2, 3]},
+        {"best_val_loss": 2.0, "test_acc": 0.9, "seed": 7},
+    ],
 )
 def test_numbers_beside_the_lists_of_several_trainings_make_no_rows(write, beside):
     first, second = read(write(json.dumps([{**FIRST, **beside}, {**SECOND, **beside}])))
