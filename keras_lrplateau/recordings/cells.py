@@ -29,7 +29,7 @@ _VARIABLE = re.compile(r"<.*\b(?:numpy|value)=\s*\[*([^\s,()\[\]>]+)\]*.*>", re.
 """<tf.Variable 'lr:0' shape=() dtype=float32, numpy=0.001>."""
 
 _WRITTEN = {
-    mark: re.compile(rf"[+-]?(?:\d*|\d{{1,3}}(?:\{other}\d{{3}})+)(?:\{mark}\d+)?(?:[eE][+-]?\d+)?")
+    mark: re.compile(rf"[+-]?(?:\d*|\d{{1,3}}(?:\{other}\d{{3}})+)(?:\{mark}\d+)?(?:[eE][+-]?\d+)?(?:\s*%)?")
     for mark, other in ((".", ","), (",", "."))
 }
 """Numbers by their decimal mark; the other mark may group thousands: 1,234.5 and 1.234,5."""

@@ -83,8 +83,13 @@ def add_column(table: Table, name: str, cells: Sequence[Any]) -> None:
 
 def no_number(name: str, cell: Any) -> str:
     """What an error says of a cell that should hold a number."""
-    shown = repr(cell) if len(repr(cell)) <= 40 else f"{repr(cell)[:40]}..."
-    return f"{shown} in {name!r} is not a number; correct it, or leave it empty if there was none"
+    return f"{shortened(cell)} in {name!r} is not a number; correct it, or leave it empty if there was none"
+
+
+def shortened(cell: Any) -> str:
+    """The cell as an error shows it."""
+    shown = repr(cell)
+    return shown if len(shown) <= 40 else f"{shown[:40]}..."
 
 
 def flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

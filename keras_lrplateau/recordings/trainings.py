@@ -14,7 +14,7 @@ from keras_lrplateau.recordings.cells import Cells
 from keras_lrplateau.recordings.counters import take_counters, take_times
 from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, words_of
 from keras_lrplateau.recordings.recording import CurveError, Recording, with_rates
-from keras_lrplateau.recordings.table import Table
+from keras_lrplateau.recordings.table import Table, shortened
 from keras_lrplateau.recordings.untangle import untangled
 
 
@@ -52,8 +52,10 @@ def _recordings_of(table: Table) -> list[Recording]:
     times = take_times(table)
     epochs, steps, base = take_counters(table)
     if not any(value is not None for values in table.columns.values() for value in values):
+        texts = [f"; {name!r} holds texts such as {shortened(cells[0])}" for name, cells in table.texts.items()]
         raise CurveError(
-            f"{table.path}: there are no numbers in it but counters; give a file with a column for each metric"
+            f"{table.path}: there are no numbers in it but counters{''.join(texts[:1])}; give a file with a column of "
+            "numbers for each metric"
         )
     _check_rates(table)
     is_counted = epochs is not None or steps is not None
@@ -144,10 +146,12 @@ def _split(
 def _is_out_of_order(counts: Sequence[int]) -> bool:
     """Whether rows that do not count up are those of one training: no count comes twice.
 
-    But a single fall below the first count is where a training begins behind another one.
+    But a single fall below the first count is where a training begins behind another one, if that leaves gaps.
     """
     falls = [now for before, now in itertools.pairwise(counts) if now < before]
-    return len(set(counts)) == len(counts) and (len(falls) > 1 or falls[0] > counts[0])
+    known = sorted(set(counts))
+    gaps = {after - before for before, after in itertools.pairwise(known)}
+    return len(known) == len(counts) and (len(falls) > 1 or falls[0] > counts[0] or len(gaps) == 1)
 
 
 def _split_at_starts(table: Table) -> tuple[list[_Training], list[str]]:

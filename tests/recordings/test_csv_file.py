@@ -233,6 +233,8 @@ def test_counters_by_whatever_spelling(write, cells):
 
 def test_shares_in_percent(write):
     assert drawn(only(write("epoch,accuracy\n0,87.5%\n1,88 %\n2,0\n")))["accuracy"] == [(0, 87.5), (1, 88.0), (2, 0.0)]
+    found = only(write("epoch;accuracy\n0;87,5%\n1;88,25 %\n"))
+    assert drawn(found)["accuracy"] == [(0, 87.5), (1, 88.25)]
     text = error_of(write("epoch,accuracy\n0,51.1%\n1,0.45\n2,60%\n"))
     assert text.startswith("FILE:3: 0.45 in 'accuracy' is not in percent, and other cells of the column are;")
 
@@ -337,6 +339,11 @@ def test_a_learning_rate_below_0_is_refused_unless_it_is_the_logarithm_of_anothe
     assert text.startswith("FILE:3: -1 in 'lr' is no learning rate; correct it, or leave it empty")
     found = only(write("epoch,loss,lr,log_lr\n0,1,0.1,-1\n1,1,0.1,-1\n"))
     assert drawn(found)["learning_rate"] == [(0, 0.1), (1, 0.1)]
+
+
+def test_texts_instead_of_numbers_are_shown(write):
+    text = error_of(write('epoch,loss\n0,"2,200"\n1,"1,763"\n'))
+    assert "no numbers in it but counters; 'loss' holds texts such as '2,200'; give" in text
 
 
 def test_no_file_and_a_workbook(write, tmp_path):

@@ -25,7 +25,12 @@ def test_an_epoch_done_twice_by_a_resume_is_replaced(write):
 
 @pytest.mark.parametrize(
     "order",
-    [[0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9], [4, 8, 2, 11, 0, 9, 1, 10, 3, 7, 6, 5], [0, 1, 2, 4, 3, *range(5, 12)]],
+    [
+        [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9],
+        [4, 8, 2, 11, 0, 9, 1, 10, 3, 7, 6, 5],
+        [0, 1, 2, 4, 3, *range(5, 12)],
+        [11, *range(11)],
+    ],
 )
 @pytest.mark.parametrize(("counter", "first"), [("epoch", 0), ("epoch", 1), ("step", 0)])
 def test_rows_out_of_order_are_sorted_where_no_count_comes_twice(write, order, counter, first):
