@@ -213,6 +213,7 @@ def _curves(
         times = None if times is None else [times[row] for row in rows]
     if epochs is None and steps is None:
         epochs = list(range(len(rows)))
+    has_steps = steps is not None
     steps = list(range(len(rows))) if steps is None else steps
     times = [0.0] * len(rows) if times is None else times
     for name, values in list(columns.items()):
@@ -238,6 +239,8 @@ def _curves(
     # A test after the training may be repeated, and says nothing of its epochs.
     validation = {name for name in held_out if "test" not in words_of(name)} or held_out
     if repeated & validation or (not validation and repeated - rates):
+        if not has_steps:
+            notes.append("Epochs have several rows: they are counted as the steps of one training.")
         return "step", {name: _by_last(steps, values, times) for name, values in columns.items()}
     averaged = [name for name in columns if name in repeated - rates - held_out]
     if averaged:

@@ -1,8 +1,8 @@
 """From a table with rows of several kinds to tables in which every row means the same.
 
 Rows may be of several trainings (a column with the fold, the run or the seed), of several kinds of data (a column that
-says train or validation), or of one metric each (a column with its name). Where a column of texts tells rows apart and
-nothing says how, the table is refused: mixed rows look like a curve and are none.
+says train or validation), or of one metric each (a column with its name). Where rows of the same moment are told apart
+and nothing says how, the table is refused: mixed rows look like a curve and are none.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ def untangled(table: Table) -> list[Table]:
     """The tables of the trainings in a table, with a row for each moment and a column for each metric.
 
     Raises:
-        CurveError: The rows are results of whole trainings, or a column of texts tells them apart and nothing says how.
+        CurveError: The rows are results of whole trainings, or rows are mixed and nothing says how.
     """
     _count_alike(table)
+    _spell_out(table)
     return [_widened(part) for each in _runs_of_columns(table) for part in _trainings(each)]
 
 
@@ -56,6 +57,9 @@ def _trainings(table: Table) -> list[Table]:
     counter = table.find((*EPOCH, *STEP))
     if counter is None and any(plain(name).startswith("params ") for name in every):
         names = names or [name for name in every if plain(name).startswith("params ")]
+    if not names:
+        cells = _telling(table)
+        names = list(cells)
     if not names:
         return [table]
     if counter is None:
@@ -78,10 +82,48 @@ def _trainings(table: Table) -> list[Table]:
         part.name = f"{table.name} ({', '.join(f'{name}={cell}' for name, cell in zip(names, key, strict=True))})"
         part.notes.insert(0, note)
         for name in names:
-            part.columns.pop(name, None)
+            if not is_rate(name):
+                part.columns.pop(name, None)
             part.texts.pop(name, None)
         parts.append(part)
     return parts
+
+
+def _telling(table: Table) -> dict[str, list[str]]:
+    """The cells of the columns that tell interleaved trainings apart, whatever these columns are called.
+
+    In every epoch there is a row for each of the same values of them. Batches could be told apart in this way, too, but
+    here each row has a metric of held-out data.
+    """
+    groups = _validated_rows(table)
+    size = max(map(len, groups), default=0)
+    full = [rows for rows in groups if len(rows) == size]  # Later, some trainings may have ended.
+    if len(full) < 2:
+        return {}
+    cells = {
+        name: shown
+        for name, values in {**table.columns, **table.texts}.items()
+        if direction(name) is None  # A metric may be the same throughout.
+        if len(set(shown := _shown(values))) > 1
+        if len({tuple(sorted(shown[row] for row in rows)) for rows in full}) == 1
+    }
+    keys = list(zip(*cells.values(), strict=True))
+    is_told = len(set(keys)) == size and all(len({keys[row] for row in rows}) == len(rows) for rows in groups)
+    return cells if is_told else {}
+
+
+def _validated_rows(table: Table) -> list[list[int]]:
+    """The rows of each epoch, if each row has a metric of held-out data and nothing counts steps; otherwise none."""
+    name = table.find(EPOCH)
+    if (
+        name is None
+        or table.find((*STEP, "batch", "batch idx", "batch index")) is not None
+        or _split_column(table) is not None
+        or _metric_columns(table, None)[0] is not None
+        or not any(is_held_out(metric) and None not in values for metric, values in table.columns.items())
+    ):
+        return []
+    return [list(rows) for _, rows in itertools.groupby(range(table.size), key=table.columns[name].__getitem__)]
 
 
 def _results(table: Table, names: Sequence[str]) -> CurveError:
@@ -146,7 +188,6 @@ _BESIDE = {*EPOCH, *STEP, *TIME, "relative time process", "relative time wall"}
 
 def _widened(table: Table) -> Table:
     """The table with a row for each moment, where it has one for each kind of data or each metric."""
-    _spell_out(table)
     split = _split_column(table)
     metric, value = _metric_columns(table, split)
     if split is None and metric is None:
@@ -339,7 +380,7 @@ def _fill_steps(table: Table, prefixes: Sequence[str], order: Sequence[int]) -> 
 
 
 def _refuse_mixed(table: Table) -> None:
-    """Refuse a table in which texts tell rows of the same moment apart, and nothing says how."""
+    """Refuse a table in which rows of several trainings or kinds are mixed, and nothing says how."""
     name = table.find((*EPOCH, *STEP))
     counts = None if name is None else table.columns[name]
     for text, cells in table.texts.items():
@@ -359,6 +400,27 @@ def _refuse_mixed(table: Table) -> None:
                 "moment apart, and what they mean is not known; give the rows of one of them, or call the column "
                 "'phase' (train, val), 'metric' or 'run'"
             )
+    groups = _validated_rows(table)
+    if 2 * sum(len(rows) > 1 for rows in groups) > len(groups) > 1:
+        raise table.error(
+            groups[0][-1],
+            "most epochs have several rows, each with a validation, and nothing tells the rows apart; give the rows of "
+            "one training, or add a column 'run' or 'step'",
+        )
+    if counts is None or None in counts:
+        return
+    seen: set[Any] = set()
+    strays = []
+    for row, (before, now, after) in enumerate(zip(counts, counts[1:], counts[2:], strict=False), 1):
+        seen.add(before)
+        if now in seen and now < before < after:  # type: ignore[operator]  # there is no None
+            strays.append(row)
+    if len(strays) > 2:  # A resume goes back and stays there.
+        raise table.error(
+            strays[0],
+            f"{name!r} goes back from here in {len(strays)} rows, and on in the next one, so trainings were written "
+            "into one file at the same time; give the rows of one of them, or add a column 'run'",
+        )
 
 
 # --- counters that mean different things -----------------------------------------------------------------------------

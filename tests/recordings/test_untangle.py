@@ -192,6 +192,48 @@ def test_several_such_columns_tell_them_apart_together(write):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("split", range(5)), ("stage", (1, 2)), ("lr", (0.1, 0.01)), ("dropout", (0.1, 0.3)), ("flavour", ("x", "y"))],
+)
+@pytest.mark.parametrize("by_lines", [False, True])
+def test_a_column_of_any_name_that_tells_interleaved_trainings_apart(write, name, keys, by_lines):
+    rows = [
+        {"epoch": epoch, name: key, "val_loss": at + epoch / 4} for epoch in range(4) for at, key in enumerate(keys)
+    ]
+    rows.pop()  # The last training was still running.
+    csv = lines(",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows))
+    found = read(write("\n".join(map(json.dumps, rows)) if by_lines else csv, "log.csv"))
+    assert [each.name for each in found] == [f"log.csv ({name}={key})" for key in keys]
+    for at, each in enumerate(found):
+        epochs = range(3 if at == len(keys) - 1 else 4)
+        assert drawn(each)["val_loss"] == [(epoch, at + epoch / 4) for epoch in epochs]
+        assert each.notes == (f"Read as {len(keys)} trainings, which {name!r} tells apart.",)
+    rates = [each.curves["learning_rate"].values[0] for each in found if "learning_rate" in each.curves]
+    assert rates == ([0.1, 0.01] if name == "lr" else [])
+
+
+def test_two_columns_that_tell_interleaved_trainings_apart_together(write):
+    rows = [f"{epoch},{a},{b},0.5,{epoch}" for epoch in range(3) for a in (16, 32) for b in (0, 1)]
+    found = read(write(lines("epoch,width,depth,val_acc,val_loss", *rows)))
+    assert [each.name.partition(" ")[2] for each in found] == [
+        f"(width={a}, depth={b})" for a in (16, 32) for b in (0, 1)
+    ]
+    assert drawn(found[0])["val_acc"] == [(0, 0.5), (1, 0.5), (2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("epoch,batch,loss,val_loss\n0,0,6,9\n0,1,5,8\n1,0,4,7\n1,1,3,6\n", "step"),  # Validated after each batch.
+        ("epoch,part,loss,val_loss\n0,0,6,\n0,1,5,8\n1,0,4,\n1,1,3,6\n", "epoch"),
+        ("epoch,session,val_loss\n0,1,9\n1,1,8\n2,1,7\n1,2,6\n2,2,5\n", "epoch"),  # A resume.
+    ],
+)
+def test_a_column_that_numbers_the_parts_of_one_training(write, text, unit):
+    assert only(write(text)).unit == unit
+
+
 def test_a_frame_of_several_trainings_is_refused():
     class Frame:
         columns = ("fold", "epoch", "loss")
@@ -268,6 +310,26 @@ def test_texts_that_tell_nothing_apart_are_left_out(write, rows):
     found = read(write(lines("epoch,note,loss", *rows)))
     assert {"'note': no numbers, left out."} <= set(found[0].notes)
     assert sum(len(each.curves["loss"].values) for each in found) == 4
+
+
+def test_trainings_that_appended_to_one_file_at_the_same_time_are_refused(write):
+    rows = [f"{epoch},0.1,{loss}" for epoch in range(4) for loss in (1 / (epoch + 1), 9)]
+    text = error_of(write(lines("epoch,lr,val_loss", *rows)))
+    assert text.startswith("FILE:3: most epochs have several rows, each with a validation, and nothing tells the rows")
+
+
+def test_trainings_that_appended_to_one_file_with_a_head_start_are_refused(write):
+    first = ["0,1", "1,2", "2,3", "3,4"]
+    rest = [row for epoch in range(4) for row in (f"{epoch},9", f"{epoch + 4},1")]
+    text = error_of(write(lines("epoch,val_loss", *first, *rest)))
+    assert "FILE:6: 'epoch' goes back from here in 4 rows, and on in the next one, so trainings were" in text
+
+
+def test_two_rows_an_epoch_that_nothing_tells_apart_are_noted(write):
+    records = [{"epoch": epoch, "loss": loss} for epoch in range(3) for loss in (1, 2)]  # Perhaps a validation.
+    found = only(write("\n".join(map(json.dumps, records)), "log.jsonl"))
+    assert found.unit == "step"
+    assert found.notes == ("Epochs have several rows: they are counted as the steps of one training.",)
 
 
 # --- counters that mean different things -----------------------------------------------------------------------------
