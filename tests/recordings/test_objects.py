@@ -42,6 +42,23 @@ def test_a_frame_of_pandas():
     assert drawn(from_frame(frame.iloc[::2]))["loss"] == [(0, 0.5), (2, 0.2)]
 
 
+def test_an_index_says_the_trainings_and_the_epochs():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"loss": [1.0, 0.5, 0.25]})
+    assert drawn(from_frame(frame.iloc[::-1]))["loss"] == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    assert drawn(from_frame(frame.set_index(pandas.Index([10, 11, 12]))))["loss"] == [(10, 1.0), (11, 0.5), (12, 0.25)]
+    assert from_frame(frame.assign(step=[5, 10, 15]).iloc[1:]).unit == "step"
+    assert drawn(from_frame(frame.set_index(pandas.Index(list("abc")))))["loss"][2] == (2, 0.25)
+    for both in (
+        pandas.concat({1: frame, 2: frame}, names=["fold"]),
+        pandas.concat({1: frame, 2: frame}),
+        pandas.concat({1: frame, 2: frame}, names=["fold", "epoch"]),
+        pandas.concat([frame, frame]),
+    ):
+        with pytest.raises(CurveError, match=r"^frame: .*ead as 2 trainings.* Give the rows of one of them"):
+            from_frame(both)
+
+
 def test_nan_in_a_frame_is_a_value_only_at_the_end_of_a_column():
     nan = math.nan
     found = from_frame(Frame({"loss": [1.0, nan, nan], "val_loss": [nan, 2.0, nan], "none": [nan, nan, nan]}))
@@ -59,8 +76,10 @@ def test_a_frame_with_two_trainings_or_none_is_refused():
         from_frame(Frame({"epoch": [0, 1, 0, 1], "loss": [1, 2, 3, 4]}))
     with pytest.raises(CurveError, match=r"^frame: "):
         from_frame(Frame({}))
-    with pytest.raises(CurveError, match="not a data frame"):
+    with pytest.raises(CurveError, match="received a list, which is not a data frame"):
         from_frame([1, 2])
+    with pytest.raises(CurveError, match=r"received a Series, which is not a data frame; .*series\.to_frame\(\)"):
+        from_frame(pytest.importorskip("pandas").Series([1.0, 0.5]))
 
 
 class History:
@@ -74,6 +93,8 @@ def test_a_history_with_its_epochs_and_a_dict_without():
     assert (found.name, drawn(found)["loss"]) == ("resumed", [(1, 0.5), (2, 0.25)])
     with pytest.raises(CurveError, match=r"give what model\.fit returns"):
         from_history(None)
+    with pytest.raises(CurveError, match=r"^history: 'loss' is 0\.3 and no list; give a list"):
+        from_history({"loss": 0.3})
     with pytest.raises(CurveError, match="history: there are no numbers"):
         from_history({})
 
