@@ -95,6 +95,8 @@ class Timeline:
         for at, record in enumerate(self._records):
             over = self._over_at(at)
             x, y = known[-1]
+            if over <= x:  # Others may record a value before the first step.
+                continue
             if record.steps + lost < y:
                 # A resumed training begins with the optimizer's count, which leaves out what was rolled back, or with
                 # 0. So the steps go on from here, at the pace so far.

@@ -16,7 +16,7 @@ from keras_lrplateau.history.event_files import event_files
 from keras_lrplateau.history.run import Curve
 from keras_lrplateau.recordings.names import listed
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.recordings.series import recordings_of_series
+from keras_lrplateau.recordings.series import counted, recordings_of_series
 
 if TYPE_CHECKING:
     from keras_lrplateau.history.event_reader import Logged
@@ -29,9 +29,6 @@ _KERAS = "epoch_"
 
 _BY_BATCH = ("batch_", "evaluation_")
 """What it puts before the name of a metric, logged by batch."""
-
-_MOST = 2**53
-"""No step is larger: a float holds all integers up to this one."""
 
 
 def is_event_file(name: str, content: bytes) -> bool:
@@ -143,10 +140,7 @@ def _possible(logged: Logged, notes: list[str]) -> dict[str, Curve]:
 
     found = {}
     for tag, curve in logged.scalars.items():
-        rows = [row for row, step in enumerate(curve.epochs) if 0 <= step <= _MOST]
-        if len(rows) < len(curve.epochs):
-            notes.append(f"{tag!r}: {len(curve.epochs) - len(rows)} of its steps are impossible and were left out.")
-            curve = curve.at(rows)
-        if rows:
+        curve = counted(tag, curve, notes)
+        if curve.epochs:
             found[tag] = Curve(curve.epochs, curve.values, known_times(curve.times))
     return found

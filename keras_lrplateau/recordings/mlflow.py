@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keras_lrplateau.history.run import Curve
 from keras_lrplateau.recordings.recording import CurveError, Recording
-from keras_lrplateau.recordings.series import recordings_of_series
+from keras_lrplateau.recordings.series import counted, recordings_of_series
 from keras_lrplateau.recordings.table import Table, table_of_records
 
 _LINE = re.compile(r"(\d{12,14}) (\S+)(?: (-?\d+))?")
@@ -50,10 +50,7 @@ def read_directory(place: Path) -> list[Recording] | None:
                 continue
             if curve is None:
                 notes.append(f"{metric!r} is no metric of MLflow and was left out.")
-            elif len(curve.epochs) > 1 and not any(curve.epochs):
-                notes.append(f"{metric!r} was logged without steps: its values are counted.")
-                curves[metric] = Curve(list(range(len(curve.values))), curve.values, curve.times)
-            else:
+            elif (curve := counted(metric, curve, notes)).epochs:
                 curves[metric] = curve
         if curves:
             recordings += recordings_of_series(str(run), called, curves, notes)

@@ -12,6 +12,21 @@ from keras_lrplateau.recordings.recording import Recording, with_rates
 from keras_lrplateau.recordings.table import Table
 from keras_lrplateau.recordings.trainings import recordings_of
 
+_MOST = 2**53
+"""No step is larger: a float holds all integers up to this one."""
+
+
+def counted(name: str, curve: Curve, notes: list[str]) -> Curve:
+    """The curve without impossible steps; the values are counted if none of several has a step."""
+    if len(curve.epochs) > 1 and not any(curve.epochs):
+        notes.append(f"{name!r} was logged without steps: its values are counted.")
+        return Curve(list(range(len(curve.values))), curve.values, curve.times)
+    rows = [row for row, step in enumerate(curve.epochs) if 0 <= step <= _MOST]
+    if len(rows) == len(curve.epochs):
+        return curve
+    notes.append(f"{name!r}: {len(curve.epochs) - len(rows)} of its steps are impossible and were left out.")
+    return curve.at(rows)
+
 
 def recordings_of_series(
     path: str, name: str, series: Mapping[str, Curve], notes: Sequence[str], *, is_by_epoch: bool = False

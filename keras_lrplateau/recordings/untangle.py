@@ -41,6 +41,7 @@ def untangled(table: Table) -> list[Table]:
     Raises:
         CurveError: The rows are results of whole trainings, or rows are mixed and nothing says how.
     """
+    table = _without_negative_steps(table)
     _count_alike(table)
     _spell_out(table)
     return [_widened(part) for each in _runs_of_columns(table) for part in _trainings(each)]
@@ -424,6 +425,18 @@ def _refuse_mixed(table: Table) -> None:
 
 
 # --- counters that mean different things -----------------------------------------------------------------------------
+
+
+def _without_negative_steps(table: Table) -> Table:
+    """The table without the rows of a validation before the training."""
+    name = table.find(STEP)
+    steps: Cells = [] if name is None else table.columns[name]
+    rows = [row for row, step in enumerate(steps) if step is None or not step < 0]
+    if not rows or len(rows) == len(steps):
+        return table
+    found = _at(table, rows)
+    found.notes.append(f"{name!r} is negative in {len(steps) - len(rows)} of {len(steps)} rows, which were left out.")
+    return found
 
 
 def _count_alike(table: Table) -> None:

@@ -37,6 +37,14 @@ def test_one_record_is_enough_for_steps():
     assert Timeline(run).positions("step", [0, 1, 3]) == [0, 8, 24]
 
 
+def test_what_others_recorded_at_or_before_the_first_step_has_a_place():
+    run = Run("run", {"loss": Curve([-1], [1.0], [0.0])}, [record(-1, 0)], "step", knows_steps=False)
+    assert Timeline(run).positions("step", [0]) == [0]
+    assert Timeline(run).steps == 0
+    run = Run("run", {"loss": Curve([-2, 9], [1.0, 0.5], [0.0] * 2)}, [record(-2, -1), record(9, 10)], "step")
+    assert Timeline(run).positions("step", [-1, 5, 10]) == [-1, 5, 10]
+
+
 def test_a_training_that_was_resumed_has_the_steps_of_before():
     run = Run("run", {}, [record(5, 60), record(6, 80)])
     assert Timeline(run).positions("step", [0, 3, 6, 7]) == [0, 30, 60, 80]

@@ -64,6 +64,13 @@ def test_values_without_steps_are_counted(tmp_path):
     assert "'loss' was logged without steps: its values are counted." in found.notes
 
 
+def test_a_step_before_the_first_one_is_left_out(tmp_path):
+    write_run(tmp_path / "run", loss=[(-1, 9.0), (99, 2.0), (199, 1.0)], before=[(-1, 1.0)])
+    found = only(tmp_path)
+    assert drawn(found) == {"loss": [(99, 2.0), (199, 1.0)]}
+    assert "'loss': 1 of its steps are impossible and were left out." in found.notes
+
+
 def test_values_that_are_not_finite_and_a_last_line_that_was_cut_off(tmp_path):
     write_run(tmp_path / "run", loss=[(0, 1.0)])
     file = tmp_path / "run" / "metrics" / "loss"

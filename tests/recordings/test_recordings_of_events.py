@@ -88,6 +88,12 @@ def test_a_log_that_counts_epochs_beside_steps_is_joined_by_epoch(tmp_path):
     assert found.curves["val_loss"].times == [T0 + 99, T0 + 199]
 
 
+def test_values_without_steps_are_counted(tmp_path):
+    found = only(events(tmp_path / name_of(0), *(("loss", 0, value, at) for at, value in enumerate((3, 2, 1)))))
+    assert drawn(found) == {"loss": [(0, 3.0), (1, 2.0), (2, 1.0)]}
+    assert found.notes[0] == "'loss' was logged without steps: its values are counted."
+
+
 def test_a_log_directory_used_again_holds_two_trainings(tmp_path):
     root = tmp_path / "digits"
     # The first one was killed in its first epoch, after the training data were logged.

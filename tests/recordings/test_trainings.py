@@ -85,6 +85,12 @@ def test_a_restart_by_steps(write):
     ]
 
 
+def test_a_validation_before_the_training_is_left_out(write):
+    found = only(write("step,loss,val_loss\n-1,,9\n99,2,5\n199,1,4\n"))
+    assert drawn(found) == {"loss": [(99, 2.0), (199, 1.0)], "val_loss": [(99, 5.0), (199, 4.0)]}
+    assert found.notes == ("'step' is negative in 1 of 3 rows, which were left out.",)
+
+
 # --- Lightning -------------------------------------------------------------------------------------------------------
 
 LIGHTNING = """\
