@@ -56,8 +56,9 @@ def _trainings(table: Table) -> list[Table]:
     cells = {name: _shown(every[name]) for name in every if is_group(name)}
     names = [name for name in cells if len(set(cells[name])) > 1 and not _are_kinds(cells[name])]
     counter = table.find((*EPOCH, *STEP))
-    if counter is None and any(plain(name).startswith("params ") for name in every):
-        names = names or [name for name in every if plain(name).startswith("params ")]
+    results = [name for name in every if _RESULT.fullmatch(plain(name))]
+    if counter is None and results:
+        raise _results(table, results)
     if not names:
         cells = _telling(table)
         names = list(cells)
@@ -125,6 +126,10 @@ def _validated_rows(table: Table) -> list[list[int]]:
     ):
         return []
     return [list(rows) for _, rows in itertools.groupby(range(table.size), key=table.columns[name].__getitem__)]
+
+
+_RESULT = re.compile(r"params .+|rank test .+|split\d+ test .+")
+"""Columns of the results of Optuna and MLflow, and of scikit-learn's searches."""
 
 
 def _results(table: Table, names: Sequence[str]) -> CurveError:

@@ -255,6 +255,9 @@ def test_a_frame_of_several_trainings_is_refused():
         "seed,val_loss\n1,0.5\n2,0.6\n",
         "model,dataset,accuracy\na,x,0.9\nb,x,0.8\na,y,0.7\nb,y,0.6\n",
         "number,value,params_lr,state\n0,0.5,0.1,COMPLETE\n1,0.4,0.2,COMPLETE\n",
+        "number,value,params_lr,state\n0,0.5,0.1,COMPLETE\n1,0.4,0.1,COMPLETE\n",
+        ",mean_fit_time,param_alpha,split0_test_score,mean_test_score,rank_test_score\n0,1,0.1,0.5,0.5,2\n1,1,1,0.6,0.6,1\n",
+        "param_alpha,mean_test_score,rank_test_score\n0.1,0.5,2\n1,0.6,1\n",
     ],
 )
 def test_results_of_whole_trainings_are_no_curve(write, text):
