@@ -12,16 +12,21 @@ from keras_lrplateau.recordings.names import EPOCH, INDEX, STEP, TIME, plain
 from keras_lrplateau.recordings.table import Table
 
 
-def take_times(table: Table) -> list[float] | None:
-    """Take the wall times out of the table; a column of seconds since the start of the training stays."""
+def find_times(table: Table) -> str | None:
+    """The name of the column of wall times; one of seconds since the start of the training is none."""
     name = table.find(TIME)
+    known = [] if name is None else [value for value in table.columns[name] if value is not None]
+    return name if known and all(1e8 < value < 1e14 for value in known) else None
+
+
+def take_times(table: Table) -> list[float] | None:
+    """Take the wall times out of the table."""
+    name = find_times(table)
     if name is None:
         return None
-    known = [value for value in table.columns[name] if value is not None]
-    if not known or not all(1e8 < value < 1e14 for value in known):
-        return None
-    scale = 1e-3 if known[0] > 1e11 else 1.0  # Some count milliseconds.
-    return [0.0 if value is None else value * scale for value in table.columns.pop(name)]
+    values = table.columns.pop(name)
+    scale = 1e-3 if next(value for value in values if value is not None) > 1e11 else 1.0  # Some count milliseconds.
+    return [0.0 if value is None else value * scale for value in values]
 
 
 def take_counters(table: Table) -> tuple[list[int] | None, list[int] | None, int]:

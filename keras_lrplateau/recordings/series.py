@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from keras_lrplateau.history.run import Curve
 from keras_lrplateau.recordings.cells import Cells
-from keras_lrplateau.recordings.names import listed
+from keras_lrplateau.recordings.names import is_held_out, listed
 from keras_lrplateau.recordings.recording import Recording, with_rates
 from keras_lrplateau.recordings.table import Table
 from keras_lrplateau.recordings.trainings import recordings_of
+from keras_lrplateau.recordings.untangle import count_epochs
 
 _MOST = 2**53
 """No step is larger: a float holds all integers up to this one."""
@@ -53,6 +54,10 @@ def recordings_of_series(
         if counter is not None and not is_by_epoch:  # Lightning's and Hugging Face's loggers.
             recordings += _joined(path, own, curves, counter, notes)
             continue
+        table = None if is_by_epoch else _validated_by_epoch(path, own, curves, notes)
+        if table is not None:
+            recordings += recordings_of(table)
+            continue
         found = list(notes)
         steps = {step for curve in curves.values() for step in curve.epochs}
         first, last = min(steps), max(steps)
@@ -65,6 +70,23 @@ def recordings_of_series(
         curves = with_rates(curves, found)
         recordings.append(Recording(own, "epoch" if by_epoch else "step", curves, (), tuple(found)))
     return recordings
+
+
+def _validated_by_epoch(path: str, name: str, curves: dict[str, Curve], notes: Sequence[str]) -> Table | None:
+    """The table of curves in which the validation counts epochs and the training steps; None if it does not."""
+    counts = sorted({step for tag, curve in curves.items() if is_held_out(tag) for step in curve.epochs})
+    if counts[:1] not in ([0], [1]) or counts != list(range(counts[0], counts[0] + len(counts))):
+        return None
+    points = sorted(
+        (time, is_held_out(tag), tag, step, value)
+        for tag, curve in curves.items()
+        for step, value, time in zip(curve.epochs, curve.values, curve.times, strict=True)
+    )
+    table = Table(path, name, {"step": [float(step) for _, _, _, step, _ in points]}, notes=list(notes))
+    for tag in curves:
+        table.columns[tag] = [value if each == tag else None for _, _, each, _, value in points]
+    table.columns["wall time"] = [time for time, *_ in points]
+    return table if count_epochs(table) else None
 
 
 def _joined(path: str, name: str, curves: dict[str, Curve], counter: str, notes: Sequence[str]) -> list[Recording]:

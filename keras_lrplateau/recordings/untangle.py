@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from keras_lrplateau.recordings.cells import Cells
+from keras_lrplateau.recordings.counters import find_times
 from keras_lrplateau.recordings.names import (
     EPOCH,
     INDEX,
@@ -196,6 +197,10 @@ def _widened(table: Table) -> Table:
     """The table with a row for each moment, where it has one for each kind of data or each metric."""
     split = _split_column(table)
     metric, value = _metric_columns(table, split)
+    time = None if metric is None else find_times(table)
+    if time is not None and None not in table.columns[time]:  # The rows of each metric may be by themselves.
+        table = _at(table, sorted(range(table.size), key=table.columns[time].__getitem__))  # type: ignore[arg-type]
+    count_epochs(table, [_shown(table.texts[name]) for name in (split, metric) if name is not None])
     if split is None and metric is None:
         _refuse_mixed(table)
         return table
@@ -488,3 +493,52 @@ def _count_alike(table: Table) -> None:
                 column[row], values[row] = values[row], None
             table.columns[f"val_{name}"] = column
     table.notes.append(f"Rows without {epoch!r} are of the validation; their {step!r} counts epochs.")
+
+
+def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
+    """Let rows that go back behind the steps of the others, and count by one, count epochs.
+
+    Others log the training by step and the validation by epoch, and call both the step.
+
+    Args:
+        table: The table, which is changed. Its rows are in the order of writing.
+        kinds: The columns of texts that say what a row is about. If they do not tell the rows apart, a metric must.
+
+    Returns:
+        Whether there are such rows.
+    """
+    epoch, step = table.find(EPOCH), table.find(STEP)
+    steps: Cells = [None] if step is None else table.columns[step]
+    if None in steps or (epoch is not None and None in table.columns[epoch]):
+        return False
+    highest = list(itertools.accumulate(steps, max))  # type: ignore[arg-type]  # there is no None
+    back = [row for row, now in enumerate(steps) if now < highest[row]]  # type: ignore[operator]
+    found = dict.fromkeys((steps[row], highest[row]) for row in back)
+    first = min((steps[row] for row in back), default=None)  # type: ignore[type-var]
+    # After each epoch there are further steps of the training. After a restart there are none.
+    if first not in (0, 1) or len(found) < 2 or len({before for _, before in found}) < len(found):
+        return False
+    if [count for count, _ in found] != [first + at for at in range(len(found))]:
+        return False
+    is_back = set(back)
+    # A validation before the training, at the first step, goes not back.
+    rest = [row for row, now in enumerate(steps) if row not in is_back and now > steps[0]]  # type: ignore[operator]
+    own = [
+        name
+        for name, values in table.columns.items()
+        if any(values[row] is not None for row in back) and all(values[row] is None for row in rest)
+    ]
+    if not own and not any({cells[row] for row in back}.isdisjoint(cells[row] for row in rest) for cells in kinds):
+        return False
+    if epoch is None:
+        count = first + len(found)
+        epochs: Cells = [None] * table.size
+        for row in reversed(range(table.size)):
+            count = steps[row] if row in is_back else count  # type: ignore[assignment]
+            epochs[row] = count
+        table.columns["epoch"] = epochs
+    table.held_out.update(own)
+    for row in back:
+        steps[row] = highest[row]
+    table.notes.append(f"Rows whose {step!r} goes back are of the validation; their {step!r} counts epochs.")
+    return True

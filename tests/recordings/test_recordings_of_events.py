@@ -94,6 +94,18 @@ def test_values_without_steps_are_counted(tmp_path):
     assert found.notes[0] == "'loss' was logged without steps: its values are counted."
 
 
+def test_a_validation_that_counts_epochs_beside_a_training_that_counts_steps(tmp_path):
+    data = []
+    for epoch in range(3):
+        data += [("train/loss", 2 * epoch + batch, 4.0 - epoch, 2 * epoch + batch) for batch in range(2)]
+        data += [(f"val/{name}", epoch, 9.0 - epoch, 2 * epoch + 1.5) for name in ("acc", "loss")]
+    found = only(events(tmp_path / name_of(0), *data))
+    assert found.unit == "epoch"
+    assert drawn(found)["train/loss"] == [(0, 4.0), (1, 3.0), (2, 2.0)]
+    assert drawn(found)["val/acc"] == drawn(found)["val/loss"] == [(0, 9.0), (1, 8.0), (2, 7.0)]
+    assert found.notes[0] == "Rows whose 'step' goes back are of the validation; their 'step' counts epochs."
+
+
 def test_a_log_directory_used_again_holds_two_trainings(tmp_path):
     root = tmp_path / "digits"
     # The first one was killed in its first epoch, after the training data were logged.

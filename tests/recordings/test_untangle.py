@@ -363,6 +363,50 @@ def test_mmengine_that_validates_every_second_epoch(write):
     assert found.curves["loss"].epochs == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("names", "train", "validation"),
+    [
+        ("step,loss,val_loss", "{step},{value},", "{epoch},,{value}"),
+        ("step,loss,mine", "{step},{value},", "{epoch},,{value}"),
+        ("split,step,loss", "train,{step},{value}", "val,{epoch},{value}"),
+        ("metric,step,value", "loss,{step},{value}", "val_loss,{epoch},{value}"),
+        ("epoch,step,loss,val_loss", "{epoch},{step},{value},", "{epoch},{epoch},,{value}"),
+    ],
+)
+def test_rows_of_the_validation_that_count_epochs_in_the_step(write, first, names, train, validation):
+    rows = []
+    for epoch in range(3):
+        values = {"epoch": epoch + first}
+        rows += [train.format(step=10 * epoch + batch, value=4 - epoch, **values) for batch in (4, 9)]
+        rows.append(validation.format(value=9 - epoch, **values))
+    found = only(write(lines(names, *rows)))
+    assert found.unit == "epoch"
+    validated = found.curves["mine" if "mine" in names else "val_loss"]
+    assert (validated.epochs, validated.values) == ([0, 1, 2], [9, 8, 7])
+    assert drawn(found)["loss"] == [(0, 4.0), (1, 3.0), (2, 2.0)]
+    assert "Rows whose 'step' goes back are of the validation; their 'step' counts epochs." in found.notes
+
+
+def test_blocks_of_metrics_with_times_are_in_the_order_of_these(write):
+    rows = [f"loss,{step},1,{1_700_000_000_000 + step}" for step in range(30)]
+    rows += [f"val_loss,{epoch},{epoch},{1_700_000_000_009 + 10 * epoch}" for epoch in range(3)]
+    found = only(write(lines("key,step,value,timestamp", *rows)))
+    assert (found.unit, drawn(found)["val_loss"]) == ("epoch", [(0, 0.0), (1, 1.0), (2, 2.0)])
+
+
+def test_a_validation_before_the_training_leaves_steps(write):
+    rows = ["0,,9", "4,2,", "9,2,", "1,,8", "14,1,", "19,1,", "2,,7"]
+    found = only(write(lines("step,loss,val_loss", *rows)))
+    assert found.unit == "step"
+    assert drawn(found)["val_loss"] == [(0, 9.0), (9, 8.0), (19, 7.0)]
+
+
+def test_steps_of_two_trainings_count_no_epochs(write):
+    found = read(write("step,loss\n0,3\n1,2\n2,1\n0,6\n1,5\n2,4\n"))
+    assert [each.curves["loss"].values for each in found] == [[3, 2, 1], [6, 5, 4]]
+
+
 def test_mmcv_by_iterations_validates_where_the_training_is(write):
     records = [{"env_info": "text", "seed": 0}]
     for step in range(50, 301, 50):
