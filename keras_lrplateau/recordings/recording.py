@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from keras_lrplateau.history.run import Curve, Record
@@ -26,6 +26,7 @@ class Recording:
             `Curve.times` is 0.0 throughout if the file has no wall times.
         records: What was decided, if it is a run of ours.
         notes: What was odd in the file and how it was read, a sentence each.
+        steps: The step at the end of each epoch, if the file counts both.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Recording:
     curves: dict[str, Curve]
     records: tuple[Record, ...] = ()
     notes: tuple[str, ...] = ()
+    steps: dict[int, int] = field(default_factory=dict)
 
     def resolve(self, monitor: str) -> str:
         """The name that a metric has here: the given one, or the one that clearly means the same.

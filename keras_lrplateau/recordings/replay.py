@@ -166,7 +166,8 @@ def replay(
                 decisions.append(decision)
             dated = tuple(_dated(each, epoch, observed.epochs) for each in decisions if each.is_action)
             quantity = rates.quantity
-            records.append(Record(epoch, dated, state.status, epoch + 1, monitor, config.mode, quantity, best, time))
+            steps = recording.steps.get(epoch, epoch + 1)
+            records.append(Record(epoch, dated, state.status, steps, monitor, config.mode, quantity, best, time))
         if progress is not None and count % PROGRESS == 0:
             progress(count)
     if recording.records:
@@ -208,15 +209,16 @@ def _as_run(recording: Recording, monitor: str, mode: Literal["min", "max"]) -> 
         name: Curve([epoch - first for epoch in curve.epochs], curve.values, curve.times) if first else curve
         for name, curve in recording.curves.items()
     }
-    records = list(recording.records)
+    records, steps = list(recording.records), recording.steps
     if not records:
         observed = curves[monitor]
         ends = zip(observed.epochs[-1:], observed.times[-1:], strict=True)
         # The curve says which value was the best.
         records = [
-            Record(epoch, (), "holding", epoch + 1, monitor, mode, "learning rate", None, time) for epoch, time in ends
+            Record(epoch, (), "holding", steps.get(epoch, epoch + 1), monitor, mode, "learning rate", None, time)
+            for epoch, time in ends
         ]
-    return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records))
+    return Run(recording.name, curves, records, recording.unit, knows_steps=bool(recording.records or steps))
 
 
 # --- the rates of a recorded training --------------------------------------------------------------------------------

@@ -66,7 +66,9 @@ def _recordings_of(table: Table) -> list[Recording]:
         unit, curves = _curves(table, rows, epochs, steps, times, found)
         name = f"{table.name} ({len(recordings) + 1})" if recordings else table.name
         if curves:  # A training may have left nothing but the number of its epoch.
-            recordings.append(Recording(name, unit, with_rates(curves, found), (), tuple(found)))
+            has_both = unit == "epoch" and epochs is not None and steps is not None
+            counts = {epochs[row]: steps[row] for row in rows} if has_both else {}  # type: ignore[index]
+            recordings.append(Recording(name, unit, with_rates(curves, found), (), tuple(found), counts))
     if not recordings:
         raise CurveError(
             f"{table.path}: {notes[0]} That leaves no numbers; give a file of a training that went further"

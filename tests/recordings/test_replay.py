@@ -307,6 +307,17 @@ def test_steps_are_shown_by_their_own_count() -> None:
     assert figure["data"][0]["x"] == [100, 200, 300]
 
 
+def test_epochs_whose_steps_are_known_can_be_shown_by_step() -> None:
+    curves = {"val_loss": Curve([0, 1, 2], [1.0, 2.0, 2.0], [0.0] * 3)}
+    recording = Recording("by epochs", "epoch", curves, steps={0: 100, 1: 200, 2: 300})
+    found = replay(recording, Config(patience=2, factor=0.5))
+    assert [each.epoch for each in found.decisions] == [2]
+    for run in (found.recorded, found.run):
+        assert draw([run], axis="step")["data"][0]["x"] == [100, 200, 300]
+    with pytest.raises(ValueError, match="step"):
+        draw([replay(replace(recording, steps={}), Config()).run], axis="step")
+
+
 # --- mistakes, and the rest ------------------------------------------------------------------------------------------
 
 

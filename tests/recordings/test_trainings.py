@@ -133,10 +133,17 @@ def test_lightning_training_metrics_logged_by_step_become_their_mean_beside_one_
     assert drawn(found) == {"train_loss": [(0, 7.0), (1, 3.0)], "val_loss": [(0, 5.0), (1, 3.0)]}
 
 
+def test_a_file_that_counts_epochs_and_steps_keeps_both(write):
+    found = only(write("epoch,step,train_loss,val_loss\n0,49,8,\n0,99,6,\n0,99,,5\n1,149,4,\n1,249,2,\n1,249,,3\n"))
+    assert (found.unit, found.steps) == ("epoch", {0: 99, 1: 249})
+    assert only(write("step,val_loss\n99,5\n249,3\n")).steps == {}
+
+
 def test_several_validations_an_epoch_make_steps(write):
     found = only(write("epoch,step,train_loss,val_loss\n0,49,,8\n0,99,,6\n0,99,5,\n1,149,,4\n1,199,,2\n1,199,1,\n"))
     assert found.unit == "step"
     assert drawn(found)["val_loss"] == [(49, 8.0), (99, 6.0), (149, 4.0), (199, 2.0)]
+    assert found.steps == {}
 
 
 def test_a_repeated_test_after_the_training_makes_no_steps(write):
