@@ -11,7 +11,7 @@ from keras_lrplateau.recordings.names import is_held_out, listed
 from keras_lrplateau.recordings.recording import Recording, with_rates
 from keras_lrplateau.recordings.table import Table
 from keras_lrplateau.recordings.trainings import recordings_of
-from keras_lrplateau.recordings.untangle import count_epochs
+from keras_lrplateau.recordings.untangle import count_epochs, rows_behind
 
 _MOST = 2**53
 """No step is larger: a float holds all integers up to this one."""
@@ -42,6 +42,11 @@ def recordings_of_series(
         is_by_epoch: Whether steps are surely epochs.
     """
     notes = list(notes)
+    counter = None if is_by_epoch else next((tag for tag in ("epoch", "train/epoch") if tag in series), None)
+    if counter is not None:
+        others = {tag: curve for tag, curve in series.items() if tag != counter}
+        if _validated_by_epoch(path, name, others, notes) is not None:
+            series, counter = others, None  # It was logged beside both counts.
     trainings, resumed = _split(series)
     if resumed:
         notes.append(f"The steps of {listed(resumed)} go back: what there was from there on is replaced.")
@@ -50,11 +55,11 @@ def recordings_of_series(
     recordings = []
     for number, curves in enumerate(trainings, 1):
         own = name if number == 1 else f"{name} ({number})"
-        counter = next((tag for tag in ("epoch", "train/epoch") if tag in curves), None)
-        if counter is not None and not is_by_epoch:  # Lightning's and Hugging Face's loggers.
-            recordings += _joined(path, own, curves, counter, notes)
-            continue
-        table = None if is_by_epoch else _validated_by_epoch(path, own, curves, notes)
+        table = None
+        if counter in curves:  # Lightning's and Hugging Face's loggers.
+            table = _joined(path, own, curves, counter, notes)
+        elif not is_by_epoch:
+            table = _validated_by_epoch(path, own, curves, notes)
         if table is not None:
             recordings += recordings_of(table)
             continue
@@ -72,25 +77,25 @@ def recordings_of_series(
     return recordings
 
 
-def _validated_by_epoch(path: str, name: str, curves: dict[str, Curve], notes: Sequence[str]) -> Table | None:
-    """The table of curves in which the validation counts epochs and the training steps; None if it does not."""
-    counts = sorted({step for tag, curve in curves.items() if is_held_out(tag) for step in curve.epochs})
-    if counts[:1] not in ([0], [1]) or counts != list(range(counts[0], counts[0] + len(counts))):
-        return None
+def _validated_by_epoch(path: str, name: str, curves: Mapping[str, Curve], notes: Sequence[str]) -> Table | None:
+    """The table of a run in which the validation counts epochs and the training steps; None if it is no such run."""
     points = sorted(
         (time, is_held_out(tag), tag, step, value)
         for tag, curve in curves.items()
         for step, value, time in zip(curve.epochs, curve.values, curve.times, strict=True)
     )
-    table = Table(path, name, {"step": [float(step) for _, _, _, step, _ in points]}, notes=list(notes))
+    steps = [float(step) for _, _, _, step, _ in points]
+    if not rows_behind(steps):
+        return None
+    table = Table(path, name, {"step": [*steps]}, notes=list(notes))
     for tag in curves:
         table.columns[tag] = [value if each == tag else None for _, _, each, _, value in points]
     table.columns["wall time"] = [time for time, *_ in points]
     return table if count_epochs(table) else None
 
 
-def _joined(path: str, name: str, curves: dict[str, Curve], counter: str, notes: Sequence[str]) -> list[Recording]:
-    """The trainings of a run that logs the epoch beside the step, by way of a table."""
+def _joined(path: str, name: str, curves: dict[str, Curve], counter: str, notes: Sequence[str]) -> Table:
+    """The table of a run that logs the epoch beside the step."""
     steps = sorted({step for curve in curves.values() for step in curve.epochs})
     rows = {step: row for row, step in enumerate(steps)}
     table = Table(path, name, {"step": [float(step) for step in steps]}, notes=list(notes))
@@ -102,7 +107,7 @@ def _joined(path: str, name: str, curves: dict[str, Curve], counter: str, notes:
             times[rows[step]] = time
         table.columns["epoch" if tag == counter else tag] = values
     table.columns["wall time"] = times
-    return recordings_of(table)
+    return table
 
 
 def _split(series: Mapping[str, Curve]) -> tuple[list[dict[str, Curve]], list[str]]:

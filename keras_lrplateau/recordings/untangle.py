@@ -59,10 +59,10 @@ def _trainings(table: Table) -> list[Table]:
     counter = table.find((*EPOCH, *STEP))
     results = [name for name in every if _RESULT.fullmatch(plain(name))]
     if counter is None and results:
-        raise _results(table, results)
-    if not names:
-        cells = _telling(table)
-        names = list(cells)
+        raise _results(table, [name for name in every if plain(name).startswith("param")] or results)
+    telling = _telling(table)
+    cells |= telling
+    names += [name for name in telling if name not in names]
     if not names:
         return [table]
     if counter is None:
@@ -95,8 +95,8 @@ def _trainings(table: Table) -> list[Table]:
 def _telling(table: Table) -> dict[str, list[str]]:
     """The cells of the columns that tell interleaved trainings apart, whatever these columns are called.
 
-    In every epoch there is a row for each of the same values of them. Batches could be told apart in this way, too, but
-    here each row has a metric of held-out data.
+    In every epoch, or at every step, there is a row for each of the same values of them. Batches could be told apart in
+    this way, too, but here each row has a metric of held-out data.
     """
     groups = _validated_rows(table)
     size = max(map(len, groups), default=0)
@@ -116,20 +116,20 @@ def _telling(table: Table) -> dict[str, list[str]]:
 
 
 def _validated_rows(table: Table) -> list[list[int]]:
-    """The rows of each epoch, if each row has a metric of held-out data and nothing counts steps; otherwise none."""
-    name = table.find(EPOCH)
+    """The rows of each moment, if each row has a metric of held-out data, and there is no column of kinds of rows."""
+    names = [table.find(each) for each in (EPOCH, STEP, ("batch", "batch idx", "batch index"))]
+    counts = list(zip(*(table.columns[name] for name in names if name is not None), strict=True))
     if (
-        name is None
-        or table.find((*STEP, "batch", "batch idx", "batch index")) is not None
+        not counts
         or _split_column(table) is not None
         or _metric_columns(table, None)[0] is not None
         or not any(is_held_out(metric) and None not in values for metric, values in table.columns.items())
     ):
         return []
-    return [list(rows) for _, rows in itertools.groupby(range(table.size), key=table.columns[name].__getitem__)]
+    return [list(rows) for _, rows in itertools.groupby(range(table.size), key=counts.__getitem__)]
 
 
-_RESULT = re.compile(r"params .+|rank test .+|split\d+ test .+")
+_RESULT = re.compile(r"params .+|(?:mean|std) (?:fit time|test score)|(?:rank|split\d+) test .+")
 """Columns of the results of Optuna and MLflow, and of scikit-learn's searches."""
 
 
@@ -414,23 +414,31 @@ def _refuse_mixed(table: Table) -> None:
     groups = _validated_rows(table)
     if 2 * sum(len(rows) > 1 for rows in groups) > len(groups) > 1:
         raise table.error(
-            groups[0][-1],
-            "most epochs have several rows, each with a validation, and nothing tells the rows apart; give the rows of "
-            "one training, or add a column 'run' or 'step'",
+            next(rows for rows in groups if len(rows) > 1)[-1],
+            "most moments have several rows, each with a validation, and nothing tells the rows apart; give the rows "
+            "of one training, or add a column 'run' or 'step'",
         )
-    if counts is None or None in counts:
-        return
-    seen: set[Any] = set()
-    strays = []
-    for row, (before, now, after) in enumerate(zip(counts, counts[1:], counts[2:], strict=False), 1):
-        seen.add(before)
-        if now in seen and now < before < after:  # type: ignore[operator]  # there is no None
-            strays.append(row)
-    if len(strays) > 2:  # A resume goes back and stays there.
+    if counts and None not in counts:
+        _refuse_alternating(table, name, counts)
+
+
+def _refuse_alternating(table: Table, name: str | None, counts: Sequence[Any]) -> None:
+    """Refuse a table whose count goes back and on again and again; after a resume it goes on from where it is."""
+    metrics = [values for metric, values in table.columns.items() if direction(metric) is not None]
+    last: dict[Any, int] = {}
+    highest, is_behind, found = counts[0], False, []
+    for row, now in enumerate(counts):
+        if now > highest:
+            found += [row] * is_behind
+        before = last.get(now, row)
+        is_behind = now < highest and before < row and any(None not in (each[before], each[row]) for each in metrics)
+        highest = max(highest, now)
+        last[now] = row
+    if len(found) > 2:
         raise table.error(
-            strays[0],
-            f"{name!r} goes back from here in {len(strays)} rows, and on in the next one, so trainings were written "
-            "into one file at the same time; give the rows of one of them, or add a column 'run'",
+            found[0],
+            f"{name!r} goes on here after it went back, and so in {len(found)} rows: trainings were written into one "
+            "file at the same time; give the rows of one of them, or add a column 'run'",
         )
 
 
@@ -496,7 +504,7 @@ def _count_alike(table: Table) -> None:
 
 
 def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
-    """Let rows that go back behind the steps of the others, and count by one, count epochs.
+    """Let rows of the validation count epochs in a column of their own, where they do so in that of the steps.
 
     Others log the training by step and the validation by epoch, and call both the step.
 
@@ -511,18 +519,11 @@ def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
     steps: Cells = [None] if step is None else table.columns[step]
     if None in steps or (epoch is not None and None in table.columns[epoch]):
         return False
-    highest = list(itertools.accumulate(steps, max))  # type: ignore[arg-type]  # there is no None
-    back = [row for row, now in enumerate(steps) if now < highest[row]]  # type: ignore[operator]
-    found = dict.fromkeys((steps[row], highest[row]) for row in back)
-    first = min((steps[row] for row in back), default=None)  # type: ignore[type-var]
-    # After each epoch there are further steps of the training. After a restart there are none.
-    if first not in (0, 1) or len(found) < 2 or len({before for _, before in found}) < len(found):
+    back = rows_behind(steps)  # type: ignore[arg-type]  # there is no None
+    if not back:
         return False
-    if [count for count, _ in found] != [first + at for at in range(len(found))]:
-        return False
-    is_back = set(back)
     # A validation before the training, at the first step, goes not back.
-    rest = [row for row, now in enumerate(steps) if row not in is_back and now > steps[0]]  # type: ignore[operator]
+    rest = [row for row, now in enumerate(steps) if row not in back and now > steps[0]]  # type: ignore[operator]
     own = [
         name
         for name, values in table.columns.items()
@@ -531,14 +532,32 @@ def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
     if not own and not any({cells[row] for row in back}.isdisjoint(cells[row] for row in rest) for cells in kinds):
         return False
     if epoch is None:
-        count = first + len(found)
+        first, second = sorted({steps[row] for row in back})[:2]  # type: ignore[type-var]
+        count: Any = max(steps[row] for row in back) + 1  # type: ignore[type-var, operator]
         epochs: Cells = [None] * table.size
         for row in reversed(range(table.size)):
-            count = steps[row] if row in is_back else count  # type: ignore[assignment]
-            epochs[row] = count
-        table.columns["epoch"] = epochs
+            count = steps[row] if row in back else count
+            epochs[row] = count - (first == second - first)  # type: ignore[operator]  # 1 is the first, or 2 of 2, 4, 6.
+        table.columns["epoch"], table.from_zero = epochs, True
     table.held_out.update(own)
-    for row in back:
-        steps[row] = highest[row]
+    for row, before in back.items():
+        steps[row] = before
     table.notes.append(f"Rows whose {step!r} goes back are of the validation; their {step!r} counts epochs.")
     return True
+
+
+def rows_behind(steps: Sequence[float]) -> dict[int, float]:
+    """The rows that go back behind the steps of the others and count epochs, each with the step before it.
+
+    They count evenly, from the first epoch on. After each of them there are more and more steps than they count; after
+    a restart there are none, and what is late stays as late as it is. If it is not so, there are no such rows.
+    """
+    highest = list(itertools.accumulate(steps, max))
+    back = {row: highest[row] for row, now in enumerate(steps) if now < highest[row]}
+    found = list(dict.fromkeys((steps[row], before) for row, before in back.items()))
+    if len(found) < 2:
+        return {}
+    every = found[1][0] - found[0][0]
+    is_even = all(other - one == every for (one, _), (other, _) in itertools.pairwise(found))
+    is_rising = all(b - other > a - one for (one, a), (other, b) in itertools.pairwise(found))
+    return back if is_even and is_rising and found[0][0] in (0, 1, every - 1, every) else {}

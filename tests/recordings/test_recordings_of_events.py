@@ -94,11 +94,13 @@ def test_values_without_steps_are_counted(tmp_path):
     assert found.notes[0] == "'loss' was logged without steps: its values are counted."
 
 
-def test_a_validation_that_counts_epochs_beside_a_training_that_counts_steps(tmp_path):
+@pytest.mark.parametrize("logs_epoch", [False, True])  # As Lightning does, beside both counts.
+def test_a_validation_that_counts_epochs_beside_a_training_that_counts_steps(tmp_path, logs_epoch):
     data = []
     for epoch in range(3):
         data += [("train/loss", 2 * epoch + batch, 4.0 - epoch, 2 * epoch + batch) for batch in range(2)]
         data += [(f"val/{name}", epoch, 9.0 - epoch, 2 * epoch + 1.5) for name in ("acc", "loss")]
+        data += [("epoch", step, epoch, 2 * epoch + 1.5) for step in (2 * epoch + 1, epoch)] * logs_epoch
     found = only(events(tmp_path / name_of(0), *data))
     assert found.unit == "epoch"
     assert drawn(found)["train/loss"] == [(0, 4.0), (1, 3.0), (2, 2.0)]

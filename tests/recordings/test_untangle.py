@@ -222,6 +222,15 @@ def test_two_columns_that_tell_interleaved_trainings_apart_together(write):
     assert drawn(found[0])["val_acc"] == [(0, 0.5), (1, 0.5), (2, 0.5)]
 
 
+def test_a_fold_and_a_column_of_any_name_tell_trainings_apart_together(write):
+    rows = [f"{step},{fold},{lr},{step + fold + lr}" for step in (10, 20) for fold in (0, 1) for lr in (0.1, 0.2)]
+    found = read(write(lines("step,fold,lr,val_loss", *rows)))
+    assert [each.name.partition(" ")[2] for each in found] == [
+        f"(fold={fold}, lr={lr})" for fold in (0, 1) for lr in (0.1, 0.2)
+    ]
+    assert drawn(found[3])["val_loss"] == [(10, 11.2), (20, 21.2)]
+
+
 @pytest.mark.parametrize(
     ("text", "unit"),
     [
@@ -257,6 +266,7 @@ def test_a_frame_of_several_trainings_is_refused():
         "number,value,params_lr,state\n0,0.5,0.1,COMPLETE\n1,0.4,0.2,COMPLETE\n",
         "number,value,params_lr,state\n0,0.5,0.1,COMPLETE\n1,0.4,0.1,COMPLETE\n",
         ",mean_fit_time,param_alpha,split0_test_score,mean_test_score,rank_test_score\n0,1,0.1,0.5,0.5,2\n1,1,1,0.6,0.6,1\n",
+        "param_alpha,mean_test_score\n0.1,0.5\n1,0.6\n",
         "param_alpha,mean_test_score,rank_test_score\n0.1,0.5,2\n1,0.6,1\n",
     ],
 )
@@ -318,14 +328,14 @@ def test_texts_that_tell_nothing_apart_are_left_out(write, rows):
 def test_trainings_that_appended_to_one_file_at_the_same_time_are_refused(write):
     rows = [f"{epoch},0.1,{loss}" for epoch in range(4) for loss in (1 / (epoch + 1), 9)]
     text = error_of(write(lines("epoch,lr,val_loss", *rows)))
-    assert text.startswith("FILE:3: most epochs have several rows, each with a validation, and nothing tells the rows")
+    assert text.startswith("FILE:3: most moments have several rows, each with a validation, and nothing tells the rows")
 
 
 def test_trainings_that_appended_to_one_file_with_a_head_start_are_refused(write):
     first = ["0,1", "1,2", "2,3", "3,4"]
     rest = [row for epoch in range(4) for row in (f"{epoch},9", f"{epoch + 4},1")]
     text = error_of(write(lines("epoch,val_loss", *first, *rest)))
-    assert "FILE:6: 'epoch' goes back from here in 4 rows, and on in the next one, so trainings were" in text
+    assert "FILE:7: 'epoch' goes on here after it went back, and so in 4 rows: trainings were written" in text
 
 
 def test_two_rows_an_epoch_that_nothing_tells_apart_are_noted(write):
@@ -388,6 +398,14 @@ def test_rows_of_the_validation_that_count_epochs_in_the_step(write, first, name
     assert "Rows whose 'step' goes back are of the validation; their 'step' counts epochs." in found.notes
 
 
+@pytest.mark.parametrize("counts", [(2, 4, 6), (1, 3, 5)])  # From 1, and from 0.
+def test_a_validation_every_second_epoch_that_counts_epochs_in_the_step(write, counts):
+    rows = []
+    for at, count in enumerate(counts):
+        rows += [*(f"{20 * at + step},1," for step in (4, 9, 14, 19)), f"{count},,{at}"]
+    assert drawn(only(write(lines("step,loss,val_loss", *rows))))["val_loss"] == [(1, 0.0), (3, 1.0), (5, 2.0)]
+
+
 def test_blocks_of_metrics_with_times_are_in_the_order_of_these(write):
     rows = [f"loss,{step},1,{1_700_000_000_000 + step}" for step in range(30)]
     rows += [f"val_loss,{epoch},{epoch},{1_700_000_000_009 + 10 * epoch}" for epoch in range(3)]
@@ -400,6 +418,11 @@ def test_a_validation_before_the_training_leaves_steps(write):
     found = only(write(lines("step,loss,val_loss", *rows)))
     assert found.unit == "step"
     assert drawn(found)["val_loss"] == [(0, 9.0), (9, 8.0), (19, 7.0)]
+
+
+def test_a_validation_that_comes_late_counts_no_epochs(write):
+    rows = ["1,1,", *(row for step in range(1, 6) for row in (f"{step + 1},1,", f"{step},,2"))]
+    assert {each.unit for each in read(write(lines("step,loss,val_loss", *rows)))} == {"step"}
 
 
 def test_steps_of_two_trainings_count_no_epochs(write):
