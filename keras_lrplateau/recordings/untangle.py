@@ -446,15 +446,20 @@ def _refuse_alternating(table: Table, name: str | None, counts: Sequence[Any]) -
 
 
 def _without_negative_steps(table: Table) -> Table:
-    """The table without the rows of a validation before the training."""
+    """The table without the rows of a validation before the training, or without steps if all are negative."""
     name = table.find(STEP)
-    steps: Cells = [] if name is None else table.columns[name]
-    rows = [row for row, step in enumerate(steps) if step is None or not step < 0]
-    if not rows or len(rows) == len(steps):
+    if name is None:
         return table
-    found = _at(table, rows)
-    found.notes.append(f"{name!r} is negative in {len(steps) - len(rows)} of {len(steps)} rows, which were left out.")
-    return found
+    steps = table.columns[name]
+    rows = [row for row, step in enumerate(steps) if step is None or not step < 0]
+    note = f"{name!r} is negative in {len(steps) - len(rows)} of {len(steps)} rows"
+    if not rows:
+        del table.columns[name]
+        table.notes.append(f"{note}, and was left out.")
+    elif len(rows) < len(steps):
+        table = _at(table, rows)
+        table.notes.append(f"{note}, which were left out.")
+    return table
 
 
 def _count_alike(table: Table) -> None:

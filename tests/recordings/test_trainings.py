@@ -89,6 +89,9 @@ def test_a_validation_before_the_training_is_left_out(write):
     found = only(write("step,loss,val_loss\n-1,,9\n99,2,5\n199,1,4\n"))
     assert drawn(found) == {"loss": [(99, 2.0), (199, 1.0)], "val_loss": [(99, 5.0), (199, 4.0)]}
     assert found.notes == ("'step' is negative in 1 of 3 rows, which were left out.",)
+    found = only(write("epoch,step,loss\n0,-1,2\n1,-1,1\n"))
+    assert drawn(found) == {"loss": [(0, 2.0), (1, 1.0)]}
+    assert (found.steps, found.notes) == ({}, ("'step' is negative in 2 of 2 rows, and was left out.",))
 
 
 # --- Lightning -------------------------------------------------------------------------------------------------------
