@@ -101,7 +101,7 @@ def _telling(table: Table) -> dict[str, list[str]]:
     groups = _validated_rows(table)
     size = max(map(len, groups), default=0)
     full = [rows for rows in groups if len(rows) == size]  # Later, some trainings may have ended.
-    if len(full) < 2:
+    if size < 2 or len(full) < 2:
         return {}
     cells = {
         name: shown
@@ -527,7 +527,7 @@ def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
     back = rows_behind(steps)  # type: ignore[arg-type]  # there is no None
     if not back:
         return False
-    # A validation before the training, at the first step, goes not back.
+    # A validation before the training, at the first step, does not go back.
     rest = [row for row, now in enumerate(steps) if row not in back and now > steps[0]]  # type: ignore[operator]
     own = [
         name
@@ -537,12 +537,13 @@ def count_epochs(table: Table, kinds: Sequence[Sequence[Any]] = ()) -> bool:
     if not own and not any({cells[row] for row in back}.isdisjoint(cells[row] for row in rest) for cells in kinds):
         return False
     if epoch is None:
-        first, second = sorted({steps[row] for row in back})[:2]  # type: ignore[type-var]
-        count: Any = max(steps[row] for row in back) + 1  # type: ignore[type-var, operator]
+        counts: list[Any] = sorted({steps[row] for row in back})
+        is_from_one = counts[0] == counts[1] - counts[0]  # 1, 2, 3, or every second epoch 2, 4, 6.
         epochs: Cells = [None] * table.size
+        count = counts[-1] + 1
         for row in reversed(range(table.size)):
             count = steps[row] if row in back else count
-            epochs[row] = count - (first == second - first)  # type: ignore[operator]  # 1 is the first, or 2 of 2, 4, 6.
+            epochs[row] = count - is_from_one
         table.columns["epoch"], table.from_zero = epochs, True
     table.held_out.update(own)
     for row, before in back.items():
