@@ -69,7 +69,8 @@ class AdaptLROnPlateau(Results):
         reset_on_train_begin: Whether each `fit` starts afresh, as in Keras. Set it to False to split one training over
             several calls of `fit`, and call `finish` after the last one. A `fit` that begins at a later epoch goes on
             from the state file. After a training that has ended, such a `fit`, or one of the same model compiled
-            again, is a new phase of it: with a search or a wait of its own, in the same curve.
+            again, is a new phase of it: with a search or a wait of its own, in the same curve. Compiling again ends a
+            training that was interrupted, too.
         log_dir: The directory for TensorBoard event files. They go into a run of their own, `lr_plateau`, below it.
             `keras.callbacks.TensorBoard` may use the same directory. None writes no event files. It is a local path,
             where `~` is the home directory. A URL such as "gs://bucket/run" is refused, because the files need locks,

@@ -51,6 +51,7 @@ class _Training:
     epoch: int
     iterations: int
     owner: object
+    is_new_phase: bool
     is_over: bool
 
 
@@ -62,6 +63,7 @@ def open_files(
     iterations: int,
     takes_over: bool = True,
     owner: object = None,
+    is_new_phase: bool = False,
     is_over: bool = False,
 ) -> Files:
     """Choose the files of a training, and read what they hold.
@@ -73,6 +75,7 @@ def open_files(
         iterations: The optimizer's count of steps.
         takes_over: Whether a training that begins at 0 may take the place of one that died in its first epoch.
         owner: The present `fit`: two of its callbacks never get the same files. None if not known.
+        is_new_phase: Whether a new phase begins with an epoch above 0, even if the training before was interrupted.
         is_over: Whether no epoch is left.
 
     Returns:
@@ -83,7 +86,7 @@ def open_files(
         RuntimeError: Another training is using it, in another process or thread or by another callback of the owner.
         OSError: `state_path` cannot be written, or is not a regular file.
     """
-    files, training = Files(), _Training(settings, epoch, iterations, owner, is_over)
+    files, training = Files(), _Training(settings, epoch, iterations, owner, is_new_phase, is_over)
     try:
         if log_dir is not None:
             _find_run_dir(files, log_dir, training, takes_over)
@@ -129,6 +132,8 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
     files.state = StateFile(path, settings)
     try:
         found = state_file.load(path)
+        if training.is_new_phase and found.entries:
+            found.is_finished = True  # It was interrupted, so the file does not say so.
         if epoch > 0 and not found.is_finished:
             found.check_settings(settings)
     except FileNotFoundError:

@@ -173,7 +173,8 @@ class StateFile:
             differences = ", ".join(f"{name}={self.settings.get(name)!r}, now {settings.get(name)!r}" for name in names)
             raise StateFileError(
                 f"the state file {self.path} belongs to a training with other settings: {differences}. Match them "
-                "to go on with that training, or move the file away to begin a new one"
+                "to go on with that training, or begin a new one with another log_dir or state_path, or by moving the "
+                "file away. A training that `finish` has ended, even after Ctrl-C, can go on with other settings"
             )
 
     def _differing(self, settings: dict[str, Any]) -> list[str]:

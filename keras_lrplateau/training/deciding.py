@@ -123,7 +123,6 @@ def finish(session: Session) -> None:
             telling.report(session, session.next_epoch - 1, is_last=True, is_over=True)
         remembering.remember_end(session)
     session.is_finished = True
-    session.before = None
     session.close()
 
 

@@ -76,12 +76,14 @@ class Memory:
         takes_over: bool,
         is_on_disk: bool,
         owner: object,
+        is_new_phase: bool,
         is_over: bool,
     ) -> Found:
         """Open the files of a training, and read what they hold from before an epoch. All ranks get the same.
 
         Args:
-            log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_over: See `open_files`.
+            log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_new_phase, is_over: See
+                `open_files`.
             is_on_disk: Whether each rank keeps its copies on disk.
 
         Raises:
@@ -100,6 +102,7 @@ class Memory:
                     iterations,
                     takes_over=takes_over,
                     owner=owner,
+                    is_new_phase=is_new_phase,
                     is_over=is_over,
                 )
             except (OSError, RuntimeError, ValueError) as error:

@@ -48,6 +48,7 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
             session.begin_cadence()
         present.odd_weights = observing.odd_weights(session.model) if session.model.built else frozenset()
         present.is_begun = True
+        session.before = None  # It may hold copies of the weights.
 
 
 def _begin_again(session: Session, epoch: int) -> None:
@@ -84,6 +85,7 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
         takes_over=options.reset_on_train_begin,
         is_on_disk=options.rollback == "disk",
         owner=session.host.params,  # Keras hands one object to all callbacks of a fit.
+        is_new_phase=before is not None,
         is_over=is_over,
     )
     epoch += found.shift
@@ -116,14 +118,21 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
 
 
 def _earlier_phase(session: Session, epoch: int) -> Session | None:
-    """Return the training that has ended in this process, if a new phase of it begins with this epoch.
+    """Return the training before this one in this process, if a new phase of it begins with this epoch.
 
-    A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras.
+    A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras. One that was
+    interrupted has ended only if the model was compiled again since; otherwise its state file may go on. So it may if a
+    backup was loaded into the new optimizer, which has made steps then.
     """
     before = session.before
-    if before is None or before.next_epoch == before.first_epoch:
+    if before is None:
         return None
-    return before if epoch > 0 or session.is_recompiled(before) else None
+    is_recompiled = session.is_recompiled(before)
+    if not before.is_finished:
+        return before if is_recompiled and session.iterations == 0 and before.next_epoch > 0 else None
+    if before.next_epoch == before.first_epoch:
+        return None
+    return before if epoch > 0 or is_recompiled else None
 
 
 def _tell(session: Session, found: Found) -> None:

@@ -96,7 +96,7 @@ class Session:
 
     Attributes:
         host, options, saved: As above.
-        before: The session before, if it has ended; this one may be a new phase of its training.
+        before: The session before, until this one has begun; this one may be a new phase of its training.
         rule: The rule, with the direction of the metric as far as it is known.
         state: The rule's state; None before training.
         decisions: Every decision that changed something, in order.
@@ -123,7 +123,8 @@ class Session:
         self.saved = saved
         self.options = options
         self.is_finished = False
-        self.before: Session | None = before if before is not None and before.is_finished else None
+        # A `fit` that failed before its first epoch is no training; the one before that counts.
+        self.before: Session | None = before.before if before is not None and before.state is None else before
         self.rule = options.rule
         self.state: RuleState | None = None
         self.decisions: list[Decision] = []

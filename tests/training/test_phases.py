@@ -12,7 +12,19 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conftest import at_epoch_end, data, fit, only, read_records, read_scalars, scripted, tiny_model
+from conftest import (
+    at_epoch_end,
+    compile_model,
+    data,
+    fit,
+    only,
+    read_records,
+    read_scalars,
+    scripted,
+    timeline,
+    tiny_model,
+)
+from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau
 
@@ -225,3 +237,87 @@ def test_the_yardstick_of_a_phase_is_its_own() -> None:
     history = transfer.train(1, adapt, EPOCHS[0]).history
     assert min(history["val_mae"]) > 2 * adapt.run.curves["val_mae"].values[EPOCHS[0] - 1]
     assert adapt.best == pytest.approx(min(history["val_mae"]))
+
+
+# --- a phase that Ctrl-C has ended -----------------------------------------------------------------------------------
+
+
+def interrupt_in(epoch_of_it: int) -> Any:
+    def interrupt(epoch: int, logs: Any) -> None:
+        if epoch == epoch_of_it:
+            raise KeyboardInterrupt
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=interrupt)
+
+
+def interrupted(adapt: Any, epoch: int, *others: Any) -> Any:
+    """A model whose training was interrupted at the beginning of an epoch."""
+    model = tiny_model(SGD(0.1))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, *others, adapt, interrupt_in(epoch), epochs=9)
+    assert adapt.next_epoch == epoch
+    return model
+
+
+@LOG_DIR
+@pytest.mark.parametrize("first", only([3], [0, 3]))
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_a_model_that_is_compiled_again_after_ctrl_c_begins_a_new_phase(
+    optimizer: Any, first: int, log_dir: bool, tmp_path: Path
+) -> None:
+    adapt = AdaptLROnPlateau("loss", log_dir=tmp_path if log_dir else None)
+    model = interrupted(adapt, 3)
+    compile_model(model, optimizer(1e-3), loss="mse")
+    used = fit(model, adapt, initial_epoch=first, epochs=first + 2)["learning_rate"]
+    assert used == pytest.approx([1e-3] * 2)
+    assert [(each.epoch, each.kind) for each in adapt.decisions] == [(3, "phase")]
+    assert adapt.state.observations == 2, "a wait of its own"
+    assert adapt.run.curves["learning_rate"].values == pytest.approx([0.1] * 3 + [1e-3] * 2)
+    if log_dir:
+        (run,) = tmp_path.iterdir()
+        assert list(read_scalars(run)["lr_plateau/loss"]) == list(range(5))
+
+
+@LOG_DIR
+def test_a_phase_that_is_interrupted_in_its_first_epoch_is_followed_by_another(log_dir: bool, tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau("loss", log_dir=tmp_path if log_dir else None)
+    model = interrupted(adapt, 3)
+    compile_model(model, SGD(1e-3), loss="mse")
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, adapt, interrupt_in(3), initial_epoch=3, epochs=9)
+    compile_model(model, Adam(1e-4), loss="mse")
+    fit(model, adapt, initial_epoch=3, epochs=4)
+    assert [(each.epoch, each.kind, each.rate) for each in adapt.decisions] == [(3, "phase", pytest.approx(1e-4))]
+    assert adapt.run.curves["learning_rate"].values == pytest.approx([0.1] * 3 + [1e-4])
+
+
+def test_without_compiling_again_the_training_goes_on_after_ctrl_c(tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, log_dir=tmp_path)
+    values = scripted(1.0, 2.0, 0.5, 2.0)
+    model = interrupted(adapt, 3, values)
+    assert timeline(adapt) == [(1, "cut", 0.05)]
+    state = adapt.state
+    begun: list[Any] = []
+    look = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(adapt.state))
+    fit(model, values, adapt, look, initial_epoch=3, epochs=4)
+    assert begun == [state]
+    assert timeline(adapt) == [(1, "cut", 0.05), (3, "cut", 0.025)]
+
+
+def test_a_backup_that_is_loaded_after_compiling_again_goes_on(tmp_path: Path) -> None:
+    """In a notebook, the cell that compiles may be run again, too."""
+    adapt = AdaptLROnPlateau(patience=1, factor=0.5, log_dir=tmp_path / "logs")
+    values, backup = scripted(1.0, 2.0, 0.5, 2.0), keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    model = interrupted(adapt, 3, values, backup)
+    compile_model(model, SGD(0.1), loss="mse")
+    history = fit(model, values, adapt, backup, epochs=4)
+    assert history["learning_rate"] == pytest.approx([0.05]), "an epoch was left"
+    assert timeline(adapt) == [(1, "cut", 0.05), (3, "cut", 0.025)]
+
+
+def test_other_settings_in_another_process_are_told_what_ends_a_phase(tmp_path: Path) -> None:
+    """A second callback stands for another process: it knows nothing of the first."""
+    model = interrupted(AdaptLROnPlateau("loss", log_dir=tmp_path), 3)
+    compile_model(model, Adam(1e-3), loss="mse")
+    with pytest.raises(ValueError, match=r"optimizer=\['SGD'\], now \['Adam'\].* another log_dir .*`finish`"):
+        fit(model, AdaptLROnPlateau("loss", log_dir=tmp_path), initial_epoch=3, epochs=4)
