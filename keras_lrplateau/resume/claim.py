@@ -50,6 +50,7 @@ class _Training:
     settings: dict[str, Any]
     epoch: int
     iterations: int
+    held: Sequence[float] | None
     owner: object
     is_new_phase: bool
     is_over: bool
@@ -61,6 +62,7 @@ def open_files(
     settings: dict[str, Any],
     epoch: int,
     iterations: int,
+    held: Sequence[float] | None = None,
     takes_over: bool = True,
     owner: object = None,
     is_new_phase: bool = False,
@@ -73,6 +75,7 @@ def open_files(
         settings: What must be the same for a training to go on; see `StateFile`.
         epoch: The epoch at which `fit` begins, from 0. If it is above 0, an earlier training goes on.
         iterations: The optimizer's count of steps.
+        held: What the optimizers hold: rates, or multipliers of schedules; None if not known.
         takes_over: Whether a training that begins at 0 may take the place of one that died in its first epoch.
         owner: The present `fit`: two of its callbacks never get the same files. None if not known.
         is_new_phase: Whether a new phase begins with an epoch above 0, even if the training before was interrupted.
@@ -86,7 +89,7 @@ def open_files(
         RuntimeError: Another training is using it, in another process or thread or by another callback of the owner.
         OSError: `state_path` cannot be written, or is not a regular file.
     """
-    files, training = Files(), _Training(settings, epoch, iterations, owner, is_new_phase, is_over)
+    files, training = Files(), _Training(settings, epoch, iterations, held, owner, is_new_phase, is_over)
     try:
         if log_dir is not None:
             _find_run_dir(files, log_dir, training, takes_over)
@@ -157,12 +160,12 @@ def _find_state(files: Files, path: Path, is_given: bool, training: _Training) -
         return
     found.settings = settings  # These may also know the size of the model.
     files.shift = found.shift(epoch, training.iterations)
-    _recall(files, found, epoch + files.shift, training.iterations)
+    _recall(files, found, epoch + files.shift, training)
 
 
-def _recall(files: Files, found: StateFile, epoch: int, iterations: int) -> None:
-    entries, pending = found.entries, found.pending
-    kept = entries.until(epoch, iterations)
+def _recall(files: Files, found: StateFile, epoch: int, training: _Training) -> None:
+    entries, pending, iterations = found.entries, found.pending, training.iterations
+    kept = entries.until(epoch, iterations, training.held)
     is_decided = kept < len(entries) or (kept > 0 and entries.next_epoch == epoch)
     if pending is not None and not is_decided and (pending.epoch, pending.iterations) == (epoch - 1, iterations):
         files.pending = pending

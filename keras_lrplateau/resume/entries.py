@@ -247,23 +247,38 @@ class Entries(Sequence[Entry]):
         """The `snapshots` of an entry."""
         return self._snapshots[index]
 
-    def until(self, epoch: int, iterations: int) -> int:
+    def until(self, epoch: int, iterations: int, held: Sequence[float] | None = None) -> int:
         """Return how many entries to keep when training goes on with this epoch and this count of steps.
 
         They are all entries of earlier epochs and, with a step cadence, those of this epoch that the weights have seen.
+
+        Args:
+            epoch: From 0.
+            iterations: The optimizer's count of steps.
+            held: What the optimizers hold; None if not known.
         """
         first = last = bisect.bisect_left(self._epochs, epoch)
         while last < len(self) and self._epochs[last] == epoch and not self._is_over[last]:
             last += 1
+        fitting = []
         for kept in range(first, last + 1):
             # Weights from between two entries have a count of steps from between, or that from before the first of them
-            # went back. It may come again later in the epoch; but most checkpoints are of the end of an epoch, so the
-            # first time is meant.
+            # went back.
             low, also = (self._iterations[kept - 1], self._iterations_before[kept - 1]) if kept else (0, 0)
             high = self._iterations_before[kept] if kept < last else math.inf
             if low <= iterations < high or iterations == also:
-                return kept
-        return first
+                fitting.append(kept)
+        # The count may come again later in the epoch, as in each trial of a search. Then the rate tells which time is
+        # meant. If it does not (the model was compiled again), most checkpoints are of the end of an epoch: the first.
+        if len(fitting) > 1 and held is not None:
+            fitting = [kept for kept in fitting if kept and self._has_held(kept - 1, iterations, held)] or fitting
+        return fitting[0] if fitting else first
+
+    def _has_held(self, index: int, iterations: int, held: Sequence[float]) -> bool:
+        """Whether the optimizers held this after an entry, or before it at this count of steps."""
+        entry = self[index]
+        before = entry.rates_before if iterations == entry.iterations_before else entry.rates
+        return tuple(held) in (entry.rates, before)
 
     def ends(self, epoch: int, iterations: int) -> bool:
         """Whether this epoch ended with this many steps, before or after what was decided then."""

@@ -72,6 +72,7 @@ class Memory:
         settings: dict[str, Any],
         epoch: int,
         iterations: int,
+        held: Sequence[float],
         *,
         takes_over: bool,
         is_on_disk: bool,
@@ -82,7 +83,7 @@ class Memory:
         """Open the files of a training, and read what they hold from before an epoch. All ranks get the same.
 
         Args:
-            log_dir, state_path, settings, epoch, iterations, takes_over, owner, is_new_phase, is_over: See
+            log_dir, state_path, settings, epoch, iterations, held, takes_over, owner, is_new_phase, is_over: See
                 `open_files`.
             is_on_disk: Whether each rank keeps its copies on disk.
 
@@ -100,6 +101,7 @@ class Memory:
                     settings,
                     epoch,
                     iterations,
+                    held,
                     takes_over=takes_over,
                     owner=owner,
                     is_new_phase=is_new_phase,

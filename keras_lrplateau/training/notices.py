@@ -137,6 +137,15 @@ class Notices:
             f"something else has set, and put its own back: {own}.",
         )
 
+    def interrupted_trial(self, quantity: str, trial: str, rate: str) -> None:
+        """The `fit` before was interrupted in a trial, and this one is a training of its own."""
+        self.once(
+            "interrupted trial",
+            f"AdaptLROnPlateau: the fit before was interrupted while it tried a {quantity} of {trial}, so this one "
+            f"begins with {rate}, as if the trial had been taken back. The weights stay as they are; call finish() "
+            "after Ctrl-C to take them back, too.",
+        )
+
     def override(self, reason: str, epoch: int) -> None:
         """Something else sets the rate, too."""
         self.once(

@@ -82,6 +82,7 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
         settings_of(session),
         epoch,
         session.iterations,
+        session.rates.written,
         takes_over=options.reset_on_train_begin,
         is_on_disk=options.rollback == "disk",
         owner=session.host.params,  # Keras hands one object to all callbacks of a fit.
@@ -92,6 +93,8 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
     session.first_epoch = session.next_epoch = epoch
     session.epoch_offset = epoch - counted
     _tell(session, found)
+    if session.saved is None and not found.entries and not is_over:
+        _give_back_rate_of_trial(session)
     session.snapshots = Snapshots(options.rollback != "disk", found.own_folder, found.state_path)
     session.memory.known = len(session.decisions)
     telling.begin_record(session, os.path.basename(options.log_dir or "") or "training", found.run_dir)
@@ -141,6 +144,23 @@ def _tell(session: Session, found: Found) -> None:
     # Those are of the state file, which counts for nothing beside a dict that the user has loaded.
     for message in found.messages if session.saved is None else ():
         session.notices.once(message, message)
+
+
+def _give_back_rate_of_trial(session: Session) -> None:
+    """Begin with the rate from before a trial in which the `fit` before was interrupted: the user has not set that one.
+
+    The weights stay as they are, since others may have been loaded meanwhile; `finish` gives those back, too.
+    """
+    before = session.before
+    if before is None or before.is_finished or before.rates.optimizer is not session.optimizer:
+        return
+    trial = before.known_state.rate
+    rate = before.rule_now().finish(before.known_state).decision.rate
+    if rate == trial or session.rates.held != before.rates.written:
+        return
+    before.rates.write(rate)
+    session.rates.adopt()
+    session.notices.interrupted_trial(session.rates.quantity, number(trial), number(rate))
 
 
 def _end_what_has_ended(session: Session, epoch: int, ended: Entries) -> Snapshot | None:

@@ -1,5 +1,6 @@
 """The state file: it is read back bit for bit, and anything else is refused."""
 
+import itertools
 import json
 import math
 import os
@@ -414,6 +415,21 @@ def test_weights_of_the_end_of_an_epoch_have_seen_nothing_of_the_next_one_though
     # And where the epoch before had gone back, too, when they were saved already.
     file = with_entries(tmp_path, make_entry(0, iterations_before=20, iterations=10), *list(file.entries)[1:])
     assert [file.entries.until(1, iterations) for iterations in (10, 20)] == [1, 1]
+
+
+def test_the_rate_tells_which_trial_the_weights_have_seen_where_the_count_of_steps_does_not(tmp_path: Path) -> None:
+    """Each trial of a search begins with the first weights, at step 0."""
+    rates = [(1e-4,), (1e-3,), (1e-2,), (1e-1,)]
+    trials = [
+        make_entry(1, is_over=False, iterations_before=40, iterations=0, rates_before=before, rates=after)
+        for before, after in itertools.pairwise(rates)
+    ]
+    first = make_entry(0, iterations_before=40, iterations=0, rates_before=(1e-5,), rates=rates[0])
+    file = with_entries(tmp_path, first, *trials)
+    assert [file.entries.until(1, 10, held) for held in rates] == [1, 2, 3, 4]
+    assert file.entries.until(1, 40, (1e-5,)) == 1, "saved before the end of the epoch was decided about"
+    for unknown in (None, (0.5,), (1e-3, 1e-3)):
+        assert file.entries.until(1, 10, unknown) == 1
 
 
 def test_a_file_knows_where_a_training_can_go_on(tmp_path: Path) -> None:

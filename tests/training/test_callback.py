@@ -1372,6 +1372,22 @@ def test_a_training_interrupted_later_is_finished_and_shown(tmp_path: Path) -> N
     assert steps_written(tmp_path / "lr_plateau") == {"val_loss": [0, 1, 2, 3], "records": [0, 1, 2, 3, 3]}
 
 
+def test_the_rate_of_a_raise_that_was_interrupted_is_not_taken_for_the_user_s() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(**ONE_RAISE)
+
+    def stop(epoch: int, logs: Any = None) -> None:
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, scripted(*FRUITLESS), adapt, keras.callbacks.LambdaCallback(on_epoch_begin=stop), epochs=WHOLE)
+    assert kinds(adapt)[-1] == "raise"
+    before = adapt.decisions[-1].rate_before
+    with pytest.warns(UserWarning, match=r"interrupted while it tried a learning rate of .* as if the trial had been"):
+        history = fit(model, scripted(1.0), adapt)
+    assert history["learning_rate"] == pytest.approx([before])
+
+
 def test_one_epoch_per_fit_makes_one_figure() -> None:
     adapt = AdaptLROnPlateau(**ONE_RAISE, reset_on_train_begin=False)
     one_by_one(tiny_model(), adapt, scripted(*FRUITLESS), WHOLE)

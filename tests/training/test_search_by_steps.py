@@ -509,3 +509,100 @@ def test_a_search_over_several_epochs_is_no_part_of_what_is_annealed_when_resume
     learn(linear_model(Adam(0.03)), adapt, backup, batches=4, epochs=20)
     told = [(each.kind, each.step, each.rate) for each in adapt.decisions]
     assert told == [(each.kind, each.step, each.rate) for each in whole.decisions]
+
+
+# --- Ctrl-C in the search --------------------------------------------------------------------------------------------
+
+
+class CtrlC(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is not typed
+    """Interrupts the first `fit` at a batch, and notes how the callback and the rate stood."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        super().__init__()
+        self.moment = (epoch, batch)
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if (self.epoch, batch) == self.moment:
+            self.moment = (-1, -1)
+            raise KeyboardInterrupt
+
+
+def rate_of(model: Any) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+SHORT = 2 * LEAST_TRIAL
+"""Batches of an epoch that has room for two trials of the search."""
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch"),
+    [(1, 10), (1, LEAST_TRIAL + 10), pytest.param(1, 2 * LEAST_TRIAL - 1, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize(
+    "is_new", only([True], [False, True]), ids=lambda is_new: "another callback" if is_new else "the same callback"
+)
+def test_a_search_that_is_interrupted_within_a_later_epoch_goes_on(
+    epoch: int, batch: int, is_new: bool, tmp_path: Path
+) -> None:
+    """The rate of a trial that began in this epoch is ours, too. Warnings are errors."""
+    adapt, model = AdaptLROnPlateau.auto(log_dir=tmp_path), linear_model(SGD(1e-5))
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, adapt, CtrlC(epoch, batch), batches=SHORT, epochs=8)
+    state, told = adapt.state, searched(adapt)
+    assert state.status == "searching"
+    assert rate_of(model) == pytest.approx(told[-1].rate)
+    assert any(each.epoch == epoch for each in told) == (batch > LEAST_TRIAL), "a trial began in the epoch"
+    if is_new:
+        adapt = AdaptLROnPlateau.auto(log_dir=tmp_path)
+    begun: list[Any] = []
+    look = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append((epoch, adapt.state)))
+    learn(model, adapt, look, batches=SHORT, epochs=8, initial_epoch=epoch)
+    assert begun[0] == (epoch, state), "the trial goes on"
+    assert searched(adapt)[: len(told)] == told
+    assert 0.003 < settled(adapt).rate < 1
+    assert "override" not in kinds(adapt)
+    assert weights_of(model) == pytest.approx([3.0, -2.0, 0.5, -1.0], abs=0.01)
+
+
+@pytest.mark.parametrize("first", only([0], [0, 1]))
+def test_the_rate_of_an_interrupted_trial_is_not_taken_for_the_user_s(first: int) -> None:
+    """Without a state file the next `fit` is a training of its own. It begins with the rate from before the trial."""
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e-5))
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, adapt, CtrlC(1, 10), batches=SHORT, epochs=8)
+    assert adapt.state.status == "searching"
+    trial = rate_of(model)
+    assert trial == pytest.approx(searched(adapt)[-1].rate)
+    weights, begun = weights_of(model), []
+    look = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(weights_of(model)))
+    with pytest.warns(
+        UserWarning, match=r"interrupted while it tried a learning rate of 0.001, so .* begins with 1e-05"
+    ):
+        learn(model, adapt, look, batches=SHORT, epochs=8, initial_epoch=first)
+    assert begun[0] == weights, "which may be others by then"
+    assert searched(adapt)[0].rate_before == pytest.approx(1e-5)
+
+
+def test_a_rate_that_is_set_after_an_interrupted_trial_is_the_user_s() -> None:
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e-5))
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, adapt, CtrlC(1, 10), batches=SHORT, epochs=8)
+    assert adapt.state.status == "searching"
+    model.optimizer.learning_rate = 0.03
+    learn(model, adapt, batches=SHORT, epochs=8)
+    assert adapt.decisions[0].rate_before == pytest.approx(0.03)
+
+
+def test_finish_takes_an_interrupted_trial_back_whole() -> None:
+    adapt, model = AdaptLROnPlateau.auto(), linear_model(SGD(1e-5))
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, adapt, CtrlC(1, 10), batches=SHORT, epochs=8)
+    adapt.finish()
+    assert kinds(adapt)[-1] == "rollback"
+    assert rate_of(model) == pytest.approx(adapt.decisions[-1].rate)
+    learn(model, adapt, batches=SHORT, epochs=8)  # Without a warning.
