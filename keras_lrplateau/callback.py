@@ -289,7 +289,8 @@ class AdaptLROnPlateau(Results):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin a training, or go on with one if `reset_on_train_begin` is False."""
-        if self._session is None or self._options.reset_on_train_begin or self._saved is not None:
+        begins_afresh = self._options.reset_on_train_begin or self._saved is not None
+        if self._session is None or self._session.is_finished or begins_afresh:
             before = self._session
             if before is not None:
                 before.close()
@@ -338,7 +339,7 @@ class AdaptLROnPlateau(Results):
         """End a training of several fits (`reset_on_train_begin=False`): undo an open raise or restart.
 
         With `reset_on_train_begin=True` the end of `fit` does this. A second call does nothing, and neither does a call
-        before any training.
+        before any training. A `fit` after it is a new phase of that training, which needs a `finish` of its own.
         """
         if self._session is not None:
             deciding.finish(self._session)

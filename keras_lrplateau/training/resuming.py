@@ -123,19 +123,21 @@ def _begin_training(session: Session, epoch: int, is_over: bool) -> None:
 def _earlier_phase(session: Session, epoch: int) -> Session | None:
     """Return the training before this one in this process, if a new phase of it begins with this epoch.
 
-    A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras. One that was
-    interrupted has ended only if the model was compiled again since; otherwise its state file may go on. So it may if a
-    backup was loaded into the new optimizer, which has made steps then.
+    A `fit` of the same compiled model that counts from 0 again is another training, as it is in Keras, unless each part
+    of a training counts so. One that was interrupted has ended only if the model was compiled again since; otherwise
+    its state file may go on. So it may if a backup was loaded into the new optimizer, which has made steps then.
     """
     before = session.before
     if before is None:
         return None
-    is_recompiled = session.is_recompiled(before)
+    has_its_model = session.has_model_of(before)
+    is_recompiled = has_its_model and before.rates.optimizer is not session.optimizer
     if not before.is_finished:
         return before if is_recompiled and session.iterations == 0 and before.next_epoch > 0 else None
     if before.next_epoch == before.first_epoch:
         return None
-    return before if epoch > 0 or is_recompiled else None
+    goes_on = has_its_model and (is_recompiled or not session.options.reset_on_train_begin)
+    return before if epoch > 0 or goes_on else None
 
 
 def _tell(session: Session, found: Found) -> None:

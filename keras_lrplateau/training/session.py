@@ -179,10 +179,9 @@ class Session:
         batches: int | None = (self.host.params or {}).get("steps")
         return batches
 
-    def is_recompiled(self, before: Session) -> bool:
-        """Whether this training has the model of an earlier one, compiled again since."""
-        is_same = before._model is not None and before._model() is self.model
-        return is_same and before.rates.optimizer is not self.optimizer
+    def has_model_of(self, before: Session) -> bool:
+        """Whether this training has the model of an earlier one, perhaps compiled again since."""
+        return before._model is not None and before._model() is self.model
 
     # --- the life of a training; `deciding` ends it ------------------------------------------------------------------
 

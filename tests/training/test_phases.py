@@ -27,6 +27,7 @@ from conftest import (
 from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau
+from keras_lrplateau.files import locks
 
 RATES = (0.01, 1e-3, 1e-4)
 """Of the three phases: the head alone, then a part of the base, then all of it."""
@@ -321,3 +322,39 @@ def test_other_settings_in_another_process_are_told_what_ends_a_phase(tmp_path: 
     compile_model(model, Adam(1e-3), loss="mse")
     with pytest.raises(ValueError, match=r"optimizer=\['SGD'\], now \['Adam'\].* another log_dir .*`finish`"):
         fit(model, AdaptLROnPlateau("loss", log_dir=tmp_path), initial_epoch=3, epochs=4)
+
+
+# --- a training in several fits --------------------------------------------------------------------------------------
+
+
+@LOG_DIR
+def test_a_fit_after_finish_is_a_new_phase_with_a_finish_of_its_own(log_dir: bool, tmp_path: Path) -> None:
+    adapt = AdaptLROnPlateau(
+        patience=1, factor=0.01, raise_after=1, raise_factor=2.0, max_raises=1, recover=False,
+        reset_on_train_begin=False, log_dir=tmp_path if log_dir else None,
+    )  # fmt: skip
+    model, lock = tiny_model(), tmp_path / "lr_plateau" / ".lock"
+    for rate, first in ((0.1, 0), (1e-3, 4)):
+        for value in (1.0, 0.9, 1.0, 1.0):
+            fit(model, scripted(value), adapt)
+        assert [(each.epoch, each.kind) for each in adapt.decisions][-2:] == [(first + 2, "cut"), (first + 3, "raise")]
+        assert adapt.state.in_excursion
+        assert (locks.holder(lock) is not None) == log_dir, "nobody else may write there"
+        adapt.finish()
+        assert (adapt.decisions[-1].kind, adapt.decisions[-1].rate) == ("rollback", pytest.approx(rate / 100))
+        assert not adapt.state.in_excursion
+        assert locks.holder(lock) is None
+    assert marks(adapt) == [4]
+    assert adapt.run.curves["val_loss"].epochs == list(range(8))
+    if log_dir:
+        (run,) = tmp_path.iterdir()
+        assert list(read_scalars(run)["lr_plateau/val_loss"]) == list(range(8))
+
+
+def test_a_fit_of_another_model_after_finish_is_another_training() -> None:
+    adapt = AdaptLROnPlateau(reset_on_train_begin=False)
+    for _ in range(2):
+        fit(tiny_model(), scripted(1.0, 0.9), adapt, epochs=2)
+        adapt.finish()
+        assert adapt.run.curves["val_loss"].epochs == [0, 1]
+        assert marks(adapt) == []
