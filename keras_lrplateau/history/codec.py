@@ -169,10 +169,12 @@ def as_object(what: str, data: Any) -> dict[str, Any]:
 
 def check_fields(what: str, data: dict[str, Any], fields: Collection[str], version: int | None = None) -> None:
     """Check that an object has these fields and no others, and this version if one is given."""
+    if version is not None and "version" not in data:
+        raise ValueError(f"{what} is not one of keras-lrplateau, since it has no version. Its fields: {sorted(data)}")
     # The version first: if it differs, the fields differ for that reason.
-    if version is not None and (data.get("version") != version or isinstance(data["version"], bool)):
+    if version is not None and (data["version"] != version or isinstance(data["version"], bool)):
         raise ValueError(
-            f"{what} has version {data.get('version')!r}; this release of keras-lrplateau reads version {version}: "
+            f"{what} has version {data['version']!r}; this release of keras-lrplateau reads version {version}: "
             "look at it with the release that wrote it"
         )
     if data.keys() != set(fields):

@@ -173,8 +173,8 @@ class StateFile:
             differences = ", ".join(f"{name}={self.settings.get(name)!r}, now {settings.get(name)!r}" for name in names)
             raise StateFileError(
                 f"the state file {self.path} belongs to a training with other settings: {differences}. Match them "
-                "to go on with that training, or begin a new one with another log_dir or state_path, or by moving the "
-                "file away. A training that `finish` has ended, even after Ctrl-C, can go on with other settings"
+                "to go on with that training, or move the file away to begin a new one, or pass another log_dir or "
+                "state_path. A training that `finish` has ended, even after Ctrl-C, can go on with other settings"
             )
 
     def _differing(self, settings: dict[str, Any]) -> list[str]:
@@ -374,7 +374,7 @@ def load(path: Path) -> StateFile:
 def _unusable(path: Path, error: Exception) -> StateFileError:
     return StateFileError(
         f"the state file {path} cannot be used: {error}. Put back a whole one to go on with its training, or move it "
-        "away to begin a new one"
+        "away to begin a new one, or pass another state_path or log_dir"
     )
 
 

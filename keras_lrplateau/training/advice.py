@@ -61,6 +61,9 @@ def look_around(callback: Any) -> Surroundings:
 
     Keras tells a callback none of this. But the caller of the hook holds the list of all callbacks, and `fit`, which
     calls that, has the data. In a loop without `fit` nothing is found, so there are no warnings.
+
+    Raises:
+        ValueError: The callback is in the list more than once.
     """
     frame = sys._getframe(1)
     for _ in range(FRAMES):
@@ -70,6 +73,11 @@ def look_around(callback: Any) -> Surroundings:
         caller = frame.f_locals.get("self")
         if isinstance(caller, keras.callbacks.CallbackList):
             others = [each for each in caller.callbacks if each is not callback]
+            if (times := len(caller.callbacks) - len(others)) > 1:
+                raise ValueError(
+                    "AdaptLROnPlateau would count every epoch more than once, since callbacks holds the same object "
+                    f"several times. Received: {callback!r}, {times} times; pass it once"
+                )
             behind = list(dropwhile(lambda each: each is not callback, caller.callbacks))[1:]
             fit = frame.f_back.f_locals if frame.f_back is not None else {}
             has_validation = fit["validation_data"] is not None if "validation_data" in fit else None

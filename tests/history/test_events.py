@@ -532,7 +532,7 @@ def altered(**changes: Any) -> str:
         ("", "Expecting value"),
         (b"\xff", "codec can't decode"),
         ("[]", "must be a JSON object"),
-        ("{}", "version None"),
+        ("{}", "no version"),
         (altered(version=99), "version 99"),
         (altered(version=True), "version True"),
         (altered(epoch=LACKS), r"Missing: \['epoch'\]"),

@@ -180,7 +180,10 @@ LINES: list[tuple[Callable[[list[Any]], object], str]] = [
     (lambda lines: lines[0].update(version=state_file.VERSION + 1), "look at it with the release that wrote it"),
     (lambda lines: lines[0].update(version=0), "version 0"),
     (lambda lines: lines[0].update(version=True), "version True"),
-    (lambda lines: lines[0].pop("version"), "version None"),
+    (
+        lambda lines: lines[0].pop("version"),
+        r"not one of keras-lrplateau, since it has no version. Its fields: \['settings'\]",
+    ),
     (lambda lines: lines[0].pop("settings"), r"Missing: \['settings'\]"),
     (lambda lines: lines[0].update(more=1), r"unknown: \['more'\]"),
     (lambda lines: lines[0].update(settings=[]), "settings must be a JSON object"),
@@ -334,6 +337,12 @@ def test_a_last_line_with_a_hole_is_as_one_that_is_not_whole(tmp_path: Path) -> 
 )
 def test_anything_else_is_refused(content: bytes, tmp_path: Path) -> None:
     refusal(tmp_path / "state.json", content)
+
+
+def test_a_file_of_another_program_is_told_so_with_the_remedy(tmp_path: Path) -> None:
+    words = refusal(tmp_path / "state.json", b'{"epoch": 3, "lr": 0.1}')
+    assert "not one of keras-lrplateau, since it has no version. Its fields: ['epoch', 'lr']" in words
+    assert "move it away to begin a new one, or pass another state_path" in words
 
 
 def test_where_there_is_no_file_that_is_said(tmp_path: Path) -> None:

@@ -45,6 +45,17 @@ def test_two_of_ours_for_one_optimizer_are_told_so() -> None:
     assert [each for each in said if "there are two of it for the same optimizer" in each]
 
 
+def test_the_same_one_twice_is_refused_since_it_would_count_each_epoch_twice() -> None:
+    adapt = AdaptLROnPlateau("loss")
+    with pytest.raises(
+        ValueError, match=r"Received: <AdaptLROnPlateau of loss: before training>, 2 times; pass it once"
+    ):
+        fit(tiny_model(), adapt, scripted(1.0), adapt)
+    assert adapt.state is None
+    fit(tiny_model(), adapt)
+    assert adapt.state.observations == 1
+
+
 def test_two_of_ours_for_two_optimizers_are_fine() -> None:
     model = tiny_model()
     model.other = SGD(0.1)
