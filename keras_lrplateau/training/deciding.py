@@ -144,7 +144,7 @@ def ask(session: Session, value: float, loss: float | None, evidence: Evidence, 
     if back == "best" and rule.name == "auto" and not evidence.is_validated and "start" in session.snapshots:
         back = "start"  # Auto mode keeps the best by a training metric, and such weights may be ruined themselves.
     if back is not None:
-        growth = processes.gather(session.snapshots.growth(back, session.model))[0]
+        growth = processes.gather(session.snapshots.growth(back, session.model, session.optimizer))[0]
         step = rule.step(state, value, loss, replace(evidence, growth=growth, grown_since=back))
     return step
 

@@ -1,8 +1,8 @@
 """Keeps copies of everything that training changes, for rollbacks: in host memory, on disk, or both.
 
-On disk a copy is one file, written whole or not at all: an array for each variable, and a checksum, because a copy that
-a failing disk has changed would ruin a training without a word. The file stays as long as this training may need it, or
-a training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
+On disk a copy is one file, written whole or not at all: a head with its version, an array for each variable, and a
+checksum, because a copy that a failing disk has changed would ruin a training without a word. The file stays as long as
+this training may need it, or a training that resumes from an earlier epoch (see `keras_lrplateau.resume.state_file`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import IO, Any, final
 
@@ -25,6 +26,12 @@ from keras_lrplateau.training import processes
 from keras_lrplateau.training.optimizers import all_leaves, optimizers_of, to_float
 
 SUFFIX = ".snapshot"
+
+_HEAD = b"keras-lrplateau snapshot 2\n"
+"""The first bytes of a file, with its version. Another order of the variables needs a new one.
+
+Files of version 1 have no head. Their order depended on which layers were frozen, which they do not say.
+"""
 
 _CHECKSUM_BYTES = 4
 
@@ -144,21 +151,27 @@ class Snapshots:
         _check(self._path(copy.file), variables)
         restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer)
 
-    def growth(self, name: Snapshot, model: Any) -> float | None:
-        """How many times as large the trainable weights are now as in the copy of this name, as a root mean square.
+    def growth(self, name: Snapshot, model: Any, optimizer: Any) -> float | None:
+        """How many times as large the trained weights are now as in the copy of this name, as a root mean square.
 
         None if there is no copy, it cannot be read, or its weights are all zero.
         """
         copy = self._copies.get(name)
         if copy is None:
             return None
-        weights = [processes.to_array(weight) for weight in model.trainable_variables]
+        weights = _weights(model)
+        # A GAN may freeze its discriminator in each step, but an optimizer trains it all the same.
+        leaves = [leaf for leaf in _leaves(model, optimizer) if leaf.built]
+        trained = [*model.trainable_variables, *(weight for leaf in leaves for weight in leaf._trainable_variables)]
+        known = set(map(id, trained))
+        is_trained = [id(weight) in known for weight in weights]
+        now = [processes.to_array(weight) for weight in compress(weights, is_trained)]
         try:
             arrays = _read(self._path(copy.file), len(weights)) if copy.arrays is None else copy.arrays
-            before = _size(_as_kept(array, weight) for array, weight in zip(arrays, weights, strict=False))
+            before = _size(_as_kept(array, like) for array, like in zip(compress(arrays, is_trained), now, strict=True))
         except (OSError, ValueError):  # Going back will say so.
             return None
-        return _size(weights) / before if before else None
+        return _size(now) / before if before else None
 
     def keep(self, names: Collection[Snapshot | None]) -> None:
         """Drop all copies but these. Their files stay until `clean`."""
@@ -215,6 +228,7 @@ class Snapshots:
 
         def write(stream: IO[bytes]) -> None:
             summed = _Summed(stream)
+            summed.write(_HEAD)
             # One array after another, so that memory never holds them all.
             for array in arrays:
                 np.save(summed, array, allow_pickle=False)
@@ -310,16 +324,25 @@ def _arrays(model: Any, optimizer: Any) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _variables(model: Any, optimizer: Any) -> list[Any]:
-    """Return all variables of a training, each once.
+    """Return all variables of a training, each once: first the weights of the model, then those of its optimizers.
+
+    An optimizer has the order in which it was built, also in the files of Keras.
 
     Rates and multipliers are left out: whatever sets a rate also decides it after a rollback. For the adapted optimizer
     this is our callback; for another optimizer it may be another callback.
     """
     rates = [getattr(leaf, name, None) for leaf in _leaves(model, optimizer) for name in RATES]
-    found = [*model.trainable_variables, *model.non_trainable_variables]
-    found += [variable for each in optimizers_of(model, optimizer) for variable in each.variables]
+    found = [*_weights(model), *(variable for each in optimizers_of(model, optimizer) for variable in each.variables)]
     unique = {id(variable): variable for variable in found}
     return [variable for key, variable in unique.items() if key not in set(map(id, rates))]
+
+
+def _weights(model: Any) -> list[Any]:
+    """Return the weights and the other variables of a model, each once.
+
+    Unlike `trainable_variables`, their order stays when a layer is frozen, and so a copy fits afterwards.
+    """
+    return list({id(variable): variable for variable in model.variables}.values())
 
 
 def _leaves(model: Any, optimizer: Any) -> list[Any]:
@@ -347,6 +370,7 @@ def _size(arrays: Iterable[np.ndarray[Any, Any]]) -> float:
 
 def _read(path: Path, count: int) -> Iterator[np.ndarray[Any, Any]]:
     with path.open("rb") as file:
+        file.seek(len(_HEAD))
         for _ in range(count):
             yield np.load(file, allow_pickle=False)
 
@@ -378,14 +402,22 @@ def _checksum_of(file: IO[bytes], length: int) -> int:
 
 
 def _check(path: Path, variables: list[Any]) -> None:
-    """Check that a file has an array of the right shape for each variable, the right length and the right checksum.
+    """Check that a file has the right head, length and checksum, and an array of the right shape for each variable.
 
     Raises:
         OSError: The file cannot be read, or is damaged.
-        ValueError: An array has another shape.
+        ValueError: An array has another shape, or another release wrote the file.
     """
     doubt = "it is damaged, or of a model with other variables"
     with path.open("rb") as file:
+        head = file.read(len(_HEAD))
+        if head.startswith(np.lib.format.MAGIC_PREFIX):
+            raise ValueError(
+                f"{path} was written by an earlier release of keras-lrplateau, in an order that depends on which "
+                "layers were frozen at that time"
+            )
+        if head != _HEAD:
+            raise OSError(f"{path} cannot be read: {doubt}, or written by a later release of keras-lrplateau")
         for variable in variables:
             try:
                 np.lib.format.read_magic(file)

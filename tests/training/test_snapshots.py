@@ -2,8 +2,10 @@
 
 import contextlib
 import copy
+import io
 import os
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,70 @@ def test_a_copy_of_the_callbacks_copies_has_no_files(tmp_path: Path) -> None:
         train_on(model)
         duplicate.restore("best", model, None)
         assert everything(model) == before
+
+
+# --- when layers are frozen or thawed --------------------------------------------------------------------------------
+
+
+def alike(*, frozen: int | None = None, optimizer: Any = None) -> Any:
+    """A model of three layers that only their place tells apart, and a state that is not trained between them."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dense(4), keras.layers.Dense(4)]
+    if frozen is not None:
+        layers[frozen].trainable = False
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    return compile_model(model, SGD(0.1) if optimizer is None else optimizer, loss="mse")
+
+
+@WHERE
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+@pytest.mark.backends
+def test_weights_come_back_to_their_own_layers_though_others_are_frozen_by_then(
+    in_memory: bool, optimizer: Any, tmp_path: Path
+) -> None:
+    model = alike(optimizer=optimizer(0.1))
+    fit(model)
+    copies = Snapshots(in_memory, tmp_path / "copies")
+    copies.take("best", model, None, 0)
+    before = everything(model)
+    train_on(model)
+    model.layers[0].trainable = False
+    copies.restore("best", model, None)
+    assert everything(model) == before
+    copies.take("best", model, None, 1)
+    model.layers[0].trainable, model.layers[2].trainable = True, False
+    model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+    assert everything(model) != before
+    copies.restore("best", model, None)
+    assert everything(model) == before
+
+
+@WHERE
+@pytest.mark.backends
+def test_a_file_goes_into_the_right_layers_of_a_model_with_another_layer_frozen(
+    in_memory: bool, tmp_path: Path
+) -> None:
+    model = alike()
+    fit(model)
+    Snapshots(folder=tmp_path).take("best", model, None, 1)
+    other = alike(frozen=0)
+    fit(other, epochs=2)
+    assert len(other.trainable_variables) < len(model.trainable_variables)
+    copies = Snapshots(in_memory, tmp_path)
+    copies.adopt("best", tmp_path / f"best-1{SUFFIX}", other, None)
+    copies.restore("best", other, None)
+    assert list(everything(other).values()) == list(everything(model).values())
+
+
+def test_a_file_of_an_earlier_release_whose_order_nobody_knows_is_refused(tmp_path: Path) -> None:
+    model = alike()
+    stream = io.BytesIO()
+    for variable in [*model.trainable_variables, *model.non_trainable_variables, model.optimizer.iterations]:
+        np.save(stream, keras.ops.convert_to_numpy(variable))
+    path = tmp_path / f"best-1{SUFFIX}"
+    path.write_bytes(stream.getvalue() + zlib.crc32(stream.getvalue()).to_bytes(4, "little"))
+    with pytest.raises(ValueError, match=r"best-1\.snapshot was written by an earlier release of keras-lrplateau"):
+        Snapshots(folder=tmp_path).adopt("best", path, model, None)
 
 
 # --- which there are -------------------------------------------------------------------------------------------------
@@ -422,21 +488,34 @@ def test_weights_are_compared_with_those_of_a_copy(in_memory: bool, dtype: str, 
     model = tiny_model(Adam(0.1))
     copies = Snapshots(in_memory, tmp_path / "copies")
     copies.take("start", model, None, 0)
-    assert copies.growth("start", model) == pytest.approx(1.0)
+    assert copies.growth("start", model, None) == pytest.approx(1.0)
     model.set_weights([8 * weight for weight in model.get_weights()])
-    assert copies.growth("start", model) == pytest.approx(8.0)
+    assert copies.growth("start", model, None) == pytest.approx(8.0)
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
-    assert np.isnan(copies.growth("start", model))
+    assert np.isnan(copies.growth("start", model, None))
+
+
+@WHERE
+def test_weights_that_are_frozen_between_two_steps_are_compared_with_their_own(in_memory: bool, tmp_path: Path) -> None:
+    """As those of a GAN's discriminator are while its generator learns."""
+    model = alike()
+    fit(model)
+    copies = Snapshots(in_memory, tmp_path / "copies")
+    copies.take("start", model, None, 0)
+    model.layers[0].set_weights([1000 * weight for weight in model.layers[0].get_weights()])
+    expected = copies.growth("start", model, None)
+    model.layers[0].trainable = False
+    assert copies.growth("start", model, None) == expected > 100
 
 
 def test_where_there_is_nothing_to_compare_with_nobody_can_tell(tmp_path: Path) -> None:
     model = tiny_model()
     copies = Snapshots(False, tmp_path / "copies")
-    assert copies.growth("start", model) is None
+    assert copies.growth("start", model, None) is None
     copies.take("start", model, None, 0)
     (file,) = (tmp_path / "copies").iterdir()
     file.write_bytes(file.read_bytes()[:100])
-    assert copies.growth("start", model) is None, "a damaged file"
+    assert copies.growth("start", model, None) is None, "a damaged file"
     model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
     copies.take("best", model, None, 0)
-    assert copies.growth("best", model) is None, "from zero anything grows without bound"
+    assert copies.growth("best", model, None) is None, "from zero anything grows without bound"
