@@ -285,7 +285,8 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
         processes.assign(variable, array)
     if are_final:
         for weight, average in averages:
-            average.assign(weight)
+            # On JAX the two would share a buffer, and the next step may give away no buffer twice.
+            average.assign(keras.ops.copy(weight))
 
 
 def stop_momentum(optimizer: Any) -> None:

@@ -100,3 +100,15 @@ def test_a_rollback_brings_the_averages_back_too(name: str) -> None:
     others = ("learning_rate", "momentum" if name.startswith("SGD") else "learning_rate")
     kept = [{key: value for key, value in each.items() if not key.endswith(others)} for each in seen]
     assert kept[2] == kept[1] != kept[0]
+
+
+@pytest.mark.backends
+def test_training_goes_on_after_a_rollback_when_the_model_holds_the_averages() -> None:
+    """Each variable keeps a buffer of its own, which JAX gives away in the next step."""
+    model = tiny_model(SGD(0.1, use_ema=True, ema_overwrite_frequency=2), compiled=True)
+    adapt = AdaptLROnPlateau(patience=1, max_raises=0, rollback_on_cut=True)
+    seen: list[Any] = []
+    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(everything(model, False)))
+    fit(model, scripted(1.0, 2.0, 0.5), adapt, look, epochs=3, batches=2)
+    assert [(decision.kind, decision.restore) for decision in adapt.decisions] == [("cut", "best")]
+    assert seen[1] == seen[0] != seen[2]
