@@ -17,7 +17,7 @@ from keras_lrplateau.rule.decision import Evidence, Step
 from keras_lrplateau.rule.search import HOPELESS
 from keras_lrplateau.rule.soundness import SKIPPED, exceeds
 from keras_lrplateau.training import metrics, observing, processes, remembering, telling
-from keras_lrplateau.training.optimizers import iterations_of, optimizers_of, to_float
+from keras_lrplateau.training.optimizers import all_leaves, iterations_of, optimizers_of, to_float
 from keras_lrplateau.training.session import Session
 from keras_lrplateau.training.telling import KerasLogs
 
@@ -175,7 +175,9 @@ def _begin_again_with_that_scale(session: Session) -> None:
 
 def _warn_of_idle_optimizer(session: Session) -> None:
     """Warn that the optimizer has made no steps, if the model has others."""
-    mine, others = session.optimizer, optimizers_of(session.model)
-    names = [name for name, each in vars(session.model).items() if each is not mine and each in others]
-    if names:
-        session.notices.idle_optimizer(mine.name, names)
+    mine = all_leaves(session.optimizer)
+    others = [each for each in optimizers_of(session.model) if not any(leaf in mine for leaf in all_leaves(each))]
+    if others:
+        names = {id(each): repr(name) for name, each in vars(session.model).items()}
+        ways = [names.get(id(each), f"the optimizer named {each.name!r}") for each in others]
+        session.notices.idle_optimizer(session.optimizer.name, ways)

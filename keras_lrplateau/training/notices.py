@@ -122,11 +122,11 @@ class Notices:
         )
 
     def idle_optimizer(self, name: str, others: Sequence[str]) -> None:
-        """The user has several optimizers, and the adapted one makes no steps."""
+        """The user has several optimizers, and the adapted one, of this name, makes no steps."""
         self.once(
             "idle optimizer",
             f"AdaptLROnPlateau adapts the optimizer '{name}', which has made no step in the first epoch, so its "
-            f"learning rate changes nothing. Pass optimizer=... with one of: {', '.join(map(repr, others))}.",
+            f"learning rate changes nothing. Pass optimizer=... with one of: {', '.join(others)}.",
         )
 
     def no_rate(self, held: Sequence[float], epoch: int, own: str) -> None:

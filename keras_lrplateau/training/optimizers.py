@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -39,10 +40,42 @@ def leaf_optimizers(optimizer: Any) -> list[Any]:
 
 
 def optimizers_of(model: Any, optimizer: Any = None) -> list[Any]:
-    """The optimizer of `compile`, those that a user's model keeps as attributes, and the given one; each once."""
-    found = [getattr(model, "optimizer", None), *vars(model).values(), optimizer]
+    """The optimizer of `compile`, those that a user's model and its layers keep, and the given one; each once.
+
+    An optimizer inside another one, such as a `LossScaleOptimizer`, is a part of that.
+    """
+    found = [getattr(model, "optimizer", None), *_kept_by(model, set()), optimizer]
     unique = {id(each): each for each in found if isinstance(each, keras.optimizers.Optimizer)}
-    return list(unique.values())
+    inside = [
+        id(part)
+        for each in unique.values()
+        for part in (getattr(each, "inner_optimizer", None), *all_leaves(each))
+        if part is not each
+    ]
+    return [each for key, each in unique.items() if key not in inside]
+
+
+def _kept_by(holder: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield the optimizers in a list, a tuple, a dict, or the attributes of a model or layer, however deep.
+
+    Not that of its `compile`: training a whole model does not use those of its parts, and so may never build them.
+    """
+    seen.add(id(holder))
+    if isinstance(holder, list | tuple):
+        values = list(holder)
+    elif isinstance(holder, dict):
+        values = list(holder.values())
+    else:
+        attributes = dict(vars(holder))
+        if getattr(holder, "compiled", False):
+            attributes.pop("optimizer", None)
+        # In `_tracked` and `_self_...` TensorFlow keeps what attributes hold, and what they have held before.
+        values = [value for name, value in attributes.items() if not name.startswith(("_tracked", "_self_"))]
+    for value in values:
+        if isinstance(value, keras.optimizers.Optimizer):
+            yield value
+        elif isinstance(value, dict | list | tuple | keras.layers.Layer) and id(value) not in seen:
+            yield from _kept_by(value, seen)
 
 
 def chosen_optimizer(model: Any, wanted: Any) -> Any:

@@ -628,6 +628,15 @@ def test_an_optimizer_that_makes_no_step_is_noticed() -> None:
         fit(model, adapt, epochs=3)
 
 
+def test_where_an_optimizer_makes_no_step_those_in_a_dict_are_named_too() -> None:
+    model = tiny_model(SGD(0.1))
+    model.optimizers = {"g": SGD(0.1, name="of_g"), "d": SGD(0.1, name="of_d")}
+    for optimizer in model.optimizers.values():
+        optimizer.build(model.trainable_variables)
+    with pytest.warns(UserWarning, match=r"with one of: 'optimizer', the optimizer named 'of_g'\."):
+        fit(model, AdaptLROnPlateau("loss", optimizer=model.optimizers["d"]), epochs=2)
+
+
 @pytest.mark.long
 def test_the_example_of_a_gan_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     script = example("gan.py")

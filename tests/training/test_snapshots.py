@@ -18,7 +18,7 @@ from keras.optimizers import SGD, Adam
 from keras.optimizers.schedules import CosineDecay
 
 from keras_lrplateau.training import snapshots as snapshots_module
-from keras_lrplateau.training.snapshots import SUFFIX, Snapshots
+from keras_lrplateau.training.snapshots import SUFFIX, Snapshots, is_built
 
 WHERE = pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "disk"])
 
@@ -185,6 +185,26 @@ def test_a_copy_of_the_callbacks_copies_has_no_files(tmp_path: Path) -> None:
         train_on(model)
         duplicate.restore("best", model, None)
         assert everything(model) == before
+
+
+@WHERE
+@pytest.mark.backends
+def test_the_optimizers_that_a_model_keeps_in_a_dict_come_back_too(in_memory: bool, tmp_path: Path) -> None:
+    model = tiny_model(SGD(0.1))
+    model.optimizers = {"d": SGD(0.1, momentum=0.9), "g": [Adam(0.1)]}
+    optimizers = [model.optimizer, model.optimizers["d"], *model.optimizers["g"]]
+    for layer, optimizer in zip(model.layers, optimizers[1:], strict=True):
+        optimizer.build(layer.trainable_variables)
+    assert not is_built(model, None)
+    optimizers[0].build(model.trainable_variables)
+    assert is_built(model, None)
+    variables = [each for optimizer in optimizers for each in optimizer.variables if "learning_rate" not in each.path]
+    copies = Snapshots(in_memory, tmp_path)
+    copies.take("best", model, None, 0)
+    for variable in variables:
+        variable.assign(np.ones(variable.shape))
+    copies.restore("best", model, None)
+    assert [np.any(keras.ops.convert_to_numpy(variable)) for variable in variables] == [False] * len(variables)
 
 
 # --- when layers are frozen or thawed --------------------------------------------------------------------------------
