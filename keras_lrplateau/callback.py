@@ -11,7 +11,7 @@ import keras
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.training import deciding, observing, remembering, resuming, within_epoch
+from keras_lrplateau.training import deciding, observing, remembering, resuming, telling, within_epoch
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
 from keras_lrplateau.training.options import NOT_MADE, Options, explained, make_options
@@ -293,7 +293,7 @@ class AdaptLROnPlateau(Results):
         if self._session is None or self._session.is_finished or begins_afresh:
             before = self._session
             if before is not None:
-                before.close()
+                telling.close(before)
             self._session = Session(self, self._options, before, self._saved)
             self._saved = None
         self._ignore_batches()

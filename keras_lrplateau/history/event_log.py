@@ -20,7 +20,7 @@ Unwritten = tuple[int, float, Mapping[str, float], Record | None]
 
 @final
 class EventLog(Sink):
-    """Writes one training to event files. `flush` writes, and raises no OSError.
+    """Writes one training to event files. `flush` writes. No method raises an OSError.
 
     Args:
         run: The training, which the recorder keeps. It is written again as a whole if the files are removed.
@@ -31,7 +31,8 @@ class EventLog(Sink):
 
     Attributes:
         run_dir: As above.
-        failure: Why the last `flush` could not write; None if it could. The next one tries again.
+        failure: Why the last `flush`, or a `close` after it, could not write; None if they could. The next `flush`
+            tries again.
     """
 
     def __init__(
@@ -71,7 +72,10 @@ class EventLog(Sink):
         return bool(self._unwritten) and self._writer is None
 
     def forget(self, epoch: int) -> None:
+        self.failure = None
         self.close()
+        if self.failure is not None:  # Nobody knows what the file lacks.
+            self._unwritten = self._everything()
 
     def flush(self) -> None:
         """Write what is not written yet. The next call tries again what fails."""
@@ -112,14 +116,13 @@ class EventLog(Sink):
             self.failure = error
 
     def close(self) -> None:
-        """Close the files. A later `flush` makes new ones.
-
-        Raises:
-            OSError: The system reports a write that failed late.
-        """
+        """Close the files. A later `flush` makes new ones."""
         for writer in (self._writer, self._step_writer):
-            if writer is not None:
-                writer.close()
+            try:
+                if writer is not None:
+                    writer.close()
+            except OSError as error:  # The system reports a write that failed late.
+                self.failure = error
         self._writer = self._step_writer = None
 
     def _everything(self) -> list[Unwritten]:

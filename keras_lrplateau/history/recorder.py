@@ -73,7 +73,10 @@ class Sink:
         """Write what is not written yet."""
 
     def close(self) -> None:
-        """Close what is open: the training is over, or another one begins."""
+        """Close what is open: the training is over, or another one begins.
+
+        It may raise any error, as every method may: that gives a warning, and the other sinks are closed all the same.
+        """
 
     @property
     def needs_record(self) -> bool:

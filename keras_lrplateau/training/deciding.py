@@ -123,7 +123,7 @@ def finish(session: Session) -> None:
             telling.report(session, session.next_epoch - 1, is_last=True, is_over=True)
         remembering.remember_end(session)
     session.is_finished = True
-    session.close()
+    telling.close(session)
 
 
 def _take_back_open_trial(session: Session, epoch: int) -> bool:

@@ -216,8 +216,10 @@ class Session:
 
     def close(self) -> None:
         """Close the files, and give up what this process has claimed."""
-        self.recorder.close()
-        self.memory.release()
+        try:
+            self.recorder.close()
+        finally:
+            self.memory.release()
 
     # --- the rule ----------------------------------------------------------------------------------------------------
 

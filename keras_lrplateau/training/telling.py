@@ -79,6 +79,16 @@ def report(session: Session, epoch: int, is_last: bool, is_over: bool = False) -
 def flush(session: Session) -> None:
     """Let the sinks write what they have not written yet."""
     session.recorder.flush()
+    _warn_of_failure(session)
+
+
+def close(session: Session) -> None:
+    """Close the session; warn if a file says only now that it was not written."""
+    session.close()
+    _warn_of_failure(session)
+
+
+def _warn_of_failure(session: Session) -> None:
     log = event_log_of(session)
     if log is not None and log.failure is not None:
         session.notices.log_dir(log.failure)

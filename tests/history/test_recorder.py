@@ -252,6 +252,46 @@ def test_closing_twice_and_writing_after_it_is_fine(tmp_path: Path) -> None:
     check_whole(tmp_path, reporter)
 
 
+@pytest.fixture
+def late_failures(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A disk that reports a full quota only when a file is closed, as network file systems do; the files it was."""
+    close, found = EventWriter.close, []
+
+    def fail(self: EventWriter) -> None:
+        if self.path not in found:
+            close(self)
+            found.append(self.path)
+            raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(EventWriter, "close", fail)
+    return found
+
+
+def test_a_file_that_fails_on_close_is_a_failure_like_any_other_and_the_other_file_is_closed(
+    tmp_path: Path, late_failures: list[Path]
+) -> None:
+    reporter = make_reporter(tmp_path)
+    report(reporter, *range(6), meanwhile=lambda epoch: reporter.step(epoch, {"loss": 1.0}, 1e9))
+    reporter.close()
+    assert [path.parent.name for path in late_failures] == ["lr_plateau", STEPS]
+    assert "quota" in str(failure_of(reporter))
+    report(reporter, *range(6, EPOCHS))
+    assert failure_of(reporter) is None
+    check_whole(tmp_path, reporter)
+
+
+def test_what_a_file_may_lack_that_fails_on_close_is_written_again_when_training_goes_back(
+    tmp_path: Path, late_failures: list[Path]
+) -> None:
+    reporter = make_reporter(tmp_path)
+    report(reporter, *range(8))
+    reporter.forget(5)
+    (file,) = late_failures
+    file.write_bytes(b"")
+    report(reporter, *range(5, EPOCHS))
+    check_whole(tmp_path, reporter)
+
+
 # --- listeners -------------------------------------------------------------------------------------------------------
 
 

@@ -42,9 +42,12 @@ from conftest import (
 from keras.optimizers import SGD, Adam, RMSprop
 
 from keras_lrplateau import AdaptLROnPlateau, Decision, Sink
+from keras_lrplateau.files import locks
 from keras_lrplateau.history import tags
 from keras_lrplateau.history.axes import Axis, Timeline
+from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.history.run import Observation
+from keras_lrplateau.resume.run_dirs import LOCK
 from keras_lrplateau.training import snapshots as snapshots_module
 
 EXCURSION = {"patience": 1, "factor": 0.5, "raise_factor": 2.0, "raise_after": 1, "max_raises": 1, "recover": False}
@@ -834,6 +837,31 @@ def test_a_log_dir_that_cannot_be_read_does_not_stop_training(tmp_path: Path, mo
         fit(tiny_model(), scripted(1.0, 2.0), adapt, epochs=2)
     assert len(user_warnings(caught)) == 1
     assert kinds(adapt) == ["cut"]
+
+
+def test_a_file_that_fails_on_close_ends_no_fit_and_all_else_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network file system with a quota, which a write may exceed without a word."""
+    close, closed = EventWriter.close, []
+
+    def fail(self: EventWriter) -> None:
+        if self.path not in closed:
+            close(self)
+            closed.append(self.path)
+            raise OSError(122, "Disk quota exceeded")
+
+    class Tracker(Sink):
+        def close(self) -> None:
+            closed.append("the user's sink")
+
+    monkeypatch.setattr(EventWriter, "close", fail)
+    adapt = AdaptLROnPlateau(log_dir=tmp_path, sinks=[Tracker()])
+    with pytest.warns(UserWarning, match=r"cannot write to log_dir: .*quota") as caught:
+        fit(tiny_model(), scripted(1.0, 0.9), adapt, epochs=2)
+    assert len(user_warnings(caught)) == 1
+    assert closed[1:] == ["the user's sink"], "after the event file"
+    assert locks.holder(tmp_path / "lr_plateau" / LOCK) is None
 
 
 def test_a_second_fit_writes_a_run_of_its_own(tmp_path: Path) -> None:
