@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from keras_lrplateau.history.axes import Timeline
-from keras_lrplateau.history.run import Curve, Observation, Record, Run, rate_used
+from keras_lrplateau.history.run import Curve, Observation, RatesUsed, Record, Run
 from keras_lrplateau.recordings.names import RATE
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, multiplier_bounds
 from keras_lrplateau.rule.search import MOST_TRIALS
+from keras_lrplateau.rule.words import shortest
 
 SAME = 1e-5
 """Rates that differ by less than this share are the same: files round to float32, or to six digits."""
@@ -297,19 +298,9 @@ class _Rates:
 
     def _used(self, epochs: Sequence[int]) -> Iterator[float]:
         """The number in force in each of these epochs of the training as it was."""
-        eventful = [record for record in self.recorded.records if record.decisions]
-        if not eventful and not self.is_scaled:
-            yield from _last_known(self.leading, epochs)
-            return
-        # As `Run.rate_used`, for all epochs at once.
-        in_force = eventful[0].decisions[0].rate_before if eventful else 1.0
-        at = 0
-        for epoch in epochs:
-            while at < len(eventful) and eventful[at].epoch < epoch:
-                in_force = eventful[at].decisions[-1].rate
-                at += 1
-            is_now = at < len(eventful) and eventful[at].epoch == epoch
-            yield rate_used(eventful[at]) if is_now else in_force
+        if any(self.recorded.decisions):
+            return map(RatesUsed(self.recorded).at, epochs)
+        return itertools.repeat(1.0, len(epochs)) if self.is_scaled else _last_known(self.leading, epochs)
 
     def replayed(self, config: Rule[Any], numbers: Curve, final: float, departs: int | None) -> dict[str, Curve]:
         """The learning rates that the decided numbers lead to, by name.
@@ -376,13 +367,10 @@ def unrounded(rate: float) -> float:
 
     A rate of 0.1 is recorded as 0.10000000149011612, and must not be above a `max_lr` of 0.1.
     """
-    try:
-        if struct.unpack("f", struct.pack("f", rate))[0] != rate:
-            return rate
-    except OverflowError:
+    packed = struct.pack("f", rate)
+    if struct.unpack("f", packed)[0] != rate:
         return rate
-    shorter = (float(f"{rate:.{digits}g}") for digits in range(1, 9))
-    return next((each for each in shorter if struct.pack("f", each) == struct.pack("f", rate)), rate)
+    return shortest(rate, lambda each: struct.pack("f", each) == packed)
 
 
 # --- where the two part ----------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.stretch import LARGE, SHORTEST_WINDOW, WINDOW, Stretch
 from keras_lrplateau.rule.trend import Trend, trend
-from keras_lrplateau.rule.words import number
+from keras_lrplateau.rule.words import counted, number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 SIGNIFICANT = 3.0
@@ -823,7 +823,8 @@ def _anneal(config: Config, state: State, value: float, new_best: bool, *, stage
     if after.rate == state.rate:
         return _go_on(state, after, value, new_best)
     left = 0 if config.observations is None else max(config.observations - state.observations, 0)
-    return _decide(state, after, "anneal", value, f"{_count(left)} left", save="best" if new_best else None)
+    reason = f"{counted(left, 'observation')} left"
+    return _decide(state, after, "anneal", value, reason, save="best" if new_best else None)
 
 
 def _annealed(config: Config, state: State, stage: Anneal) -> float:
@@ -880,10 +881,6 @@ def _budget(config: Config, state: State) -> float:
     """How many observations all trials together may take."""
     length = max(NOMINAL_LENGTH, state.observations) if config.observations is None else config.observations
     return config.budget * length
-
-
-def _count(observations: int) -> str:
-    return f"{observations} observation{'s' * (observations != 1)}"
 
 
 def _in_words(config: Config, now: Trend) -> str:

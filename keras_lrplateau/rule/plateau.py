@@ -83,7 +83,7 @@ from keras_lrplateau.rule.excursion import (
     Level,
 )
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Finding, Watch
-from keras_lrplateau.rule.words import number
+from keras_lrplateau.rule.words import counted, number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
 
 HARD_CUT = 0.03
@@ -561,7 +561,7 @@ def _plateau(config: Config, state: State, value: float, finding: Finding, evide
     if at_floor and state.exhausted and not state.may_restart:
         return hold(state, value)
     best = "no finite metric yet" if state.best is None else f"no improvement on {number(state.best)}"
-    waited = f"{best} in {state.wait} observation{'s' * (state.wait != 1)}"
+    waited = f"{best} in {counted(state.wait, 'observation')}"
     is_stuck = at_floor or state.cuts >= config.cuts_to_stall
     may_restart = config.recover and config.rollback and state.may_restart and state.aside is None
     if may_restart and finding.may_be_kept:

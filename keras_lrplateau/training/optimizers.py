@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_lrplateau.rule.words import shortest
+
 
 def all_leaves(optimizer: Any) -> list[Any]:
     """The optimizers that hold a rate of their own, in the order in which `MultiOptimizer` lists them."""
@@ -124,7 +126,7 @@ def accumulation_of(optimizer: Any) -> int:
 def to_float(value: Any) -> float:
     """Return a scalar variable, tensor or number as the shortest Python float that its dtype rounds to the same value.
 
-    A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the policy goes on from the
+    A float32 variable set to 0.001 is read back as 0.001, not as 0.0010000000474974513: the rule goes on from the
     number that the user wrote.
 
     Args:
@@ -141,6 +143,5 @@ def to_float(value: Any) -> float:
     if dtype not in ("float32", "float16", "bfloat16") or not math.isfinite(number):
         return number
     narrow = np.dtype(dtype).type
-    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 9))
     with np.errstate(over="ignore"):
-        return next((candidate for candidate in shorter if narrow(candidate) == narrow(number)), number)
+        return shortest(number, lambda candidate: bool(narrow(candidate) == narrow(number)))

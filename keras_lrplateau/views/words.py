@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from keras_lrplateau.history.run import Run
 from keras_lrplateau.rule.decision import Decision
-from keras_lrplateau.rule.words import change, number
+from keras_lrplateau.rule.words import change, count, counted, number
 
 __all__ = [
     "Words",
@@ -24,16 +24,6 @@ __all__ = [
     "utc",
     "words_of",
 ]
-
-
-def count(value: float) -> str:
-    """A number of things, rounded, such as "1,000"."""
-    return f"{round(value):,}"
-
-
-def counted(value: float, noun: str) -> str:
-    """A number of things with what they are, such as "1 epoch" or "1,000 epochs"."""
-    return f"{count(value)} {noun}" + ("" if round(value) == 1 else "s")
 
 
 def utc(seconds: float) -> datetime | None:

@@ -18,7 +18,7 @@ def test_only_one_place_makes_text_of_a_number():
     files = {name: re.sub(r'float\(f"[^"]*"\)', "", text) for name, text in files.items()}
     makers = {name for name, text in files.items() if re.search(r":\.\d+g\}|:\.\{\w+\}g\}|:,\}", text)}
     # Plotly makes some by itself, from a format in its templates.
-    assert makers == {"rule/words.py", "views/words.py", "views/figure.py"}
+    assert makers == {"rule/words.py", "views/figure.py"}
 
 
 def test_a_number_of_things_says_what_they_are():
