@@ -109,7 +109,7 @@ def main() -> None:
         runs[rate] = (fixed, adapted)
         (settled,) = (decision for decision in adapt.decisions if decision.kind == "settle")
         results = [f"{result['loss']:.3g}  {result['accuracy']:.1%}" for result in (before, after)]
-        table.add_row(f"{rate:g}", *results, f"{settled.rate:.3g} in epoch {(settled.epoch or 0) + 1}")
+        table.add_row(f"{rate:g}", *results, f"{settled.rate:.3g} in epoch {settled.epoch + 1}")
     page = LOGS / "auto.html"
     draw(runs).write_html(page)
     if arguments.picture:

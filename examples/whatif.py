@@ -57,7 +57,7 @@ def main() -> None:
     table = Table("patience", "first cut after epoch", "at the same rate val_loss then fell by")
     for patience in (3, 5, 10, 20):
         found = replay(recording, Config(patience=patience, factor=0.5), rate=0.1)
-        first = next((decision.epoch for decision in found.decisions if decision.epoch is not None), None)
+        first = next((decision.epoch for decision in found.decisions), None)
         cells = ("none", "") if first is None else (str(first + 1), missed(recording, first))
         table.add_row(str(patience), *cells)
     console = Console()

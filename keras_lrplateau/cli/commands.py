@@ -353,7 +353,7 @@ def _print_replays(replays: Sequence[_Replayed]) -> None:
         decided = tables.rows(found.run)
         for row, decision in zip(decided, told(found.decisions), strict=True):
             epoch, *others = _cells(row)
-            if found.departs is not None and (decision.epoch or 0) > found.departs:
+            if found.departs is not None and decision.epoch > found.departs:
                 epoch += "?"
             rows.append([*([label] if is_labelled else []), epoch, *others, row["reason"]])
         if not decided:

@@ -86,9 +86,7 @@ def kind_of_data(words: str) -> str | None:
 
     None if they say something else.
     """
-    return _SPLITS.get(
-        re.sub(r" (?:set|split|data|dataset|phase|loop|log|logs|epoch|metrics|history)$", "", plain(words))
-    )
+    return _SPLITS.get(_OF_DATA.sub("", plain(words)))
 
 
 def is_held_out(name: str) -> bool:

@@ -421,7 +421,7 @@ class _Deed(NamedTuple):
 def _done(run: Run) -> list[_Deed]:
     return [
         _Deed(
-            each.epoch or 0,
+            each.epoch,
             each.kind if each.restore is None else f"{each.kind}, restore {each.restore}",
             each.rate / each.rate_before if each.rate_before else math.inf,
         )

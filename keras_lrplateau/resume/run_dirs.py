@@ -23,7 +23,6 @@ LOCK = ".lock"
 
 def next_run_dir(
     log_dir: str | os.PathLike[str],
-    name: str = RUN_NAME,
     *,
     resume: bool,
     is_free: Callable[[Path], bool] = lambda run_dir: True,
@@ -32,7 +31,6 @@ def next_run_dir(
 
     Args:
         log_dir: The directory that TensorBoard reads, or one below it. It need not exist.
-        name: The name of the first run directory in it; the next ones are `name`_2, `name`_3, and so on.
         resume: Whether the training continues an earlier one.
         is_free: Tells whether a new training may use a run directory.
 
@@ -44,14 +42,14 @@ def next_run_dir(
         OSError: `log_dir` cannot be read.
     """
     log_dir = Path(log_dir)
-    pattern = re.compile(re.escape(name) + r"(?:_([1-9][0-9]*))?")
+    pattern = re.compile(re.escape(RUN_NAME) + r"(?:_([1-9][0-9]*))?")
     paths = list(log_dir.iterdir()) if log_dir.is_dir() else []
     found = [(int(match[1] or 1), is_used(path)) for path in paths if (match := pattern.fullmatch(path.name))]
     ours = [number for number, used in found if used]
     taken = [number for number, used in found if used is not False]
     if resume and ours:
-        return _numbered(log_dir, name, max(ours))
-    candidates = (_numbered(log_dir, name, number) for number in itertools.count(max(taken, default=0) + 1))
+        return _numbered(log_dir, max(ours))
+    candidates = (_numbered(log_dir, number) for number in itertools.count(max(taken, default=0) + 1))
     return next(path for path in candidates if resume or is_free(path))
 
 
@@ -59,11 +57,11 @@ def earlier_run_dirs(newest: Path) -> Iterator[Path]:
     """Yield the run directories that may exist before this one, the latest first."""
     last = int(newest.name.removeprefix(f"{RUN_NAME}_")) if newest.name != RUN_NAME else 1
     for number in range(last - 1, 0, -1):
-        yield _numbered(newest.parent, RUN_NAME, number)
+        yield _numbered(newest.parent, number)
 
 
-def _numbered(log_dir: Path, name: str, number: int) -> Path:
-    return log_dir / (name if number == 1 else f"{name}_{number}")
+def _numbered(log_dir: Path, number: int) -> Path:
+    return log_dir / (RUN_NAME if number == 1 else f"{RUN_NAME}_{number}")
 
 
 def is_used(run_dir: Path) -> bool | None:

@@ -417,7 +417,7 @@ def _make_up_for(session: Session, missing: set[Snapshot], last: Entry) -> None:
         session.snapshots.take("best", session.model, session.optimizer, session.steps)
         if not is_best_now:
             session.notices.lost_best()
-    if state.in_excursion and missing & {"raise", getattr(state, "way_back", "raise")}:
+    if state.in_excursion and missing & {"raise", state.way_back}:
         step = session.rule_now().finish(state)
         reason = "the copy of the weights from before the raise is gone, so the excursion ends: only the rate goes back"
         session.carry_out(last.epoch, step._replace(decision=replace(step.decision, reason=reason, restore=None)))

@@ -66,7 +66,7 @@ def _is_undone(run: Run, timeline: Timeline) -> bool:
     """Whether the training went back to earlier weights after its last observation."""
     epochs = run.curves.get(run.monitor, Curve()).epochs
     last = epochs[-1] if epochs else run.last_epoch
-    returns = [each for each in run.records[-1].decisions if each.restore is not None and each.epoch is not None]
+    returns = [each for each in run.records[-1].decisions if each.restore is not None]
     return any(timeline.moment(each) >= last + 1 for each in returns)
 
 

@@ -81,7 +81,7 @@ def words_of(run: Run, decision: Decision, is_within: bool) -> Words:
         decision: The decision.
         is_within: Whether it was taken before its epoch was over.
     """
-    epoch = (decision.epoch or 0) + 1
+    epoch = decision.epoch + 1
     when = f"after {run.unit} {epoch}"
     if is_within and decision.step is not None:
         when = f"in epoch {epoch}, after {counted(decision.step, 'step')}"
