@@ -12,7 +12,7 @@ from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.history.run import Record, Run
 
 STEPS = "steps"
-"""The run below the training's run, for the observations of a step cadence. Its steps are optimizer steps."""
+"""The run below the training's run, for what was seen within epochs. Its steps are optimizer steps."""
 
 Unwritten = tuple[int, float, Mapping[str, float], Record | None]
 """An epoch: its number, the wall time of its end, its numbers, and its record if it has one."""

@@ -35,11 +35,12 @@ class Sink:
     """
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """Receive an observation within an epoch (`frequency=N`).
+        """Receive what was seen within an epoch: an observation (`frequency=N`), or a trial of auto mode's search by
+        steps.
 
         Args:
             step: Optimizer steps taken so far.
-            numbers: The monitored metric, and the learning rates in use.
+            numbers: The monitored metric, in such a trial the training loss, and the learning rates in use.
             time: Wall time in seconds since 1970.
         """
 
@@ -119,7 +120,7 @@ class Recorder:
         self._tell(lambda sink: sink.epoch(epoch, numbers, time))
 
     def step(self, step: int, numbers: Mapping[str, float], time: float) -> None:
-        """Pass on an observation within an epoch; see `Sink.step`."""
+        """Pass on what was seen within an epoch; see `Sink.step`."""
         self._tell(lambda sink: sink.step(step, numbers, time))
 
     def decision(self, decision: Decision, quantity: str) -> None:

@@ -272,11 +272,11 @@ class Rule(abc.ABC, Generic[StateT]):
         """
 
     def searching_by(self, state: StateT, steps: int | None) -> StateT:
-        """The state, whose search goes by trials of so many optimizer steps; None for one observation each.
+        """Let the search go by trials of this many optimizer steps; None for one observation each.
 
-        While it does, what `step` gets is the training loss of these steps, as the value and as the loss, and for the
-        length of the training, the number of such trials that it has room for. They are no observations: when the rate
-        is settled, the count begins at 0.
+        During such a search `step` gets the training loss of a trial as both value and loss, and the rule's
+        `observations` is the number of trials there is room for. Trials are no observations: once the rate is settled,
+        the count begins at 0.
         """
         return state
 

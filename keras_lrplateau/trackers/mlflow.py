@@ -18,7 +18,7 @@ PREFIX = "lr_plateau/"
 """Before the names of metrics, so that MLflow groups them, and `mlflow.keras.autolog` may log beside us."""
 
 STEPS = "lr_plateau_steps/"
-"""Before the names of observations within epochs."""
+"""Before the names of what was seen within epochs."""
 
 ARTIFACT = "lr_plateau/decisions.csv"
 """The artifact with the decisions."""
@@ -29,10 +29,10 @@ class MlflowSink(Sink):
     """Sends a training to a run of MLflow: each epoch's numbers as metrics, the decisions as an artifact and as tags.
 
     The metrics, such as "lr_plateau/learning_rate", have the epoch from 0 as their step, as in `mlflow.keras.autolog`.
-    With `frequency=N` there are observations in between, such as "lr_plateau_steps/loss", whose steps are optimizer
-    steps. The artifact "lr_plateau/decisions.csv" is written when there are new decisions. You can search runs by
-    tags: "lr_plateau.status", "lr_plateau.best", how many decisions of each kind there were, such as "lr_plateau.cut",
-    and "lr_plateau.last_decision" with its reason.
+    What was seen within epochs, with `frequency=N` or in a search by steps, is beside them, such as
+    "lr_plateau_steps/loss", whose steps are optimizer steps. The artifact "lr_plateau/decisions.csv" is written when
+    there are new decisions. You can search runs by tags: "lr_plateau.status", "lr_plateau.best", how many decisions of
+    each kind there were, such as "lr_plateau.cut", and "lr_plateau.last_decision" with its reason.
 
     Example:
 

@@ -15,7 +15,7 @@ PREFIX = "lr_plateau/"
 """Before all names, so that W&B shows them in a section of their own, and `WandbMetricsLogger` may log beside us."""
 
 STEPS = "lr_plateau_steps/"
-"""Before the names of observations within epochs, which have an axis of their own."""
+"""Before the names of what was seen within epochs, which has an axis of its own."""
 
 
 @final
@@ -23,10 +23,10 @@ class WandbSink(Sink):
     """Sends a training to a run of Weights & Biases: each epoch's numbers, and the decisions with their reasons.
 
     Each epoch logs the learning rates in use and all metrics, such as "lr_plateau/learning_rate", over
-    "lr_plateau/epoch", which counts from 0 as in `WandbMetricsLogger`. With `frequency=N` there are observations in
-    between, such as "lr_plateau_steps/loss", over "lr_plateau_steps/step" optimizer steps. The table
-    "lr_plateau/decisions" is logged when there are new decisions; those of annealing wait for the end. The summary has
-    the best observation with its epoch, the status, and how many decisions of each kind there were.
+    "lr_plateau/epoch", which counts from 0 as in `WandbMetricsLogger`. What was seen within epochs, with `frequency=N`
+    or in a search by steps, is beside them, such as "lr_plateau_steps/loss", over "lr_plateau_steps/step" optimizer
+    steps. The table "lr_plateau/decisions" is logged when there are new decisions; those of annealing wait for the end.
+    The summary has the best observation with its epoch, the status, and how many decisions of each kind there were.
 
     Example:
 
