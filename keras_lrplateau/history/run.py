@@ -236,7 +236,7 @@ def told(decisions: Iterable[Decision]) -> list[Decision]:
     return rows
 
 
-class Excursion(NamedTuple):
+class Raised(NamedTuple):
     """A raise, and the decision that ended it; None while it is open."""
 
     opened: Decision
@@ -252,9 +252,9 @@ class Excursion(NamedTuple):
         return "successful" if self.closed.kind == "success" else "failed"
 
 
-def excursions(run: Run) -> list[Excursion]:
+def excursions(run: Run) -> list[Raised]:
     """Return all excursions of a training, in order. In auto mode a success may open the next one."""
-    found: list[Excursion] = []
+    found: list[Raised] = []
     opened: Decision | None = None
     for record in run.records:
         for decision in record.decisions:
@@ -262,11 +262,11 @@ def excursions(run: Run) -> list[Excursion]:
             # In default mode an excursion outlives an override.
             ends = ends or (decision.kind == "override" and record.status != "in excursion")
             if opened is not None and ends:
-                found.append(Excursion(opened, decision))
+                found.append(Raised(opened, decision))
                 opened = None
             if decision.kind == "raise" or (decision.kind == "success" and decision.rate > decision.rate_before):
                 opened = decision
-    return found if opened is None else [*found, Excursion(opened, None)]
+    return found if opened is None else [*found, Raised(opened, None)]
 
 
 def best_of(observations: Iterable[Observation], mode: Literal["min", "max"]) -> Observation | None:
