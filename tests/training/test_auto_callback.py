@@ -317,16 +317,20 @@ def test_with_validation_in_every_third_epoch_the_annealing_is_that_of_a_third_o
     assert history["learning_rate"][-1] == pytest.approx(0.01 * 0.5 / tail)
 
 
-def test_a_fit_of_five_epochs_tries_one_more_rate_anneals_and_ends_with_sound_weights() -> None:
-    for rate in (1e-4, 0.03, 1e4):
-        model = linear_model(SGD(rate))
-        adapt = AdaptLROnPlateau.auto()
-        history = learn(model, adapt, epochs=5, batches=16)
-        assert len(history["loss"]) == 5
-        assert kinds(adapt).count("search") == 1, "a quarter of five"
-        assert "anneal" in kinds(adapt) or rate == 1e4, "there every rate tried breaks"
-        assert all(np.isfinite(weight).all() for weight in model.get_weights())
-        assert history["val_loss"][-1] < 14 or rate == 1e4
+@pytest.mark.parametrize(
+    ("rate", "left"), [(1e-4, pytest.approx(0.986, abs=0.01)), (0.03, pytest.approx(0.02, abs=0.03)), (1e4, 1.0)]
+)
+def test_a_fit_of_five_epochs_tries_one_more_rate_anneals_and_ends_with_sound_weights(rate: float, left: Any) -> None:
+    """By the share of the loss that is left. From 1e4 every rate breaks that five epochs have room for."""
+    model, x = linear_model(SGD(rate)), data()[0]
+    y = x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32")
+    before = model.evaluate(x, y, verbose=0)
+    adapt = AdaptLROnPlateau.auto()
+    history = learn(model, adapt, epochs=5, batches=16)
+    assert len(history["loss"]) == 5
+    assert kinds(adapt).count("search") == 1, "a quarter of five"
+    assert "anneal" in kinds(adapt)
+    assert model.evaluate(x, y, verbose=0) / before == left
 
 
 def test_a_fit_of_one_epoch_keeps_what_was_trained() -> None:
