@@ -591,7 +591,7 @@ def _cut(config: Config, state: State, value: float, reason: str, kind: Kind = "
         cooldown=config.cooldown,
         cuts=state.cuts + 1,
     )
-    back = config.rollback_on_cut and state.aside is None and state.kept is not None
+    back = config.rollback_on_cut and state.kept is not None  # In a restart nothing is kept.
     return decide(state, after, kind, value, reason, restore="best" if back else None)
 
 
@@ -692,7 +692,7 @@ def _recover(
 ) -> Step[State]:
     """Training broke: back to sound weights, and cut hard."""
     too_high = state.rate if state.rate_too_high is None else min(state.rate, state.rate_too_high)
-    state = replace(state, observations=state.observations + 1, candidate=None, level=None, loss_level=None)
+    state = replace(state, observations=state.observations + 1, level=None, loss_level=None)
     if state.excursion is not None:
         # The rate before the raise was sound and need not pay for the raise. Its weights are the ones to go back to.
         after = replace(state, rate_too_high=too_high)

@@ -299,6 +299,17 @@ def test_a_raise_that_would_overflow_is_no_raise():
     assert all(math.isfinite(decision.rate) for decision in decisions)
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"), [([9, 9, 4, 4], "success"), ([9, 9, 5, 5], "rollback"), ([9, NAN], "diverged")]
+)
+def test_no_wait_is_counted_in_the_cooldown_after_an_excursion(values, kind):
+    state, *_ = run(SHORT, STALLED)
+    config = replace(SHORT, cooldown=3)
+    state, _, (*_, last) = go_on(config, state, values)
+    assert last.kind == kind
+    assert timeline_from(config, state, [5, 5, 5, 5]) == ["0.01", "0.01", "0.01", "cut 0.001"]
+
+
 # --- divergence ------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +318,11 @@ def test_a_nan_goes_back_to_the_best_weights_with_a_hard_cut():
     assert line == ["1", "1", "diverged 0.03", "0.03"]
     assert decisions[2].restore == "best"
     assert "the metric is nan" in decisions[2].reason
+
+
+def test_no_wait_is_counted_in_the_cooldown_after_a_divergence():
+    line = timeline(replace(FULL, cooldown=3), [5, 4, NAN, 5, 5, 5, 5])
+    assert line == ["1", "1", "diverged 0.03", "0.03", "0.03", "0.03", "cut 0.015"]
 
 
 def test_a_nan_before_anything_finite_goes_back_to_the_start():
@@ -444,6 +460,16 @@ def test_a_candidate_whose_weights_have_exploded_is_dropped_and_the_last_sound_o
     assert line == ["1", "1", "1", "diverged 0.03"]
     assert decisions[-1].restore == "best"
     assert (state.best, state.kept.value) == (1.0, 1.0), "the value of the weights that came back"
+
+
+@pytest.mark.parametrize(("first_loss", "kept"), [(0.5, 0.5), (None, 1.0)])
+def test_only_the_first_batch_clears_a_candidate_in_an_epoch_that_ruins_its_weights(first_loss, kept):
+    """The mean over the epoch is fine, but does not say when that was."""
+    rows = [(1.0, 1.0, mean(2.0)), (0.5, 0.5, mean(0.8)), (0.6, 0.6, mean(first_loss, is_finite=False))]
+    state, line, decisions = looked(FULL, rows, loss_before=2.0)
+    assert line == ["1", "1", "diverged 0.03"]
+    assert (decisions[-1].keep, decisions[-1].restore) == ("candidate" if kept == 0.5 else None, "best")
+    assert (state.kept.value, state.best) == (kept, kept)
 
 
 @pytest.mark.parametrize(("look", "kept"), [(2.5, 0.2), (7.0, 0.1)])
@@ -619,6 +645,24 @@ def restarted(config=FULL):
     """A network that came through a loss of 5 times that before training, and then learns nothing."""
     count = max(2 * config.patience, soundness.LONG) + 2
     return run(config, [14.0] * count, losses=DEAD[:count], loss_before=63.0)
+
+
+def test_a_restart_begins_far_below_the_lowest_rate_that_broke_training():
+    count = max(2 * FULL.patience, soundness.LONG) + 2
+    state, line, _ = run(FULL, [14.0] * (count - 1), losses=DEAD, loss_before=63.0)
+    assert not any(text.startswith("restart") for text in line)
+    state, decision = FULL.step(replace(state, rate_too_high=0.1), 14.0, DEAD[count - 1])
+    assert (decision.kind, decision.rate) == ("restart", pytest.approx(0.003))
+    assert state.rate_too_high == 0.1
+
+
+def test_a_cut_in_a_restart_does_not_go_back_to_what_was_put_aside():
+    config = replace(FULL, rollback_on_cut=True)
+    state, line, _ = restarted(config)
+    assert line[-1] == "restart 0.03"
+    _, line, decisions = go_on(config, state, [30.0] * 3)
+    assert line == ["0.03", "0.03", "cut 0.015"]
+    assert decisions[-1].restore is None
 
 
 def test_a_network_that_is_flat_after_a_rise_restarts_with_a_far_lower_rate():
