@@ -668,6 +668,7 @@ def entries(rng: random.Random, rule: Any, size: int) -> list[Entry]:
                 mode=follower.config.mode,
                 best=best,
                 steps=epoch + 1,
+                epochs_in_search=0,
                 snapshots={name: f"{name}-{epoch}" for name in sorted(follower.stored)},
                 window=(),
                 state=follower.state.to_dict(),

@@ -60,6 +60,7 @@ class Entry:
         mode: The direction of the metric; None while it is not known.
         best: The best observation so far.
         steps: Optimizer steps so far, including those that were rolled back.
+        epochs_in_search: Epochs so far at whose end a search by steps was not over: they were no observations.
         snapshots: The file names of the copies for rollbacks.
         window: `StepCadence.numbers` if there is a step cadence; else empty.
         state: The rule's state, from its `to_dict`.
@@ -78,6 +79,7 @@ class Entry:
     mode: Literal["min", "max"] | None
     best: Observation | None
     steps: int
+    epochs_in_search: int
     snapshots: Mapping[Snapshot, str]
     window: tuple[float, ...]
     state: Mapping[str, Any]
@@ -375,6 +377,7 @@ def decode_entry(plain: dict[str, Any]) -> Entry:
         mode=None if plain["mode"] is None else word("mode", plain["mode"], ("min", "max")),
         best=decode_best(plain["best"]),
         steps=integer("steps", plain["steps"]),
+        epochs_in_search=integer("epochs_in_search", plain["epochs_in_search"]),
         snapshots=_snapshots(plain["snapshots"]),
         state=state,
         **numbers,

@@ -24,7 +24,7 @@ from keras_lrplateau.history.codec import (
 from keras_lrplateau.resume.entries import Entry, as_plain, decode_entry
 from keras_lrplateau.rule.decision import Decision
 
-VERSION = 1
+VERSION = 2
 """The version of the dict. A change of its fields needs a new one."""
 
 

@@ -39,7 +39,7 @@ from keras_lrplateau.history.codec import (
 )
 from keras_lrplateau.resume.entries import Entries, Entry
 
-VERSION = 2
+VERSION = 3
 """The version of the file. A change of its fields needs a new one."""
 
 VOID_IS_FINE = 1000

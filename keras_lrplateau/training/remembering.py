@@ -73,6 +73,7 @@ def entry_of(
         mode=session.present.direction,
         best=session.best,
         steps=session.steps,
+        epochs_in_search=session.epochs_in_search,
         snapshots=session.snapshots.files,
         window=session.cadence.numbers if session.decides_in_epoch else (),
         state=session.known_state.to_dict(),

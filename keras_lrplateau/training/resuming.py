@@ -379,11 +379,7 @@ def _go_back_again(session: Session, entries: Entries) -> Snapshot | None:
 
 
 def _adopt_entry(session: Session, last: Entry) -> None:
-    session.best, session.steps = last.best, last.steps
-    for each in session.decisions:
-        if each.kind == "settle" and each.observation == 0:  # After a search by steps.
-            took = each.epoch - session.first_epoch
-            session.epochs_in_search = max(took + (took > 0 and each.epoch not in session.observed), 0)
+    session.best, session.steps, session.epochs_in_search = last.best, last.steps, last.epochs_in_search
     if last.window:
         session.cadence.resume(last.window)
     if last.mode is not None and session.present.direction is None:

@@ -108,7 +108,7 @@ class Session:
         cadence: The observations within an epoch.
         first_epoch: The epoch, from 0, with which this training began, perhaps in an earlier process.
         next_epoch: The first epoch that is not over.
-        epochs_in_search: Epochs that were no observations, since a search by steps was not over before their end.
+        epochs_in_search: Epochs at whose end a search by steps was not over: they were no observations.
         epoch_offset: How many epochs there were before the one from which the present `fit` counts.
         observed: The epochs of all observations.
         best: The best observation so far.

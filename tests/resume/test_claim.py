@@ -49,6 +49,7 @@ def entry(epoch: int, is_over: bool = True, steps: int | None = None) -> Entry:
         mode="min",
         best=None,
         steps=steps,
+        epochs_in_search=0,
         snapshots={},
         window=(),
         state=plateau.Config().start(0.1).to_dict(),

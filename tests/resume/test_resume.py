@@ -680,7 +680,7 @@ def truncate(path: Path) -> None:
 
 
 def make_newer(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 9', 1))
+    path.write_bytes(path.read_bytes().replace(b'"version": 3', b'"version": 9', 1))
 
 
 def empty(path: Path) -> None:

@@ -39,6 +39,7 @@ def make_entry(epoch: int = 0, **changes: Any) -> Entry:
         "mode": "min",
         "best": None,
         "steps": 10 * (epoch + 1),
+        "epochs_in_search": 0,
         "snapshots": {},
         "window": (),
         "state": plateau.Config().start(0.1).to_dict(),

@@ -489,10 +489,13 @@ def test_a_search_that_is_not_over_with_the_first_epoch_goes_on_in_the_next_one(
 
 
 @pytest.mark.long
-def test_a_search_over_several_epochs_is_no_part_of_what_is_annealed_when_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("died", [1, "settled", 9])
+def test_a_search_over_several_epochs_is_no_part_of_what_is_annealed_when_resumed(
+    tmp_path: Path, died: int | str
+) -> None:
     class Death(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is not typed
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            if epoch == 9:
+            if epoch == (settled(whole).epoch if died == "settled" else died):
                 raise DiedError
 
     def made() -> list[Any]:

@@ -348,7 +348,7 @@ def test_a_state_that_is_loaded_during_training_needs_a_new_begin() -> None:
 
 
 SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "a newer release": (lambda state: {**state, "version": 9}, "version 9; this release .* reads version 1"),
+    "a newer release": (lambda state: {**state, "version": 9}, "version 9; this release .* reads version 2"),
     "nothing": (lambda state: {}, "it has no version"),
     "a field too many": (lambda state: {**state, "more": 1}, r"unknown: \['more'\]"),
     "a field too few": (lambda state: {key: state[key] for key in state if key != "entry"}, r"Missing: \['entry'\]"),
