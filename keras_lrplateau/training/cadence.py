@@ -41,13 +41,23 @@ SHORT_FIT = 15
 TRIALS = 200
 """In a long training, such a trial is this part of all steps: then a search of ten trials takes 5 % of them."""
 
+ROUNDING = 2.0**-24
+"""The largest relative error of a rounding in float32, in which Keras by default keeps a running mean and its sum."""
+
+RESOLVED = 0.1
+"""The mean of some batches is known if its rounding error is at most this share of it; see `Window.since`.
+
+The error is a bound: that of a mean over many batches is mostly far smaller. With a smaller share, a loss would be lost
+in an epoch of some hundred thousand steps.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """The batches since the last observation.
 
     Attributes:
-        total: The sum of the metric over the batches.
+        total: The sum of the metric over the batches. NaN while `mean` is finite: the sum is not known.
         batches: The number of batches.
         seen: How many batches Keras' running mean covered when the window was last extended.
         mean: That running mean; 0 if `seen` is 0.
@@ -58,15 +68,50 @@ class Window:
     seen: int = 0
     mean: float = 0.0
 
-    def extend(self, seen: int, mean: float) -> Window:
+    @property
+    def value(self) -> float | None:
+        """The mean over the batches; None if there are none, or if it is not known."""
+        if not self.batches or (math.isnan(self.total) and math.isfinite(self.mean)):
+            return None
+        return self.total / self.batches
+
+    def since(self, seen: int, mean: float, best: float | None) -> float:
+        """Return the mean of the batches since the window was last extended, from the two running means.
+
+        These lose a small value after a large one: once a batch had a loss of 1e10, a loss of 5 does not change the sum
+        that Keras keeps. Each batch is an addition, which rounds by at most `ROUNDING` of the sum, and so does the
+        division in each of the two means. So the mean of n batches is wrong by at most ROUNDING * sum * (n + 2) / n,
+        and can be negative where no loss is. What is nearer to zero than the least value that is known in spite of this
+        error counts as that value, if the best observation is about as large: it is no better. In this way a loss that
+        has become tiny is a plateau. If the best is far nearer to zero, nobody can tell.
+
+        Args:
+            seen: How many batches the running mean covers; more than before.
+            mean: The running mean.
+            best: The best value so far, if there is one.
+
+        Returns:
+            The mean; non-finite if `mean` is. NaN if it is not known.
+        """
+        batches = seen - self.seen
+        # In this form the mean of equal values is exactly that value.
+        since = mean + (mean - self.mean) * (self.seen / batches)
+        largest = max(abs(mean) * seen, abs(self.mean) * self.seen)
+        least = ROUNDING * largest * (batches + 2) / batches / RESOLVED
+        if not abs(since) < least:
+            return since
+        if best is None or least > 2 * abs(best):  # Twice, since the error grows a little from window to window.
+            return math.nan
+        return math.copysign(min(least, abs(best)), mean)
+
+    def extend(self, seen: int, mean: float, since: float) -> Window:
         """Return the window up to the present batch.
 
         Args:
             seen: How many batches the running mean covers; more than before.
-            mean: The running mean. If it is non-finite, so is the window.
+            mean: The running mean.
+            since: The mean of the batches since the window was last extended.
         """
-        # In this form the mean of equal values is exactly that value.
-        since = mean + (mean - self.mean) * (self.seen / (seen - self.seen))
         batches = seen - self.seen
         return Window(self.total + since * batches, self.batches + batches, seen, mean)
 
@@ -92,7 +137,7 @@ class StepCadence:
         length: Batches in an epoch; None before the first one is over.
         done: Batches of this epoch before the last decision in it; 0 if there has been none.
         noise: The standard error of the last observation's loss, from the differences between its batches; 0 where it
-            has too few.
+            has too few, or where the loss is not known.
     """
 
     def __init__(self, monitor: str, frequency: int = 1, accumulation: int = 1) -> None:
@@ -198,15 +243,16 @@ class StepCadence:
         window = self._windows[0]
         return window.batches + batch - self._first - window.seen >= self._batches
 
-    def take(self, batch: int | None = None) -> tuple[float | None, float | None]:
+    def take(self, batch: int | None, best: float | None) -> tuple[float | None, float | None] | None:
         """Take the metric and the training loss since the last observation, if there are enough batches.
 
         Args:
             batch: The next batch; the logs of all batches before it are awaited. None at the end of an epoch, when
                 all logs are there.
+            best: The best observation so far, if there is one.
 
         Returns:
-            The metric and the loss; None for each that is missing.
+            The metric and the loss; None for each that is missing or not known. None if there are too few batches.
 
         Raises:
             RuntimeError: The logs of a batch are still missing after `MOST_SECONDS`.
@@ -224,13 +270,18 @@ class StepCadence:
             values = [number for numbers in logs if (number := numbers[i]) is not None]
             if not values or seen <= window.seen:
                 continue
-            mean = values[-1]
-            if i == 0 and not self.is_running_mean and self.monitor != "loss":
-                mean = (window.mean * window.seen + sum(values) / len(values) * (seen - window.seen)) / seen
-            self._windows[i] = window.extend(seen, mean)
+            is_of_metric, is_of_loss = i == 0 or self.monitor == "loss", i == 1 or self.monitor == "loss"
+            if is_of_loss or self.is_running_mean:
+                mean = values[-1]
+                since = window.since(seen, mean, best if is_of_metric else None)
+            else:
+                mean = since = sum(values) / len(values)
+            self._windows[i] = window.extend(seen, mean, since)
         if self._windows[0].batches < self._batches:
-            return None, None
-        value, loss = (window.total / window.batches if window.batches else None for window in self._windows)
+            return None
+        value, loss = (window.value for window in self._windows)
+        if loss is None:
+            self.noise = 0.0
         self._windows = [replace(window, total=0.0, batches=0) for window in self._windows]
         return value, loss
 

@@ -64,7 +64,7 @@ def decide_on_epoch(session: Session, epoch: int, logs: dict[str, Any], first_lo
         cadence = session.cadence
         if not cadence.knows_metric:
             cadence.look_at_metric(session.model)
-        value, loss = cadence.take()
+        value, loss = cadence.take(None, session.known_state.best) or (None, None)
         evidence = replace(evidence, noise=cadence.noise)
         is_blind = cadence.is_of_single_batches and session.known_state.status == "searching"
     value, loss, evidence = observing.agree(session, value, loss, evidence, is_new)

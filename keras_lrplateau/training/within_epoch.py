@@ -35,12 +35,12 @@ def before_batch(session: Session, batch: int) -> None:
     if batch and session.cadence.is_due(batch):
         if not session.cadence.knows_metric:
             session.cadence.look_at_metric(session.model)
-        value, loss = session.cadence.take(batch)
-        if value is not None:
-            _decide(session, batch, value, loss)
+        found = session.cadence.take(batch, session.known_state.best)
+        if found is not None:
+            _decide(session, batch, *found)
 
 
-def _decide(session: Session, batch: int, value: float, loss: float | None) -> None:
+def _decide(session: Session, batch: int, value: float | None, loss: float | None) -> None:
     """Decide about the batches before this one."""
     cadence, present, epoch = session.cadence, session.present, session.present.epoch
     cadence.done = batch
@@ -54,8 +54,9 @@ def _decide(session: Session, batch: int, value: float, loss: float | None) -> N
     session.find_direction(required=not is_in_search)
     evidence = Evidence(present.first_loss, is_validated=False, noise=cadence.noise)
     agreed, loss, evidence = observing.agree(session, value, loss, evidence, is_new)
+    if agreed is None:
+        return  # Nobody knows what these batches have brought.
     present.forget_first_loss()
-    assert agreed is not None
 
     # Decide.
     is_blind = cadence.is_of_single_batches and session.known_state.status == "searching"

@@ -221,6 +221,18 @@ def decides_in_steps() -> Any:
     return train(adapt, epochs=2, batches=8)
 
 
+def huge_loss_on_rank_1() -> Any:
+    """On PyTorch, where each rank has a running mean of its own, that of rank 1 forgets all later batches."""
+
+    class Huge(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if BACKEND == "torch" and RANK == 1 and batch == 1:
+                self.model.metrics[0].update_state(1e12)
+
+    adapt = AdaptLROnPlateau("loss", frequency=2, patience=1, min_delta=1.0, max_raises=0, recover=False)
+    return train(adapt, Huge(), epochs=2, batches=8)
+
+
 def searches_in_steps() -> Any:
     return train(AdaptLROnPlateau.auto("loss"), epochs=3, batches=4, times=100)
 

@@ -32,6 +32,7 @@ FITS = [
     "validation_on_rank_0_only",
     "stops_when_exhausted",
     "decides_in_steps",
+    "huge_loss_on_rank_1",
     "searches_in_steps",
     "rate_set_elsewhere",
     "auto_mode",
@@ -217,6 +218,15 @@ def test_decisions_within_an_epoch_are_the_same_on_all_ranks(trained: Results) -
     assert len(found["timeline"]) > 2
     # On JAX Keras averages the loss itself.
     assert (first != second) == trained[0]["exchanges"]["has_torch"]
+
+
+@on_both_backends
+def test_where_one_rank_knows_nothing_all_go_by_the_others(trained: Results) -> None:
+    found = both(trained, "huge_loss_on_rank_1")
+    first, second = ([float(loss) for loss in each["losses"]] for each in found_by(trained, "huge_loss_on_rank_1"))
+
+    assert (second[0] > 1e9 > first[0]) == trained[0]["exchanges"]["has_torch"], "the scenario"
+    assert len(found["timeline"]) > 2
 
 
 @on_both_backends

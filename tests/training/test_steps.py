@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import compile_model, count_syncs, fit, kinds, only, read_records, read_values
+from hypothesis import given
+from hypothesis import strategies as st
 from keras.optimizers import SGD, Adam
 
 from keras_lrplateau import AdaptLROnPlateau, Sink
 from keras_lrplateau.rule import auto
+from keras_lrplateau.training.cadence import StepCadence
 
 BATCHES = 600
 """Of an epoch."""
@@ -30,8 +34,11 @@ def linear_model(optimizer: Any, **arguments: Any) -> Any:
 
 
 def rows(batches: int = BATCHES) -> tuple[Any, Any]:
-    x = np.random.default_rng(0).normal(size=(64 * batches, 4)).astype("float32")
-    return x, x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32")
+    """With noise: a loss far below the mean of its epoch is no observation."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64 * batches, 4)).astype("float32")
+    noise = 0.1 * rng.normal(size=(len(x), 1)).astype("float32")
+    return x, x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32") + noise
 
 
 def learn(model: Any, *callbacks: Any, batches: int = BATCHES, **arguments: Any) -> Any:
@@ -167,6 +174,69 @@ def test_steps_are_optimizer_steps_where_gradients_are_accumulated() -> None:
     assert next(iter(sink.seen)) == N
     assert max(sink.seen) <= BATCHES
     assert adapt.state.rate < 0.1 * settled(adapt).rate, "annealed"
+
+
+def outlier() -> tuple[Any, Any]:
+    """Two hundred batches of two rows. The square of one target makes float32 forget what else is in a sum."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 4)).astype("float32")
+    y = x.sum(axis=1, keepdims=True) + rng.normal(size=(400, 1)).astype("float32")
+    y[100] = 2e5
+    return x, y
+
+
+@pytest.mark.backends
+def test_after_a_huge_loss_the_rest_of_the_epoch_is_not_observed() -> None:
+    def train(*callbacks: Any) -> list[float]:
+        x, y = outlier()
+        model = linear_model(SGD(0.01, clipnorm=1.0))
+        return fit(model, *callbacks, x=x, y=y, batch_size=2, epochs=2)["loss"]
+
+    sink = Observations()
+    adapt = AdaptLROnPlateau("loss", patience=20, frequency=10, sinks=[sink])
+    shown = train(adapt)
+    seen = {step: numbers["loss"] for step, numbers in sink.seen.items()}
+    assert [step for step, loss in seen.items() if loss > 1e9] == [60, 260], "the scenario: in both epochs"
+    assert list(seen) == [10, 20, 30, 40, 50, 60, 210, 220, 230, 240, 250, 260]
+    assert all(loss > 0.1 for loss in seen.values())
+    assert adapt.decisions == []
+    assert shown == pytest.approx(train(), rel=1e-6), "what Keras shows is left alone"
+
+
+@pytest.mark.backends
+def test_a_loss_too_small_for_keras_mean_of_the_epoch_is_a_plateau() -> None:
+    x = np.ones((400, 4), "float32")
+    sink = Observations()
+    adapt = AdaptLROnPlateau("loss", factor=0.5, patience=5, min_delta=0.0, frequency=10, max_raises=0, sinks=[sink])
+    model = linear_model(SGD(0.05))
+    fit(model, adapt, x=x, y=np.zeros((400, 1), "float32"), batch_size=2)
+    losses = [numbers["loss"] for numbers in sink.seen.values()]
+    assert len(losses) == 19, "all but the last window, which ends with the epoch"
+    assert model.evaluate(x, np.zeros((400, 1)), verbose=0) < 1e-9, "far less than shows"
+    assert losses == sorted(losses, reverse=True)
+    assert 1e-9 < losses[-1] < 1e-3
+    assert kinds(adapt) == ["cut", "cut"]
+
+
+@given(
+    losses=st.lists(st.just(0.0) | st.floats(2.0**-20, 2.0**40, width=32), min_size=1, max_size=60),
+    frequency=st.integers(1, 4),
+    size=st.sampled_from([1, 3, 64]),
+)
+def test_no_best_observation_is_better_than_its_batches(losses: list[float], frequency: int, size: int) -> None:
+    cadence, best, begin = StepCadence("loss", frequency), None, 0
+    cadence.restart(0, SGD())
+    total = np.float32(0)
+    for batch, loss in enumerate(losses):
+        if batch and cadence.is_due(batch):
+            value, _ = cadence.take(batch, best) or (None, None)
+            if value is not None and (best is None or value < best):
+                assert statistics.fmean(losses[begin:batch]) <= 1.2 * value
+                best = value
+            begin = batch
+        total += np.float32(loss) * np.float32(size)  # As `keras.metrics.Mean` does.
+        mean = float(total / np.float32(size * (batch + 1)))
+        cadence.add(batch, (mean, mean))
 
 
 # --- which metric ----------------------------------------------------------------------------------------------------
