@@ -212,8 +212,10 @@ class AdaptLROnPlateau(Results):
         self._session = None
         self._saved = None
         if options.decides_in_epoch:
-            # async_safe keeps Keras' asynchronous dispatch; these hooks may run in any thread.
-            self.async_safe = True
+            # async_safe keeps Keras' asynchronous dispatch; our hooks may run in any thread, a subclass's may not.
+            ends = ("on_batch_end", "on_train_batch_end", "on_test_batch_end", "on_predict_batch_end")
+            if all(getattr(type(self), end) is getattr(keras.callbacks.Callback, end) for end in ends):
+                self.async_safe = True
             self._hear_batches()
 
     def get_config(self) -> dict[str, Any]:
@@ -308,7 +310,7 @@ class AdaptLROnPlateau(Results):
         if self._training.decides_in_epoch:
             self._hear_batches()
         elif self._training.present.wants_first_loss:
-            self.on_train_batch_end = self._first_batch  # For one batch.
+            self.__dict__.update(on_train_batch_end=self._first_batch)  # For one batch.
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Note that a validation begins."""
@@ -348,11 +350,12 @@ class AdaptLROnPlateau(Results):
         if batch == 0:  # Asynchronous dispatch may call out of order.
             self._ignore_batches()
             observing.first_batch(self._training, logs)
+        type(self).on_train_batch_end(self, batch, logs)
 
     def _hear_batches(self) -> None:
-        # On the instance: a batch hook on the class would end Keras' asynchronous dispatch for all.
-        self.on_train_batch_begin = self._before_batch
-        self.on_train_batch_end = self._after_batch
+        # On the instance: a batch hook on the class would end Keras' asynchronous dispatch for all. They hide a
+        # subclass's own hooks, and so call them.
+        self.__dict__.update(on_train_batch_begin=self._before_batch, on_train_batch_end=self._after_batch)
 
     def _ignore_batches(self) -> None:
         if not self._options.decides_in_epoch:
@@ -363,6 +366,8 @@ class AdaptLROnPlateau(Results):
         within_epoch.before_batch(self._training, batch)
         if not self._training.decides_in_epoch:
             self._ignore_batches()  # The search is over.
+        type(self).on_train_batch_begin(self, batch, logs)
 
     def _after_batch(self, batch: int, logs: Any = None) -> None:
         within_epoch.after_batch(self._training, batch, logs)
+        type(self).on_train_batch_end(self, batch, logs)

@@ -439,6 +439,52 @@ def test_the_first_batch_is_the_last_one_that_the_callback_watches() -> None:
     assert adapt.state.loss_before is not None
 
 
+@pytest.mark.backends
+@pytest.mark.parametrize("by", [{}, {"frequency": 2}])
+def test_a_subclass_has_batch_hooks_of_its_own(by: dict[str, int]) -> None:
+    class Mine(AdaptLROnPlateau):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            heard.append(("begin", batch))
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            super().on_train_batch_end(batch, logs)
+            heard.append(("end", batch))
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            heard.append(("old name", batch))
+
+    heard: list[tuple[str, int]] = []
+    adapt = Mine(monitor="loss", **by)
+    fit(tiny_model(), adapt, epochs=2, batches=4)
+    # In order, so in the thread that trains: a hook of the user's may read the model.
+    assert heard == 2 * [(when, batch) for batch in range(4) for when in ("begin", "old name", "end")]
+    assert adapt.state is not None
+    assert adapt.state.loss_before is not None, "ours have been called, too"
+    assert adapt.state.observations == (4 if by else 2)
+
+
+def test_the_hooks_of_a_subclass_go_on_after_a_search_by_steps() -> None:
+    class Mine(AdaptLROnPlateau):
+        ends = 0
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.ends += 1
+
+    adapt = Mine.auto("loss")
+    fit(tiny_model(), adapt, epochs=2, batch_size=1, x=np.ones((100, 4)), y=np.ones((100, 1)))
+    assert "settle" in kinds(adapt)
+    assert adapt.ends == 200
+
+
+def test_only_hooks_of_ours_may_run_in_any_thread() -> None:
+    class Mine(AdaptLROnPlateau):
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            pass
+
+    assert AdaptLROnPlateau("loss", frequency=2).async_safe
+    assert not hasattr(Mine("loss", frequency=2), "async_safe")
+
+
 def test_decisions_are_printed_as_keras_prints_with_epochs_from_one(capsys: pytest.CaptureFixture[str]) -> None:
     fit(tiny_model(), scripted(1.0, 2.0), AdaptLROnPlateau(patience=1, max_raises=0, verbose=1), epochs=2)
     printed = capsys.readouterr().out
