@@ -291,6 +291,7 @@ class AdaptLROnPlateau(Results):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin a training, or go on with one if `reset_on_train_begin` is False."""
+        around = look_around(self)
         begins_afresh = self._options.reset_on_train_begin or self._saved is not None
         if self._session is None or self._session.is_finished or begins_afresh:
             before = self._session
@@ -299,7 +300,7 @@ class AdaptLROnPlateau(Results):
             self._session = Session(self, self._options, before, self._saved)
             self._saved = None
         self._ignore_batches()
-        self._session.begin_fit(look_around(self))
+        self._session.begin_fit(around)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin an epoch, from 0. Before the first one, resume from the state file."""

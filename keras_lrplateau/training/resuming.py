@@ -48,7 +48,7 @@ def begin(session: Session, epoch: int, is_over: bool = False) -> None:
             session.begin_cadence()
         present.odd_weights = observing.odd_weights(session.model) if session.model.built else frozenset()
         present.is_begun = True
-        session.before = None  # It may hold copies of the weights.
+        session.before = None  # It holds all that it has recorded.
 
 
 def _begin_again(session: Session, epoch: int) -> None:

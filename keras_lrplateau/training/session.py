@@ -215,7 +215,8 @@ class Session:
             self._set_pace()
 
     def close(self) -> None:
-        """Close the files, and give up what this process has claimed."""
+        """Close the files, and give up the copies in memory and what this process has claimed."""
+        self.snapshots.keep(())
         try:
             self.recorder.close()
         finally:

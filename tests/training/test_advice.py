@@ -52,8 +52,13 @@ def test_the_same_one_twice_is_refused_since_it_would_count_each_epoch_twice() -
     ):
         fit(tiny_model(), adapt, scripted(1.0), adapt)
     assert adapt.state is None
-    fit(tiny_model(), adapt)
-    assert adapt.state.observations == 1
+    for _ in range(2):
+        fit(tiny_model(), adapt)
+        assert adapt.state.observations == 1
+    state = adapt.state
+    with pytest.raises(ValueError, match="2 times"):
+        fit(tiny_model(), adapt, adapt)
+    assert adapt.state is state
 
 
 def test_two_of_ours_for_two_optimizers_are_fine() -> None:
