@@ -136,10 +136,8 @@ def agree(
             val_loss=val_loss,
         )
         session.rates.impose(said[0]["rates"])
-    if is_new and evidence.first_loss is not None:
-        if math.isfinite(evidence.first_loss):
-            session.state = replace(session.known_state, loss_before=evidence.first_loss)
-        evidence = replace(evidence, first_loss=None)  # It speaks of no observation.
+    if is_new and evidence.first_loss is not None and math.isfinite(evidence.first_loss):
+        session.state = replace(session.known_state, loss_before=evidence.first_loss)
     return value, loss, evidence
 
 

@@ -277,6 +277,23 @@ def test_a_nan_goes_back_to_the_best_weights_with_a_tenth_of_the_rate() -> None:
     assert without_rates(spy.ends[8]) == without_rates(spy.ends[6])
 
 
+def test_weights_that_exploded_as_a_training_metric_was_best_are_compared_with_the_untrained_ones() -> None:
+    """The mean over the epoch was fine. Compared with a copy of themselves they have not grown."""
+    model = tiny_model()
+    adapt = AdaptLROnPlateau.auto("loss", budget=0.0)
+
+    def explode(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == 2
+        if epoch == 1:
+            model.set_weights([1000 * weight for weight in model.get_weights()])
+
+    losses = scripted(1.0, 0.9, math.nan, name="loss", spoils=False)
+    fit(model, losses, at_epoch_end(explode), adapt, epochs=20)
+    assert adapt.state.best == 0.9
+    assert kinds(adapt)[:2] == ["settle", "diverged"]
+    assert adapt.decisions[1].restore == "best"
+
+
 def test_no_fourth_snapshot_is_ever_held_and_none_outlives_the_training(copies: Any) -> None:
     held: list[int] = []
     adapt = AdaptLROnPlateau.auto()

@@ -791,6 +791,26 @@ def test_a_rollback_without_swapping_ends_with_the_averages_too() -> None:
     assert [weight.tobytes() for weight in model.get_weights()] == averages
 
 
+def test_what_comes_back_when_training_is_over_is_finalized_by_the_optimizer() -> None:
+    """Keras has finalized the weights of the raise by then: a callback behind ours has stopped the training."""
+
+    class Doubled(SGD):  # type: ignore[misc]  # Keras is not typed
+        def finalize_variable_values(self, var_list: Any) -> None:
+            for variable in var_list:
+                variable.assign(2 * variable.value)
+
+    model, spy = tiny_model(Doubled(0.1)), Spy()
+    adapt = AdaptLROnPlateau(**ONE_RAISE)
+
+    def stop(epoch: int, logs: Any) -> None:
+        model.stop_training = epoch == JUDGED - 1
+
+    fit(model, scripted(*FRUITLESS), adapt, spy.callback, at_epoch_end(stop), epochs=WHOLE)
+    assert timeline(adapt)[-1] == (JUDGED - 1, "rollback", 0.001)
+    for weight, kept in zip(model.get_weights(), spy.weights[RAISED], strict=True):
+        np.testing.assert_array_equal(weight, 2 * kept)
+
+
 @ONE_ORDER
 @pytest.mark.backends
 def test_backup_and_restore_resumes_where_the_crash_was(first: bool, tmp_path: Path) -> None:

@@ -114,3 +114,12 @@ def test_where_validation_is_rare_the_first_batch_since_the_last_observation_is_
         (5, "rollback", None),
     ]
     assert "the untrained weights have a loss of 20 on another batch" in adapt.decisions[-1].reason
+
+
+def test_a_loss_that_begins_below_zero_is_no_yardstick() -> None:
+    model, adapt = tiny_model(), AdaptLROnPlateau(monitor="loss", **SETTINGS)
+    compile_model(model, SGD(0.1), loss=lambda y, answer: y + 0 * answer)
+    x, y = np.zeros((4, 4), "float32"), np.float32([[-1], [2], [2], [2]])
+    losses = fit(model, adapt, x=x, y=y, batch_size=1)["loss"]
+    assert losses == pytest.approx([1.25])
+    assert adapt.state.loss_before is None

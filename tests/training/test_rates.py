@@ -257,6 +257,12 @@ def test_bounds_are_multiples_of_what_the_schedule_says_now() -> None:
     assert control.bounds() == pytest.approx((0.2, 20.0))
 
 
+def test_of_several_schedules_the_highest_one_has_the_bounds() -> None:
+    model = pushed_model(multi(SGD(constant(0.1)), SGD(constant(0.001))), compiled=False)
+    scale_schedules(model, model.optimizer, 0.01, 1.0)
+    assert RateControl(model.optimizer, 0.01, 1.0).bounds() == pytest.approx((0.1, 10.0))
+
+
 def test_a_cosine_that_ends_at_zero_goes_on_ending_there() -> None:
     model = pushed_model(SGD(CosineDecay(0.5, decay_steps=2)), compiled=False)
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, min_lr=0.01, max_lr=10.0, max_raises=0, recover=False)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import statistics
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,54 @@ def test_no_best_observation_is_better_than_its_batches(losses: list[float], fre
         total += np.float32(loss) * np.float32(size)  # As `keras.metrics.Mean` does.
         mean = float(total / np.float32(size * (batch + 1)))
         cadence.add(batch, (mean, mean))
+@pytest.mark.parametrize("fall", [0.0, 0.01])
+def test_the_noise_of_an_observation_is_the_standard_error_of_its_mean_though_the_loss_falls(fall: float) -> None:
+    batches = 400
+    losses = np.random.default_rng(0).normal(5 - fall * np.arange(batches), 1.0)
+    cadence = StepCadence("loss", batches)
+    cadence.restart(0, SGD(0.1))
+    for batch, mean in enumerate(np.cumsum(losses) / np.arange(1, batches + 1)):
+        cadence.add(batch, (mean, mean))
+        assert cadence.is_due(batch + 1) == (batch + 1 == batches)
+    assert cadence.take(batches) == pytest.approx((losses.mean(), losses.mean()))
+    assert cadence.noise == pytest.approx(1 / math.sqrt(batches), rel=0.1)
+
+
+# --- what happens within an epoch ------------------------------------------------------------------------------------
+
+
+def told(y: Any, _: Any) -> Any:
+    return y
+
+
+def learn_told(values: list[float], frequency: int, *others: Any) -> tuple[dict[int, float], Any]:
+    """What is observed where these are the values of a metric, batch by batch; and the callback."""
+    observations, (x, _) = Observations(), rows(len(values))
+    settings = {"mode": "min", "patience": 1, "factor": 0.5, "max_raises": 0, "recover": False}
+    adapt = AdaptLROnPlateau("told", **settings, frequency=frequency, sinks=[observations])
+    model = linear_model(SGD(0.1))
+    model.compile(SGD(0.1), loss=lambda y, prediction: keras.ops.square(prediction), metrics=[told])
+    fit(model, *others, adapt, x=x, y=np.repeat(np.float32(values), 64)[:, None], batch_size=64)
+    return {step: numbers["told"] for step, numbers in observations.seen.items()}, adapt
+
+
+def test_a_value_that_is_nan_is_in_no_later_observation_of_the_epoch() -> None:
+    """Though Keras' running mean would be NaN until the epoch ends."""
+    found, adapt = learn_told([1.0, 2.0, math.nan, 4.0, 5.0, 6.0], 1)
+    assert found == pytest.approx({1: 1.0, 2: 2.0, 3: math.nan, 4: 4.0, 5: 5.0}, nan_ok=True)
+    assert len(kinds(adapt)) == 5
+    assert set(kinds(adapt)) == {"cut"}
+
+
+def test_a_model_that_is_compiled_again_within_an_epoch_begins_a_new_observation() -> None:
+    class Recompile(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is not typed
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            if batch == 8:
+                self.model.compile(SGD(0.2), loss="mse", metrics=[told])
+
+    found, adapt = learn_told([float(batch) for batch in range(13)], 4, Recompile())
+    assert [(each.kind, each.rate) for each in adapt.decisions][:2] == [("override", 0.2), ("cut", 0.1)]
+    assert found == pytest.approx({4: 1.5, 8: 5.5, 12: 9.5})
 
 
 # --- which metric ----------------------------------------------------------------------------------------------------
