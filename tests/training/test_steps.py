@@ -2,8 +2,8 @@
 
 import itertools
 import json
-import statistics
 import math
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,6 +238,8 @@ def test_no_best_observation_is_better_than_its_batches(losses: list[float], fre
         total += np.float32(loss) * np.float32(size)  # As `keras.metrics.Mean` does.
         mean = float(total / np.float32(size * (batch + 1)))
         cadence.add(batch, (mean, mean))
+
+
 @pytest.mark.parametrize("fall", [0.0, 0.01])
 def test_the_noise_of_an_observation_is_the_standard_error_of_its_mean_though_the_loss_falls(fall: float) -> None:
     batches = 400
