@@ -249,7 +249,7 @@ def test_the_noise_of_an_observation_is_the_standard_error_of_its_mean_though_th
     for batch, mean in enumerate(np.cumsum(losses) / np.arange(1, batches + 1)):
         cadence.add(batch, (mean, mean))
         assert cadence.is_due(batch + 1) == (batch + 1 == batches)
-    assert cadence.take(batches) == pytest.approx((losses.mean(), losses.mean()))
+    assert cadence.take(batches, None) == pytest.approx((losses.mean(), losses.mean()))
     assert cadence.noise == pytest.approx(1 / math.sqrt(batches), rel=0.1)
 
 
