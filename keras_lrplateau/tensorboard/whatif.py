@@ -27,6 +27,9 @@ MOST_OBSERVATIONS = 100_000
 MOST_DECISIONS = 5_000
 """Nobody looks at more, and the browser takes long to draw them."""
 
+OBJECTS = ("optimizer", "sinks", "on_decision", "hparams")
+"""Arguments that are objects, which no call as text can hold: as "optimizer" the logs have the name of its class."""
+
 NAMES = ("as trained", "what if")
 """What the training and the replayed one are called in the figure."""
 
@@ -147,9 +150,11 @@ def _call(monitor: str, rule: RuleName, settings: Mapping[str, Any], known: Sett
     """The call of the constructor that makes such a callback, with what is not the default; else as the run's own."""
     arguments = [_literal(monitor)]
     for name, setting in settings_of(rule).items():
+        if name == "monitor" or name in OBJECTS:
+            continue
         value = settings[name] if name in settings else _plain(known.get(name, setting.default))
         is_needed = name == "rollback" and rule == "auto" and not value  # Auto mode cannot do without.
-        if name != "monitor" and value != setting.default and not is_needed:
+        if value != setting.default and not is_needed:
             arguments.append(f"{name}={_literal(value)}")
     constructor = "AdaptLROnPlateau.auto" if rule == "auto" else "AdaptLROnPlateau"
     return f"{constructor}({', '.join(arguments)})"

@@ -602,6 +602,8 @@ def test_settings_that_are_not_known_are_the_defaults(trained: Client, run: str)
         ({"budget": 0.5, "rollback": True}, {}, 'AdaptLROnPlateau.auto("val_loss", budget=0.5)'),
         ({"budget": 0.5}, {"rule": "default", "threshold_mode": "rel"}, None),
         ({"log_dir": "'; import os #\\"}, {"max_lr": ""}, None),
+        ({"optimizer": "SGD"}, {}, 'AdaptLROnPlateau("val_loss")'),
+        ({"optimizer": "SGD", "budget": 0.5}, {}, 'AdaptLROnPlateau.auto("val_loss", budget=0.5)'),
     ],
 )
 def test_the_call_makes_that_callback(known: dict[str, Any], asked: dict[str, str], text: str | None) -> None:

@@ -1597,6 +1597,23 @@ def test_the_hparams_of_a_run_are_the_users_the_arguments_and_what_was_compiled(
     assert found["batch_size"] == ROWS
 
 
+@pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto])
+def test_the_call_that_the_what_if_panel_gives_trains(make: Any, tmp_path: Path) -> None:
+    from keras_lrplateau.tensorboard import whatif
+
+    def train(adapt: AdaptLROnPlateau, log: scripted) -> None:
+        fit(tiny_model(Adam(0.25)), log, adapt, epochs=3)
+
+    adapt = make("val_loss", log_dir=tmp_path)
+    train(adapt, scripted(1.0, 2.0, 3.0))
+    known = settings_in(tmp_path / "lr_plateau")
+    assert known["optimizer"] == "Adam"
+    again = eval(whatif.answer(adapt.run, known, {}).call, {"AdaptLROnPlateau": AdaptLROnPlateau})
+    assert again.log_dir == str(tmp_path)
+    train(again, scripted(1.0, 2.0, 3.0))
+    assert len(again.run.curves["val_loss"].values) == 3
+
+
 def test_the_best_observation_is_a_scalar_by_which_runs_can_be_ranked(tmp_path: Path) -> None:
     adapt = AdaptLROnPlateau(patience=1, factor=0.5, max_raises=0, log_dir=tmp_path)
     fit(tiny_model(), scripted(1.0, 0.5, 2.0, 3.0), adapt, epochs=4)
