@@ -46,6 +46,12 @@ class Surroundings:
     has_validation: bool | None = None
     batch_size: int | None = None
 
+    @property
+    def lacks_validation(self) -> bool:
+        """Whether there will be no metric of a validation: there is no data, and no callback that may bring its own."""
+        in_front = [each for each in self.others if each not in self.behind]
+        return self.has_validation is False and not any(map(_may_bring_metrics, in_front))
+
     def observations_left(self, monitor: str) -> list[int]:
         """How many more epochs without a new best each EarlyStopping that watches a metric will wait.
 
@@ -54,6 +60,12 @@ class Surroundings:
         stopping = [each for each in self.others if isinstance(each, keras.callbacks.EarlyStopping)]
         waits = [(each.patience, each.wait + (each in self.behind)) for each in stopping if each.monitor == monitor]
         return [max(patience - wait, 0) for patience, wait in waits]
+
+
+def _may_bring_metrics(callback: Any) -> bool:
+    """Whether a callback may put metrics into the logs: a foreign one, or a LambdaCallback."""
+    is_foreign = type(callback).__module__.partition(".")[0] not in ("keras", "keras_lrplateau")
+    return is_foreign or isinstance(callback, keras.callbacks.LambdaCallback)
 
 
 def look_around(callback: Any) -> Surroundings:

@@ -111,6 +111,15 @@ class Notices:
 
     # --- metrics and rates -------------------------------------------------------------------------------------------
 
+    def no_validation_data(self, monitor: str) -> None:
+        """The metric is one of validation, and there is no data for a validation; known before the first epoch."""
+        self.once(
+            "missing metric",
+            f"AdaptLROnPlateau watches the metric '{monitor}', but this training has no validation data, so it can "
+            "decide nothing. Pass validation_data or validation_split to model.fit, or watch the training with "
+            f"monitor='{monitor.removeprefix('val_')}'.",
+        )
+
     def no_validation(self, monitor: str, has_validation: bool | None) -> None:
         """The metric is one of validation, and there has been no validation."""
         data = "" if has_validation else "validation_data or validation_split to model.fit, "

@@ -198,6 +198,8 @@ class Session:
         self.find_direction(required=False)
         if self.state is None:
             self.start_state()  # For its error, if the bounds do not fit the rate.
+        if self.options.monitor.startswith("val_") and around.lacks_validation:
+            self.notices.no_validation_data(self.options.monitor)
         self.present.forget_first_loss()
         self.present.is_begun = False
 

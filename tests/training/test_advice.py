@@ -122,6 +122,31 @@ def test_a_min_lr_above_the_rate_is_named() -> None:
     assert "min_lr=1 is above the learning rate of 0.1" in said
 
 
+@pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto])
+def test_a_training_without_validation_data_is_told_so_once_and_before_its_first_epoch(make: Any) -> None:
+    said, said_before_the_first_epoch = [], []
+    behind = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: said_before_the_first_epoch.append(len(said)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warnings, "warn", lambda message, *_, **__: said.append(str(message)))
+        fit(tiny_model(), EarlyStopping("loss", patience=9), make(), behind, epochs=5)
+    (message,) = said
+    assert said_before_the_first_epoch == [1] * 5
+    assert "'val_loss', but this training has no validation data" in message
+    assert "validation_data or validation_split to model.fit" in message
+    assert "monitor='loss'" in message
+
+
+@pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto])
+def test_nothing_is_said_where_no_validation_is_needed(make: Any) -> None:
+    x, y = data()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="AdaptLROnPlateau")
+        fit(tiny_model(), make("loss"), epochs=2)
+        fit(tiny_model(), make(), epochs=2, validation_data=(x, y))
+        fit(tiny_model(), make(), epochs=2, validation_split=0.5)
+        fit(tiny_model(), scripted(1.0, 0.9), make(), epochs=2)
+
+
 def test_validation_data_that_is_there_is_not_asked_for() -> None:
     x, y = data()
     with warnings.catch_warnings():
