@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,6 +187,20 @@ def test_the_arguments_are_those_of_the_callback(call: Any, page: str) -> None:
     assert list(shown) == list(parameters)
     keyword_only = eval("dict(" + listed.partition("# by keyword only")[2])
     assert list(keyword_only) == [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY]
+
+
+def test_the_shortest_training_that_auto_mode_warns_of_is_as_long_as_is_said() -> None:
+    said = re.findall(r"(\d+) (?:optimizer )?steps or more", (GUIDES / "auto.md").read_text())
+    (many,) = {int(number) for number in said if int(number) > 80}  # 80 are those of a long epoch.
+    assert len(said) == 3
+    for steps, is_warned in ((many - 1, False), (many, True)):
+        adapt = AdaptLROnPlateau.auto("loss")
+        adapt.set_model(given()["model"])
+        adapt.set_params({"epochs": 1, "steps": steps})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            adapt.on_train_begin()
+        assert any("too few to" in str(each.message) for each in caught) is is_warned
 
 
 def test_the_shortest_training_with_a_raise_is_as_long_as_is_said() -> None:
