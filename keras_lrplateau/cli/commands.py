@@ -99,7 +99,7 @@ def compare(arguments: argparse.Namespace) -> int:
         rows = []
         for run in runs:
             about = tables.summary(run)
-            counts = ", ".join(f"{count} {kind}" for kind, count in tables.counts(run).items())
+            counts = ", ".join(words.counted_kind(count, kind) for kind, count in tables.counts(run).items())
             cells = [
                 about["monitor"],
                 about["best"] and words.marked(about["best"], about["is_best_undone"]),

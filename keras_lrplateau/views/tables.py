@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_lrplateau.history.axes import Axis, Timeline
 from keras_lrplateau.history.run import Curve, Run, excursions, told
-from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.decision import Decision, Kind
 from keras_lrplateau.views.figure import MARKS
 from keras_lrplateau.views.words import number
 
@@ -83,7 +83,7 @@ def _is_best_undone(run: Run) -> bool:
     )
 
 
-def counts(run: Run) -> dict[str, int]:
+def counts(run: Run) -> dict[Kind, int]:
     """How many decisions there were of each kind, in the order of `figure.MARKS`; without those that there were not."""
     found = Counter(decision.kind for decision in told(run.decisions))
     return {kind: found[kind] for kind in MARKS if found[kind]}

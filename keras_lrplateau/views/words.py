@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from keras_lrplateau.history.run import Run
-from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.rule.decision import Decision, Kind
 from keras_lrplateau.rule.words import change, count, counted, number
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "change",
     "count",
     "counted",
+    "counted_kind",
     "last",
     "length",
     "marked",
@@ -24,6 +25,12 @@ __all__ = [
     "utc",
     "words_of",
 ]
+
+
+def counted_kind(value: int, kind: Kind) -> str:
+    """A number of decisions of one kind, such as "1 cut", "5 cuts" or "2 diverged"."""
+    ending = {"diverged": "", "exhausted": "", "success": "es", "search": "es"}.get(kind, "s")
+    return f"{count(value)} {kind}" + ("" if value == 1 else ending)
 
 
 def utc(seconds: float) -> datetime | None:

@@ -130,7 +130,7 @@ def test_compare_prints_a_line_for_each_run(tmp_path: Path, capsys: pytest.Captu
     assert commands.main(["compare", "a", "b", "-o", "comparison.html"]) == 0
     lines = [re.split(r"  +", line.strip()) for line in capsys.readouterr().out.splitlines() if "lr_plateau " in line]
     assert lines == [
-        ["a/lr_plateau", "val_loss", "0.1", "20", "0.1", "0.25", "20", "holding", "2 cut"],
+        ["a/lr_plateau", "val_loss", "0.1", "20", "0.1", "0.25", "20", "holding", "2 cuts"],
         ["b/lr_plateau", "val_loss", "0.2", "10", "0.2", "0.5", "10", "holding", "1 cut"],
     ]
     together, *alone = figures_of(tmp_path / "comparison.html")

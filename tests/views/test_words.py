@@ -2,13 +2,26 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import make_decision, make_run
 
 import keras_lrplateau
+from keras_lrplateau.rule.decision import Kind
 from keras_lrplateau.rule.words import change
-from keras_lrplateau.views.words import best, count, counted, last, length, number, printable, utc, words_of
+from keras_lrplateau.views.words import (
+    best,
+    count,
+    counted,
+    counted_kind,
+    last,
+    length,
+    number,
+    printable,
+    utc,
+    words_of,
+)
 
 
 def test_only_one_place_makes_text_of_a_number():
@@ -16,7 +29,7 @@ def test_only_one_place_makes_text_of_a_number():
     files = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
     # What becomes a number again is no text.
     files = {name: re.sub(r'float\(f"[^"]*"\)', "", text) for name, text in files.items()}
-    makers = {name for name, text in files.items() if re.search(r":\.\d+g\}|:\.\{\w+\}g\}|:,\}", text)}
+    makers = {name for name, text in files.items() if re.search(r":\.\d+~?g\}|:\.\{\w+\}g\}|:,\}", text)}
     # Plotly makes some by itself, from a format in its templates.
     assert makers == {"rule/words.py", "views/figure.py"}
 
@@ -45,6 +58,13 @@ def test_the_best_and_the_length_are_in_the_unit_that_was_recorded():
     assert (best(about), length(about)) == ("0.25 in epoch 7", "1 epoch")
     assert best(about | {"best": None}) == "none"
     assert best(about | {"is_best_undone": True}) == "0.25 in epoch 7 (rolled back)"
+
+
+def test_decisions_of_a_kind_are_counted_in_english():
+    kinds = get_args(Kind)
+    assert [counted_kind(1, kind) for kind in kinds] == [f"1 {kind}" for kind in kinds]
+    told = {counted_kind(2, kind) for kind in kinds}
+    assert {"2 cuts", "2 raises", "2 searches", "2 successes", "2 diverged", "2 exhausted", "2 phases"} <= told
 
 
 def test_what_a_terminal_would_obey_or_refuse_is_replaced():

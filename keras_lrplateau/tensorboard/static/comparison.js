@@ -152,7 +152,7 @@ function row(run, columns, short) {
 }
 
 function countsIn({ counts }) {
-  return Object.entries(counts ?? {}).map(([kind, count]) => `${count} ${kind}`).join(", ");
+  return Object.entries(counts ?? {}).map(([kind, count]) => `${kind} ×${count}`).join(", ");
 }
 
 // --- the file --------------------------------------------------------------------------------------------------------
