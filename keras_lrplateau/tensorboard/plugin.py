@@ -55,6 +55,12 @@ MOST_COMPARED = 100
 MOST_ROWS = 10_000
 """A browser takes long to receive more; the report has all of them."""
 
+LINE_OF_TRAINING = 1
+"""See `_depth`."""
+
+FIRST = 1
+"""In a legend; plotly gives 1000 to all that has no rank."""
+
 DAY = 24 * 3600
 
 NO_DATA = (
@@ -179,14 +185,13 @@ class Plugin(base_plugin.TBPlugin):
         asked = {key: text for key, text in request.args.items() if key not in ("run", "smoothing", *VIEW)}
         try:
             found = whatif.answer(run, event_reader.read_settings(*where, [name])[name], asked)
-            picture = draw(found.runs, **view, departs=found.departs)
+            picture = draw(found.runs, **view, departs=found.departs, beside=run)
         except (TypeError, ValueError) as error:
             raise RequestError(str(error)) from None
+        picture["data"].sort(key=_depth)
         for trace in picture["data"]:
-            # What they have in common is to be seen as that of the training: its line above the other, and its marks.
-            is_mark = trace["mode"] == "markers"
-            color = trace["marker" if is_mark else "line"]["color"]
-            trace["zorder"] = 2 * is_mark + (color == COLORS[0])
+            if _depth(trace) == LINE_OF_TRAINING:
+                trace["legendrank"] = FIRST  # In the legend the training comes first.
         # The two are called the same in every run, but what is zoomed in one is not in another.
         picture["layout"]["uirevision"] += f"|{name}"
         shown = [
@@ -215,6 +220,17 @@ def _told(run: Run | event_reader.UnreadableError, axis: Axis, most: int) -> dic
     return (
         {"counts": counts(run), "rows": rows(run, axis, most)} if isinstance(run, Run) else {"counts": {}, "rows": []}
     )
+
+
+def _depth(trace: dict[str, Any]) -> int:
+    """How far above the others a trace is drawn.
+
+    What both trainings have in common is to be seen as that of the training itself: its line above the other, and its
+    marks above all. Plotly draws later traces above earlier ones. With its own `zorder` it cuts marks off at the edge.
+    """
+    is_mark = bool(trace["mode"] == "markers")
+    is_of_training = bool(trace["marker" if is_mark else "line"]["color"] == COLORS[0])
+    return 2 * is_mark + is_of_training
 
 
 def _view(request: Any) -> dict[str, Any]:

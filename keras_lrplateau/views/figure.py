@@ -107,6 +107,7 @@ def draw(
     colors: Sequence[str] | None = None,
     departs: int | None = None,
     smoothing: float = 0.0,
+    beside: Run | None = None,
 ) -> dict[str, Any]:
     """The figure of one training in full, or of several to compare.
 
@@ -122,6 +123,8 @@ def draw(
         departs: The epoch, from 0, after which a replayed training would have been another; see `Replay`.
         smoothing: How much the losses and metrics are smoothed, from 0 to 0.99; see `picture.smoothed`. What was
             observed is shown behind.
+        beside: The training whose own figure is shown beside this one: the axis of the losses is divided, and reaches
+            as far, as there.
 
     Returns:
         A plotly figure, {"data": ..., "layout": ...}, that strict JSON can hold.
@@ -129,7 +132,7 @@ def draw(
     Raises:
         ValueError: `axis`, `scale` or `smoothing` is none of these, or what the axis shows was not recorded.
     """
-    picture = picture_of(runs, axis, scale, departs, smoothing)
+    picture = picture_of(runs, axis, scale, departs, smoothing, beside)
     theme = THEMES[dark]
     is_alone = len(runs) == 1
     data: list[dict[str, Any]] = []
@@ -246,7 +249,7 @@ def _line(look: _Look, line: Line) -> dict[str, Any]:
         "marker": {"size": [6 if is_lonely else 0 for is_lonely in lonely]} if any(lonely) else {},
         "customdata": line.when,
         "text": [_told_at(told) for told in line.told],
-        "hovertemplate": f"{label} %{{y:.6g}}<br>after {look.run.unit} %{{customdata}}%{{text}}<extra></extra>",
+        "hovertemplate": f"{label} %{{y:.6~g}}<br>after {look.run.unit} %{{customdata}}%{{text}}<extra></extra>",
         "line": _style(look, line) if is_alone else {"color": look.color, "width": 1.8},
         "yaxis": YAXES[line.panel],
         "connectgaps": False,
@@ -278,7 +281,7 @@ def _rate(look: _Look, line: Line) -> dict[str, Any]:
         "y": line.y,
         "customdata": line.when,
         "text": [_told_at(told) for told in line.told],
-        "hovertemplate": f"{label} %{{y:.6g}}<br>from {look.run.unit} %{{customdata}} on%{{text}}<extra></extra>",
+        "hovertemplate": f"{label} %{{y:.6~g}}<br>from {look.run.unit} %{{customdata}} on%{{text}}<extra></extra>",
         "line": {
             "color": look.theme.rate if is_alone else look.color,
             "width": 2,

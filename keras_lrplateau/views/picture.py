@@ -165,6 +165,7 @@ def picture_of(
     scale: Scale = "auto",
     departs: int | None = None,
     smoothing: float = 0.0,
+    beside: Run | None = None,
 ) -> Picture:
     """What to show of one training in full, or of several to compare; see `figure.draw`.
 
@@ -180,15 +181,13 @@ def picture_of(
     views = [_View(run, axis, max(MOST_MARKS // len(runs), 1)) for run in runs]
     most = min(MOST_POINTS, max(MOST_POINTS_IN_ALL // max(len(runs), 1), FEWEST_POINTS))
     roles = [_roles(run) if len(runs) == 1 else _only_monitor(run) for run in runs]
-    losses = [
-        [run.curves[name] for name in names if is_loss(name) and name in run.curves]
-        for run, names in zip(runs, roles, strict=True)
-    ]
-    in_sight = [value for run, curves in zip(runs, losses, strict=True) for value in _in_sight(run, curves)]
-    finite = sum(math.isfinite(value) for curves in losses for curve in curves for value in curve.values)
+    losses = [_losses(run, names) for run, names in zip(runs, roles, strict=True)]
+    has_losses = any(losses)
+    measured, of_measured = (runs, losses) if beside is None else ([beside], [_losses(beside, _roles(beside))])
+    in_sight = [value for run, curves in zip(measured, of_measured, strict=True) for value in _in_sight(run, curves)]
+    finite = sum(math.isfinite(value) for curves in of_measured for curve in curves for value in curve.values)
     is_log, reach = _loss_axis(in_sight, len(in_sight) < finite, scale)
     top = _upper_edge(in_sight, is_log, reach)
-    has_losses = any(losses)
     others = ", ".join(sorted({run.monitor for run in runs if not is_loss(run.monitor) and run.monitor in run.curves}))
     trainings = [
         Training(
@@ -274,6 +273,11 @@ def _roles(run: Run) -> dict[str, Role]:
 
 def _only_monitor(run: Run) -> dict[str, Role]:
     return {run.monitor: "monitor"}
+
+
+def _losses(run: Run, names: Iterable[str]) -> list[Curve]:
+    """Those of some curves of a run that are losses."""
+    return [run.curves[name] for name in names if is_loss(name) and name in run.curves]
 
 
 def _panel(name: str, has_losses: bool) -> Panel:

@@ -102,6 +102,15 @@ def settle(page: Any) -> None:
     page.wait_for_selector("#main[aria-busy=false]")
 
 
+def make_wide(page: Any, width: int) -> None:
+    """Make the window this wide, and wait until the figure is, too."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.wait_for_function(
+        "() => Math.abs(document.querySelector('#figure').clientWidth"
+        " - document.querySelector('#figure .main-svg').clientWidth) < 2"
+    )
+
+
 def linked(*runs: str, **others: str) -> str:
     return "".join(
         f"&p.lr_plateau.{key}={urllib.parse.quote(text, safe='')}"
@@ -289,6 +298,67 @@ def test_the_metric_is_smoothed_by_the_slider(open_page: Any) -> None:
 
 def focused(page: Any) -> str:
     return str(page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent"))
+
+
+# --- the figure and the table of decisions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1280, 800])
+def test_the_tools_of_the_figure_cover_neither_the_legend_nor_the_lines(open_page: Any, width: int) -> None:
+    page = open_page(linked(NAMES[0]))
+    make_wide(page, width)
+    page.hover("#figure .nsewdrag", force=True)
+    page.wait_for_selector("#figure .modebar-btn")
+    covered = page.evaluate(
+        """() => {
+            const boxOf = (selector) => document.querySelector(`#figure ${selector}`).getBoundingClientRect();
+            const tools = boxOf(".modebar"), figure = document.querySelector("#figure").getBoundingClientRect();
+            const meets = ({ top, right, bottom, left }) =>
+                tools.left < right && left < tools.right && tools.top < bottom && top < tools.bottom;
+            const isOutside = tools.bottom > figure.bottom + 1 || tools.right > figure.right + 1;
+            return [isOutside && "outside", ...[".legend", ".bglayer", ".xtitle"].filter((each) => meets(boxOf(each)))];
+        }"""
+    )
+    assert covered == [False]
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("width", [1280, 800, 640])
+def test_the_reason_of_each_decision_is_wholly_in_sight(open_page: Any, width: int, runs: int) -> None:
+    page = open_page(linked(*NAMES[:runs]))
+    make_wide(page, width)
+    boxes = page.locator("#decisions td").evaluate_all(
+        """all => all.map(cell =>
+            [cell.className, cell.scrollWidth - cell.clientWidth, cell.getBoundingClientRect().right])"""
+    )
+    assert {name for name, *_ in boxes} == {"", "reason"}
+    assert all(cut_off <= 0 and right <= width for _, cut_off, right in boxes)
+    section = page.locator("#decisions")
+    assert section.evaluate("section => section.scrollWidth <= section.clientWidth"), "nothing to scroll sideways"
+    places = {
+        name: page.locator(f"#decisions tbody tr:first-child {name}").bounding_box()
+        for name in ("td:first-child", ".reason")
+    }
+    first, reason = places["td:first-child"], places[".reason"]
+    assert (reason["y"] >= first["y"] + first["height"]) == (width <= 900), "a line of its own where there is no room"
+
+
+def test_a_number_under_the_pointer_has_no_zeros_at_its_end(open_page: Any) -> None:
+    page = open_page(linked(NAMES[0]))
+    place = page.evaluate(
+        """() => {
+            const figure = document.querySelector("#figure");
+            const { x, y } = figure._fullData.find(({ name }) => name === "learning rate");
+            const { xaxis, yaxis2 } = figure._fullLayout;
+            const box = figure.querySelector(".main-svg").getBoundingClientRect();
+            return [box.x + xaxis._offset + xaxis.d2p(x[0]) + 2, box.y + yaxis2._offset + yaxis2.d2p(y[0])];
+        }"""
+    )
+    page.mouse.move(place[0] + 2, place[1] + 2)
+    page.mouse.move(*place)
+    shown = page.wait_for_selector(".hoverlayer .hovertext").text_content()
+    assert "learning rate 0.1" in shown
+    assert "0.10" not in shown
 
 
 @pytest.mark.long

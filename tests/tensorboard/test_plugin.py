@@ -507,10 +507,35 @@ def test_the_figure_has_both_and_what_nobody_knows(trained: Client) -> None:
     rates = {trace["name"]: trace["y"] for trace in figure["data"] if trace["name"].endswith("learning rate")}
     assert rates["as trained · learning rate"][:2] == pytest.approx([0.1, 0.05])
     assert rates["what if · learning rate"] == pytest.approx([0.1, 0.05, 0.025, 0.0125])
-    depth = {trace["name"]: trace["zorder"] for trace in figure["data"] if trace["mode"] == "lines"}
-    assert depth["as trained · val_loss"] > depth["what if · val_loss"]
+    assert names.index("as trained · val_loss") > names.index("what if · val_loss"), "drawn later, so above it"
+    ranks = {trace["name"]: trace.get("legendrank", 1000) for trace in figure["data"]}
+    assert ranks["as trained · val_loss"] < ranks["what if · val_loss"], "but first in the legend"
     assert figure["layout"]["paper_bgcolor"] == "#303030"
     assert "known" in figure["layout"]["uirevision"]
+
+
+@pytest.mark.parametrize("scale", ["auto", "linear", "log"])
+def test_the_axis_of_the_losses_is_that_of_the_main_figure_whatever_is_asked(tmp_path: Path, scale: str) -> None:
+    """After a restart, losses from before it are off the axis; the training has one, and the replay may have none."""
+    writer = EventWriter(tmp_path / "restarted" / "lr_plateau", 0)
+    values = [1e6, 1e6, *[2.0] * 6, *[0.5] * 8]
+    back = Decision("restart", "dead", 3, 2.0, None, 100.0, 0.1, restore="start", epoch=3)
+    for epoch, value in enumerate(values):
+        if epoch in (0, 3, 15):
+            writer.record(make_record(epoch, *([back] if epoch == 3 else [])))
+        writer.scalars(epoch, {"loss": value / 2, "val_loss": value, "learning_rate": 0.1}, 1.7e9 + epoch)
+    writer.close()
+    tab = client(tmp_path)
+
+    def axis_of(figure: dict[str, Any]) -> tuple[Any, Any]:
+        return figure["layout"]["yaxis"]["type"], figure["layout"]["yaxis"]["range"]
+
+    own = axis_of(get(tab, "figure", run="restarted/lr_plateau", scale=scale).json["figure"])
+    for asked in ({}, {"recover": "false"}, {"patience": 1, "max_raises": 0}, {"rule": "auto"}):
+        found = get(tab, "whatif", run="restarted/lr_plateau", scale=scale, **asked).json
+        assert axis_of(found["figure"]) == own
+    assert found["runs"][0]["counts"] == {"restart": 1}
+    assert "restart" not in found["runs"][1]["counts"]
 
 
 def test_steps_are_those_of_the_training() -> None:

@@ -74,7 +74,7 @@ export function whatIfPanel(onChange) {
       "summary",
       {},
       "What if … ",
-      make("span", { className: "note" }, "other settings had decided in this training?"),
+      make("span", { className: "note" }, "What would other settings have decided?"),
     ),
     make(
       "div",
