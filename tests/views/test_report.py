@@ -649,6 +649,11 @@ def test_the_page_draws_its_figure_and_a_mark_tells_its_reason(open_report: Any,
     buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(button => button.dataset.title)")
     assert "Download plot as a PNG" in buttons
     assert "Share chart..." not in buttons, "it would upload the figure"
+    tools, axis, figure = (
+        page.locator(f".figure {part}").bounding_box()
+        for part in (".modebar", ".xaxislayer-above >> nth=-1", ".main-svg >> nth=0")
+    )
+    assert axis["y"] < tools["y"] < figure["y"] + figure["height"] - tools["height"], "below all that is drawn"
     box = marks.first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     hover = page.locator(".figure .hoverlayer .hovertext")
