@@ -102,7 +102,8 @@ def main() -> None:
         title=f"Test loss and accuracy after {EPOCHS} epochs",
     )
     runs = {}
-    for rate in track(RATES, "training from each rate, twice", console=Console(stderr=True), transient=True):
+    progress = Console(stderr=True)
+    for rate in track(RATES, "training from each rate, twice", console=progress, transient=True):
         fixed, before = train(rate, [])
         adapt = AdaptLROnPlateau.auto(log_dir=LOGS / f"{rate:g}")
         adapted, after = train(rate, [adapt])
@@ -110,6 +111,8 @@ def main() -> None:
         (settled,) = (decision for decision in adapt.decisions if decision.kind == "settle")
         results = [f"{result['loss']:.3g}  {result['accuracy']:.1%}" for result in (before, after)]
         table.add_row(f"{rate:g}", *results, f"{settled.rate:.3g} in epoch {settled.epoch + 1}")
+        if not progress.is_terminal:  # There is no bar in a pipe.
+            progress.print(f"trained from {rate:g}, twice")
     page = LOGS / "auto.html"
     draw(runs).write_html(page)
     if arguments.picture:

@@ -18,7 +18,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pag
 
 import keras
 from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -79,13 +78,7 @@ def main() -> None:
             verbose=0,
         )
         results = model.evaluate(x_val, y_val, verbose=0, return_dict=True)
-        console.print(f"After {name}: validation loss {results['loss']:.3f}, accuracy {results['accuracy']:.1%}")
-
-    table = Table("epoch", "decision", "learning rate", "reason", title="What AdaptLROnPlateau decided")
-    for decision in adapt.decisions:
-        rates = f"{decision.rate_before:.3g} -> {decision.rate:.3g}"
-        table.add_row(str(decision.epoch + 1), decision.kind, rates, decision.reason)
-    console.print(table)
+        console.print(f"\nAfter {name}: validation loss {results['loss']:.3f}, accuracy {results['accuracy']:.1%}")
     console.print(f"Look at it: tensorboard --logdir {os.path.relpath(LOGS)}")
 
 

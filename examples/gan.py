@@ -172,11 +172,15 @@ def main() -> None:
         "distance", mode="min", optimizer="g_optimizer", factor=0.5, patience=5, rollback_on_cut=True
     )
     trainings = ("a rate that stays", []), ("AdaptLROnPlateau", [adapt])
+    results = []
     for name, callbacks in track(trainings, "training twice", console=Console(stderr=True), transient=True):
         distances = train(*callbacks)["distance"]
-        print(f"{name}: distance {min(distances):.2f} at best, {np.mean(distances[-10:]):.2f} in the last 10 epochs")
+        best, last = min(distances), np.mean(distances[-10:])
+        results.append(f"{name}: distance {best:.2f} at best, {last:.2f} in the last 10 epochs")
     for decision in adapt.decisions:
         print(f"epoch {decision.epoch + 1}: {decision.describe('learning rate of the generator')}")
+    for result in results:
+        print(result)
 
 
 if __name__ == "__main__":

@@ -42,16 +42,18 @@ def train(rate: float, callback: keras.callbacks.Callback) -> tuple[float, float
 
 def main() -> None:
     """Train with both callbacks from every rate, and print what came of it."""
-    table = Table(
-        "starting rate", "ReduceLROnPlateau", "AdaptLROnPlateau", "how", title="Test loss and accuracy after 60 epochs"
-    )
-    for rate in track(RATES, "training from each rate, twice", console=Console(stderr=True), transient=True):
+    title = "Test loss and accuracy after 60 epochs, by starting rate"
+    table = Table("rate", "ReduceLROnPlateau", "AdaptLROnPlateau", "how", title=title)
+    progress = Console(stderr=True)
+    for rate in track(RATES, "training from each rate, twice", console=progress, transient=True):
         plain_loss, plain_accuracy = train(rate, keras.callbacks.ReduceLROnPlateau(**SETTINGS))
         adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"recover/{rate:g}")
         loss, accuracy = train(rate, adapt)
         recoveries = [decision for decision in adapt.decisions if decision.kind in ("diverged", "restart")]
         how = "\n".join(f"{d.kind}: {d.rate_before:g} -> {d.rate:g}" for d in recoveries)
         table.add_row(f"{rate:g}", f"{plain_loss:.3g}  {plain_accuracy:.1%}", f"{loss:.3g}  {accuracy:.1%}", how)
+        if not progress.is_terminal:  # There is no bar in a pipe.
+            progress.print(f"trained from {rate:g}, twice")
     console = Console()
     console.print(table)
     console.print(f"Look at it: tensorboard --logdir {os.path.relpath(LOGS / 'recover')}")

@@ -49,7 +49,8 @@ def main() -> None:
     # With raising and recovery off AdaptLROnPlateau follows the rule of ReduceLROnPlateau, and writes event files, too.
     table = Table("seed", "ReduceLROnPlateau's rule", "AdaptLROnPlateau", "raises", "kept", title="Test accuracy")
     plain, ours = [], []
-    for seed in track(SEEDS, "training with each seed, twice", console=Console(stderr=True), transient=True):
+    progress = Console(stderr=True)
+    for seed in track(SEEDS, "training with each seed, twice", console=progress, transient=True):
         cuts_only = AdaptLROnPlateau(**SETTINGS, max_raises=0, recover=False, log_dir=LOGS / f"stalled/plain_{seed}")
         plain.append(train(seed, cuts_only))
         adapt = AdaptLROnPlateau(**SETTINGS, log_dir=LOGS / f"stalled/adapt_{seed}")
@@ -57,6 +58,8 @@ def main() -> None:
         kinds = [decision.kind for decision in adapt.decisions]
         raises, kept = kinds.count("raise"), kinds.count("success")
         table.add_row(str(seed), f"{plain[seed]:.1%}", f"{ours[seed]:.1%}", str(raises), str(kept))
+        if not progress.is_terminal:  # There is no bar in a pipe.
+            progress.print(f"trained with seed {seed}, twice")
     table.add_section()
     table.add_row("median", f"{np.median(plain):.1%}", f"{np.median(ours):.1%}")
     console = Console()

@@ -161,7 +161,16 @@ def test_every_command_has_its_output_tested() -> None:
     found = [command for page in PAGES for command, _ in commands(page)]
     of_examples = [example.values[0] for example in EXAMPLES]
     assert all(command in of_examples or command.startswith("keras-lrplateau ") for command in found)
-    assert {"keras-lrplateau show logs/raises_3", "KERAS_BACKEND=jax python examples/stalled.py"} <= set(found)
+    assert {"keras-lrplateau show logs/raises_3", "KERAS_BACKEND=tensorflow python examples/stalled.py"} <= set(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_says_how_to_install_the_backend_of_its_commands(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert any(each.startswith("tensorflow") for each in extras["examples"]), "that one comes with the examples"
+    for backend in set(re.findall(r"KERAS_BACKEND=(\w+) python examples/", text)) - {"tensorflow"}:
+        assert f"'.[examples,{backend}]'" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
