@@ -161,7 +161,7 @@ def test_every_command_has_its_output_tested() -> None:
     found = [command for page in PAGES for command, _ in commands(page)]
     of_examples = [example.values[0] for example in EXAMPLES]
     assert all(command in of_examples or command.startswith("keras-lrplateau ") for command in found)
-    assert {"keras-lrplateau show logs/raises_3", "KERAS_BACKEND=tensorflow python examples/stalled.py"} <= set(found)
+    assert {"keras-lrplateau show logs/raises_3", "KERAS_BACKEND=jax python examples/stalled.py"} <= set(found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
