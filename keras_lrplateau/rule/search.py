@@ -25,10 +25,10 @@ The rules:
    one stays, unless half a decade above it training breaks.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
    search ends with the first rate that clearly trains, be it the given one.
-7. A rate whose validation loss is far above the loss before training is *unfit*: the training loss may fall while the
-   network learns to answer with a constant, or its batch normalisation is thrown off. So is one that leaves the metric
-   undefined. It is not chosen where another one is fit. Where none is, the validation may be no yardstick, and all are
-   judged by the training loss.
+7. A rate whose validation loss is far above the loss before training is *unfit*, "bad in validation" in reasons: the
+   training loss may fall while the network learns to answer with a constant, or its batch normalisation is thrown off.
+   So is one that leaves the metric undefined. It is not chosen where another one is fit. Where none is, the validation
+   may be no yardstick, and all are judged by the training loss.
 """
 
 from __future__ import annotations
