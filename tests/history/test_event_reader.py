@@ -1,25 +1,23 @@
 """Files and TensorBoard give the same runs, and a malformed run does not affect the others."""
 
+import contextlib
 import math
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_decision, make_record
+from real_tensorboard import LOADERS, data_provider_of
 from tensorboard import context
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT64, DT_STRING
-from tensorboard.data import server_ingester
 from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util import grpc_util
 
 import keras_lrplateau
 from keras_lrplateau.history import codec, event_reader, tags
@@ -108,36 +106,24 @@ def from_files(logdir: Path) -> dict[str, Run | UnreadableError]:
     return found
 
 
-def provided(logdir: Path, kind: str) -> Iterator[Any]:
-    if kind == "python loader":
-        multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={tags.PLUGIN_NAME: 0})
-        multiplexer.AddRunsFromDirectory(str(logdir))
-        multiplexer.Reload()
-        yield data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
-        return
-    ingester = server_ingester.SubprocessServerDataIngester(
-        server_ingester.get_server_binary(),
-        str(logdir),
-        reload_interval=1,
-        channel_creds_type=grpc_util.ChannelCredsType.LOCAL,
-        samples_per_plugin={tags.PLUGIN_NAME: 0},
-    )
-    with warnings.catch_warnings():
-        # TensorBoard drops its handle of the running server; it ends when its standard input is closed.
-        warnings.simplefilter("ignore", ResourceWarning)
-        ingester.start()
-    yield ingester.data_provider
-    ingester._stdin_handle.close()
+@contextlib.contextmanager
+def provided(logdir: Path, loader: str) -> Iterator[tuple[Any, context.RequestContext, str]]:
+    """Where to read from: a data provider that has loaded all runs, and the scope of a request."""
+    expected = {path.name for path in logdir.iterdir()}
+    scope = (context.RequestContext(), "")
+    with data_provider_of(
+        loader, logdir, lambda each: event_reader.list_runs(each, *scope).keys() == expected
+    ) as found:
+        yield (found, *scope)
 
 
-@pytest.fixture(scope="module", params=["files", "python loader", "data server"])
+@pytest.fixture(scope="module", params=["files", *LOADERS])
 def read(request: pytest.FixtureRequest, logdir: Path) -> Iterator[dict[str, Run | UnreadableError]]:
     """All runs of the log directory, by each source."""
     if request.param == "files":
         yield from_files(logdir)
         return
-    for provider in provided(logdir, request.param):
-        where = (provider, context.RequestContext(), "")
+    with provided(logdir, request.param) as where:
         yield event_reader.read_runs(*where, event_reader.list_runs(*where))
 
 
@@ -190,10 +176,9 @@ def test_an_impossible_wall_time_among_others_is_that_of_its_neighbour() -> None
     assert event_reader.known_times([math.nan, 5.0, 1e18, 6.0, -1.0]) == [5.0, 5.0, 5.0, 6.0, 6.0]
 
 
-@pytest.mark.parametrize("kind", ["python loader", "data server"])
-def test_the_last_values_are_read_alone_and_spare_others_too(logdir: Path, kind: str) -> None:
-    for provider in provided(logdir, kind):
-        where = (provider, context.RequestContext(), "")
+@pytest.mark.parametrize("loader", LOADERS)
+def test_the_last_values_are_read_alone_and_spare_others_too(logdir: Path, loader: str) -> None:
+    with provided(logdir, loader) as where:
         names = list(event_reader.list_runs(*where))
         found = event_reader.read_runs(*where, names, only_last=True)
         good = found["good"]

@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import warnings
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,11 +21,10 @@ import pytest
 from conftest import only, read_values
 from hypothesis import given
 from hypothesis import strategies as st
+from real_tensorboard import LOADERS, data_provider_of, eventually, tensorboard
 from tensorboard import context
-from tensorboard.backend.event_processing import data_provider, event_accumulator, plugin_event_multiplexer
+from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.data import provider as provider_api
-from tensorboard.data import server_ingester
-from tensorboard.util import grpc_util
 
 import keras_lrplateau
 from keras_lrplateau.history import codec, tags
@@ -188,37 +186,13 @@ class Loaded:
         return [codec.decode(datum.numpy.item(), datum.wall_time) for datum in data]
 
 
-@pytest.fixture(scope="module", params=["python loader", "data server"])
+@pytest.fixture(scope="module", params=LOADERS)
 def loaded(request: pytest.FixtureRequest, logdir: Path) -> Any:
-    if request.param == "python loader":
-        sizes = {tags.PLUGIN_NAME: 0}
-        multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=sizes)
-        multiplexer.AddRunsFromDirectory(str(logdir))
-        multiplexer.Reload()
-        yield Loaded(data_provider.MultiplexerDataProvider(multiplexer, str(logdir)))
-        return
-    ingester = server_ingester.SubprocessServerDataIngester(
-        server_ingester.get_server_binary(),
-        str(logdir),
-        reload_interval=1,
-        channel_creds_type=grpc_util.ChannelCredsType.LOCAL,
-        samples_per_plugin={tags.PLUGIN_NAME: 0},
-    )
-    with warnings.catch_warnings():
-        # TensorBoard drops its handle of the running server; it ends when its standard input is closed.
-        warnings.simplefilter("ignore", ResourceWarning)
-        ingester.start()
-    loaded = Loaded(ingester.data_provider)
-    eventually(lambda: all(7 in loaded.scalars(run.split("/")[0], "lr_plateau/loss") for run in RUNS))
-    yield loaded
-    ingester._stdin_handle.close()
+    def has_all(provider: Any) -> bool:
+        return all(7 in Loaded(provider).scalars(run.split("/")[0], "lr_plateau/loss") for run in RUNS)
 
-
-def eventually(holds: Any, limit: float = 120.0) -> None:
-    end = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < end, f"not within {limit} s"
-        time.sleep(0.2)
+    with data_provider_of(request.param, logdir, has_all) as provider:
+        yield Loaded(provider)
 
 
 def test_scalars_come_back_as_they_were_given(loaded: Loaded) -> None:
@@ -310,25 +284,10 @@ class Server:
 def server(request: pytest.FixtureRequest, logdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A real TensorBoard."""
     output = tmp_path_factory.mktemp("output") / "log"
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), f"--load_fast={request.param}"]
-    command += ["--host=127.0.0.1", "--port=0", "--reload_interval=1"]
-    with output.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-
-    def url() -> str:
-        text = output.read_text(errors="replace")
-        assert process.poll() is None, text
-        match = re.search(r"http://127\.0\.0\.1:\d+", text)
-        return match[0] if match else ""
-
-    try:
-        eventually(url)
-        found = Server(url())
+    with tensorboard(logdir, output, f"--load_fast={request.param}") as address:
+        found = Server(address())
         eventually(found.is_ready)
         yield found
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_time_series_shows_the_scalars_in_a_group_of_ours(server: Server) -> None:

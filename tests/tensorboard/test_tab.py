@@ -4,9 +4,6 @@ import contextlib
 import functools
 import json
 import re
-import subprocess
-import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import make_record, only
+from real_tensorboard import eventually, tensorboard
 
 from keras_lrplateau.history.event_writer import EventWriter
 from keras_lrplateau.rule.decision import Decision
@@ -72,38 +70,6 @@ def logdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = {"monitor": "val_loss", "patience": 4, "factor": 0.5, "log_dir": HOSTILE}
     write(logdir / "flat" / "lr_plateau", range(16), {7: cut(7)}, level=0.5, **arguments)
     return logdir
-
-
-@contextlib.contextmanager
-def tensorboard(logdir: Path, output: Path, *flags: str) -> Iterator[Any]:
-    """A real TensorBoard; yields a function that waits for its address."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host=127.0.0.1", "--port=0"]
-    with open(output, "wb") as log:
-        process = subprocess.Popen([*command, "--reload_interval=1", *flags], stdout=log, stderr=subprocess.STDOUT)
-
-    def address() -> str:
-        def found() -> str:
-            text = output.read_text(errors="replace")
-            assert process.poll() is None, text
-            match = re.search(r"http://127\.0\.0\.1:\d+\S*", text)
-            return match[0].rstrip("/") if match else ""
-
-        return str(eventually(found))
-
-    try:
-        yield address
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def eventually(holds: Any, limit: float = 180.0) -> Any:
-    """What `holds` returns, as soon as that is true."""
-    end = time.monotonic() + limit
-    while not (result := holds()):
-        assert time.monotonic() < end, f"not within {limit} s"
-        time.sleep(0.1)
-    return result
 
 
 @pytest.fixture(scope="module")
