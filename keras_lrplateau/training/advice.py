@@ -49,8 +49,16 @@ class Surroundings:
     @property
     def lacks_validation(self) -> bool:
         """Whether there will be no metric of a validation: there is no data, and no callback that may bring its own."""
-        in_front = [each for each in self.others if each not in self.behind]
-        return self.has_validation is False and not any(map(_may_bring_metrics, in_front))
+        return self.has_validation is False and not any(map(_may_bring_metrics, self._in_front))
+
+    @property
+    def swaps_averages(self) -> bool:
+        """Whether Keras' averages of the weights are in the model when this callback sees the end of an epoch."""
+        return any(isinstance(each, keras.callbacks.SwapEMAWeights) and each.swap_on_epoch for each in self._in_front)
+
+    @property
+    def _in_front(self) -> list[Any]:
+        return [each for each in self.others if each not in self.behind]
 
     def observations_left(self, monitor: str) -> list[int]:
         """How many more epochs without a new best each EarlyStopping that watches a metric will wait.

@@ -352,7 +352,8 @@ class Session:
             self.notices.no_copy(name)
             return
         try:
-            self.snapshots.restore(name, self.model, self.optimizer)
+            is_swapped = self.present.around.swaps_averages
+            self.snapshots.restore(name, self.model, self.optimizer, is_swapped=is_swapped)
             if name == "best" and decision.kind in ("diverged", "exhausted"):
                 stop_momentum(self.optimizer)  # It was gathered at a far higher rate.
         except OSError as error:

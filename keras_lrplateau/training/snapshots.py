@@ -135,8 +135,13 @@ class Snapshots:
         if "candidate" in self._copies:
             self._copies["best"] = self._copies.pop("candidate")
 
-    def restore(self, name: Snapshot, model: Any, optimizer: Any) -> None:
+    def restore(self, name: Snapshot, model: Any, optimizer: Any, *, is_swapped: bool = False) -> None:
         """Go back to the copy of this name.
+
+        Args:
+            name: The name of the copy.
+            model, optimizer: Those of `take`.
+            is_swapped: See `restore_snapshot`.
 
         Raises:
             OSError: The file cannot be read, or is damaged.
@@ -144,12 +149,12 @@ class Snapshots:
         """
         copy = self._copies[name]
         if copy.arrays is not None:
-            restore_snapshot(model, copy.arrays, optimizer)
+            restore_snapshot(model, copy.arrays, optimizer, is_swapped=is_swapped)
             return
         variables = _variables(model, optimizer)
         # Check the whole file before anything is assigned.
         _check(self._path(copy.file), variables)
-        restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer)
+        restore_snapshot(model, _read(self._path(copy.file), len(variables)), optimizer, is_swapped=is_swapped)
 
     def growth(self, name: Snapshot, model: Any, optimizer: Any) -> float | None:
         """How many times as large the trained weights are now as in the copy of this name, as a root mean square.
@@ -258,13 +263,16 @@ def take_snapshot(model: Any, optimizer: Any = None) -> list[np.ndarray[Any, Any
     return [array if array.flags.owndata else array.copy() for array in _arrays(model, optimizer)]
 
 
-def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optimizer: Any = None) -> None:
+def restore_snapshot(
+    model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optimizer: Any = None, *, is_swapped: bool = False
+) -> None:
     """Restore a snapshot, bit for bit.
 
     Args:
         model: The model of the snapshot.
         snapshot: The result of `take_snapshot`.
         optimizer: The argument of `take_snapshot`.
+        is_swapped: Whether SwapEMAWeights has put averages into the model before the snapshot, and before now.
 
     Raises:
         ValueError: The model has other variables than at the time of the snapshot.
@@ -275,7 +283,7 @@ def restore_snapshot(model: Any, snapshot: Iterable[np.ndarray[Any, Any]], optim
             f"the model has {len(variables)} variables, but had {len(snapshot)} when the snapshot was taken; "
             "do not add layers or compile again during a training that can roll back"
         )
-    averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)]
+    averages = [pair for leaf in _leaves(model, optimizer) for pair in _averages(leaf)] if is_swapped else []
     # After the last epoch SwapEMAWeights makes averages and weights equal, and Keras puts the averages into the model
     # when training ends. So they must be equal after a rollback, too.
     are_final = all(bool(keras.ops.all(keras.ops.equal(weight, average))) for weight, average in averages)

@@ -102,11 +102,11 @@ def test_another_thread_is_as_another_process_until_it_ends(lock: Path) -> None:
     def train() -> None:
         said.append(locks.claim(lock, object()) is not None)
         is_claimed.set()
-        may_end.wait(60)
+        may_end.wait(300)
 
     thread = threading.Thread(target=train)
     thread.start()
-    assert is_claimed.wait(60)
+    assert is_claimed.wait(300)
     assert said == [True]
     assert locks.claim(lock, object()) is None
     assert locks.is_held_elsewhere(lock)
@@ -143,13 +143,13 @@ def test_a_claim_that_is_just_being_made_is_not_taken_for_one_whose_file_is_gone
         """When the file was just locked, and the claim does not know yet which one it is."""
         if threading.current_thread() is thread and not is_locked.is_set():
             is_locked.set()
-            assert may_go_on.wait(60)
+            assert may_go_on.wait(300)
         return identity_of(path)
 
     monkeypatch.setattr(locks, "identity_of", slow)
     thread = threading.Thread(target=lambda: found.append(locks.claim(lock, object())))
     thread.start()
-    assert is_locked.wait(60)
+    assert is_locked.wait(300)
     assert lock.exists()
     assert locks.claim(lock, object()) is None
     may_go_on.set()

@@ -58,7 +58,7 @@ def run_python(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -276,7 +276,7 @@ class Server:
     def _load(self, route: str, body: bytes | None) -> Any:
         address = f"{self.url}/experiment/defaultExperimentId/data/plugin/{route}"
         request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
 

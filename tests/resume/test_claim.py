@@ -386,10 +386,10 @@ def in_a_thread(log_dir: Path, *arguments: Any, **more: Any) -> Files:
     def train() -> None:
         found.append(begin(log_dir, *arguments, **more))
         is_done.set()
-        may_end.wait(60)
+        may_end.wait(300)
 
     threading.Thread(target=train, daemon=True).start()
-    assert is_done.wait(60)
+    assert is_done.wait(300)
     return found[0]
 
 

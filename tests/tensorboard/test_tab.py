@@ -94,7 +94,7 @@ def server(request: pytest.FixtureRequest, address_of: Callable[[str], str]) -> 
 
 def get(url: str, path: str, **arguments: str) -> Any:
     with urllib.request.urlopen(
-        f"{url}/data/plugin/lr_plateau/{path}?{urllib.parse.urlencode(arguments)}", timeout=20
+        f"{url}/data/plugin/lr_plateau/{path}?{urllib.parse.urlencode(arguments)}", timeout=60
     ) as got:
         return json.load(got)
 
@@ -128,7 +128,7 @@ def test_what_if_begins_with_the_settings_of_the_training(server: str) -> None:
 
 
 def test_the_tab_is_listed(server: str) -> None:
-    with urllib.request.urlopen(f"{server}/data/plugins_listing", timeout=20) as got:
+    with urllib.request.urlopen(f"{server}/data/plugins_listing", timeout=60) as got:
         listed = json.load(got)["lr_plateau"]
     assert listed["enabled"]
     assert listed["loading_mechanism"]["module_path"].endswith("/data/plugin/lr_plateau/index.js")

@@ -32,7 +32,7 @@ PLATEAUS = [1.0, 0.9, 0.9, 0.9, 0.9]
 
 def records(folder: Path) -> list[Any]:
     """All records of an offline run that has ended; W&B may still be writing the last ones."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 180
     while time.monotonic() < end:
         found = list(written(folder))
         if any(record.WhichOneof("record_type") == "exit" for record in found):

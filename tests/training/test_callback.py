@@ -777,16 +777,21 @@ def test_a_rollback_in_the_last_epoch_beside_swap_ema_weights_ends_with_the_aver
         np.testing.assert_array_equal(weight, average, "at the raise, swapped in as the epoch ended")
 
 
-def test_a_rollback_without_swapping_ends_with_the_averages_too() -> None:
+# With a swap, and a stop in front, Keras itself ends with the raw weights, since it has not reached the last epoch.
+@pytest.mark.parametrize(("first", "swaps"), [(True, False), (False, False), (False, True)])
+def test_a_rollback_ends_with_the_averages_whoever_stops_the_training(first: bool, swaps: bool) -> None:
+    """If a callback behind ours stops it, Keras has made weights and averages equal before the rollback."""
     model, spy = tiny_model(averaging(), compiled=True), Spy()
     adapt = AdaptLROnPlateau(**ONE_RAISE)
 
     def stop(epoch: int, logs: Any) -> None:
-        model.stop_training = epoch == JUDGED
+        model.stop_training = epoch == JUDGED - 1
 
-    fit(model, scripted(*FRUITLESS), at_epoch_end(stop), adapt, spy.callback, epochs=WHOLE)
-    assert max(spy.ends) == JUDGED
-    assert timeline(adapt)[-1] == (JUDGED, "rollback", 0.001)
+    others = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if swaps else []
+    order = in_order(first, at_epoch_end(stop), adapt)
+    fit(model, scripted(*FRUITLESS), *order, spy.callback, *others, epochs=WHOLE)
+    assert max(spy.ends) == JUDGED - 1
+    assert timeline(adapt)[-1] == (JUDGED - 1, "rollback", 0.001)
     averages = [content for name, content in spy.ends[RAISED].items() if name.endswith("_average")]
     assert len(averages) == 4
     assert [weight.tobytes() for weight in model.get_weights()] == averages
