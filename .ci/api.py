@@ -25,7 +25,18 @@ import keras_lrplateau
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = keras_lrplateau.__name__
-RULES = ("plateau", "excursion", "soundness", "auto", "auto_state", "stretch", "search", "trend", "decision")
+RULES = (
+    "plateau",
+    "plateau_state",
+    "excursion",
+    "soundness",
+    "auto",
+    "auto_state",
+    "stretch",
+    "search",
+    "trend",
+    "decision",
+)
 MODULES = [PACKAGE, f"{PACKAGE}.training.results", *(f"{PACKAGE}.rule.{name}" for name in RULES)]
 """The public names, what the callback inherits, and what their docstrings refer to."""
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_lrplateau.rule import auto
 from keras_lrplateau.rule.decision import Decision, Step, start, step
-from keras_lrplateau.rule.plateau import Config, State
+from keras_lrplateau.rule.plateau import Config
+from keras_lrplateau.rule.plateau_state import State
 
 if TYPE_CHECKING:
     from keras_lrplateau.callback import AdaptLROnPlateau

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_lrplateau.rule import decision, plateau, soundness
+from keras_lrplateau.rule import decision, plateau_state, soundness
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.excursion import Excursion, Level
-from keras_lrplateau.rule.plateau import Config, State
+from keras_lrplateau.rule.plateau import Config
+from keras_lrplateau.rule.plateau_state import State
 
 NAN, INF = math.nan, math.inf
 
@@ -1073,7 +1074,7 @@ def test_a_chain_of_states_put_aside_is_refused_however_long_it_is():
     for _ in range(5000):
         chain = inner | {"aside": chain}
     with pytest.raises(ValueError, match="aside"):
-        State.from_dict(chain | {"version": plateau.STATE_VERSION})
+        State.from_dict(chain | {"version": plateau_state.STATE_VERSION})
 
 
 # A training may be resumed with another configuration.
