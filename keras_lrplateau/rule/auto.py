@@ -56,7 +56,7 @@ stochastic meta-optimization"). A straight line to zero: Defazio et al. 2023, "O
 schedules and further refinements"; that it can wait for the last part: Hägele et al. 2024, "Scaling laws and
 compute-optimal training beyond fixed training durations". The constants were chosen on the tuning tasks of
 examples/benchmarks/convergence.py, those of the climb on the tuning jobs of examples/benchmarks/jobs.py; what else was
-tried is in examples/benchmarks/README.md.
+tried is in examples/benchmarks/results.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ SHORT = 50
 """A training of at most this many observations is short: it climbs.
 
 In a training of 100 observations a climb costs more than it gains: there is time for raises, and what a rate too high
-does to the weights stays. See examples/benchmarks/README.md.
+does to the weights stays. See examples/benchmarks/results/jobs.md.
 """
 
 AS_FAST = 0.7

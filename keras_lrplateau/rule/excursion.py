@@ -9,7 +9,7 @@ still shows no noise, and a single lucky row would do.
 
 Sources: short-horizon bias is why its first half says nothing (Wu et al. 2018, "Understanding short-horizon bias in
 stochastic meta-optimization"). That a raised rate comes back along a cosine: Loshchilov and Hutter 2017, "SGDR". What
-else was tried is in examples/benchmarks/README.md.
+else was tried is in examples/benchmarks/results/default-mode.md.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ LEAST_TRIAL = 40
 """Optimizer steps in a trial of auto mode's search by steps, at least.
 
 In fewer steps noise hides what a rate does, and rates win that are too high. How it was chosen is in
-examples/benchmarks/README.md.
+examples/benchmarks/results/steps.md.
 """
 
 LEAST_TINY_TRIAL = 10
