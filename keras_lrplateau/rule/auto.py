@@ -42,7 +42,8 @@ The rules:
 6. Anneal. The last part of a training whose length is known.
 7. Diverged: back to the best weights, a tenth of the rate. A trial that diverges has only failed. No raise goes there
    again.
-8. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
+8. At an accuracy of 1 or a loss of 0 there is nothing to gain: no raise, and no restart.
+9. At the end (`finish`) a trial that is still open is taken back; and if the last weights are worse than the best by
    more than a hundredth, it is the best weights that are kept. By steps they must be worse beyond the noise.
 
 The trials of the search and excursions, other than the first observation, take at most `budget` of all observations.
@@ -82,7 +83,7 @@ from keras_lrplateau.rule.auto_state import (
     State,
 )
 from keras_lrplateau.rule.checks import check_settings, check_start
-from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, is_perfect, on_plateau
 from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
 from keras_lrplateau.rule.stretch import LARGE, SHORTEST_WINDOW, WINDOW, Stretch
@@ -578,7 +579,7 @@ def _restart(config: Config, state: State, value: float, words: str) -> Step[Sta
 
 
 def _can_restart(config: Config, state: State) -> bool:
-    if config.observations is None or state.restarts >= MOST_RESTARTS:
+    if config.observations is None or state.restarts >= MOST_RESTARTS or is_perfect(config.mode, state.best):
         return False
     took = state.attempt.best_at - state.attempt.start
     return config.observations - state.observations >= max(SHORTEST_ATTEMPT, 1.5 * took)
@@ -680,7 +681,8 @@ def _without_climb(state: State) -> State:
 
 
 def _can_raise(config: Config, state: State, failed: float | None) -> bool:
-    return _may_go_up(config, state, failed) and state.spent + RAISE_LENGTH <= _budget(config, state)
+    is_paid = state.spent + RAISE_LENGTH <= _budget(config, state)
+    return is_paid and not is_perfect(config.mode, state.best) and _may_go_up(config, state, failed)
 
 
 def _may_go_up(config: Config, state: State, failed: float | None) -> bool:

@@ -460,3 +460,11 @@ def on_plateau(step: Step[StateT], length: int) -> Step[StateT]:
     if not step.decision.is_action:
         return step
     return step._replace(decision=replace(step.decision, since=step.decision.observation - length + 1))
+
+
+def is_perfect(mode: Literal["min", "max"], best: float | None) -> bool:
+    """Whether nothing can be better: an error or loss of 0, or an accuracy, overlap or area under a curve of 1.
+
+    Of a metric without such a bound, which may have this very value, only a raise is missed.
+    """
+    return best == (0.0 if mode == "min" else 1.0)

@@ -33,7 +33,8 @@ The rules:
    - a network that is dead, also after a cut, and whose weights have grown: restart, once. What was reached is put
      aside with a snapshot in the place of the best; if the restart stalls without beating the best, it comes back;
    - stalled: snapshot, raise, and so open an excursion; at most `max_raises` times; none while training is suspect,
-     none after it began with a rise of the loss, and none that the observations left cannot judge;
+     none after it began with a rise of the loss, none at an accuracy of 1 or a loss of 0, and none that the
+     observations left cannot judge;
    - otherwise: cut, down to `min_lr`.
 4. In an excursion there is no plateau and no best: see `keras_lrplateau.rule.excursion`.
 5. Exhausted: a stall that no raise is left for. It is cut, and from then on there are only cuts, until a new best.
@@ -70,7 +71,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from keras_lrplateau.rule import soundness
 from keras_lrplateau.rule.checks import check_settings, check_start
-from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, on_plateau
+from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, is_perfect, on_plateau
 from keras_lrplateau.rule.excursion import DEPTH, LEAST, LENGTH, SHORTEST_EXCURSION, Excursion, Level
 from keras_lrplateau.rule.plateau_state import NAME, Best, Recovery, State
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Finding, Watch
@@ -469,6 +470,8 @@ def _raise(
         reason = f"{stalled}; all {config.max_raises} raises are used up"
     elif state.rate == 0:
         reason = f"{stalled}; the rate is 0"
+    elif is_perfect(config.mode, state.best):
+        reason = f"{stalled}; nothing is better than {number(state.best)}"
     elif not state.rate < top < math.inf:
         reason = f"{stalled}; there is no room to raise below {number(ceiling)}"
     elif left - config.patience < config.least_length:

@@ -1023,6 +1023,16 @@ def test_no_attempt_begins_where_too_few_observations_are_left_for_it():
         assert line_[-1].split()[0] == kind
 
 
+@pytest.mark.parametrize(("mode", "best", "near"), [("min", 0.0, 1e-9), ("max", 1.0, 1 - 1e-9)])
+def test_where_nothing_can_be_better_there_is_neither_a_raise_nor_a_restart(mode, best, near):
+    for value, expected in ((best, {"cut"}), (near, {"raise", "rollback", "cut", "restart"})):
+        config = replace(RESTARTS, mode=mode)
+        state = held(config, value=value)
+        config = replace(config, budget=0.25)
+        _, _, decisions = go_on(config, state, [value] * 100)
+        assert {each.kind for each in decisions if each.is_action} == expected
+
+
 def test_a_length_that_seems_to_shrink_does_not_lose_the_first_weights():
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
     short = replace(RESTARTS, observations=state.observations + 5)

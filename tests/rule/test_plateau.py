@@ -248,6 +248,17 @@ def test_raises_are_bounded_and_then_only_cuts_are_left():
     assert line[-1] != line[20]
 
 
+@pytest.mark.parametrize(("mode", "best", "near"), [("min", 0.0, 1e-9), ("max", 1.0, 1 - 1e-9)])
+def test_no_raise_is_made_where_nothing_can_be_better(mode, best, near):
+    config = replace(RAISES, mode=mode)
+    for value, is_perfect in ((best, True), (near, False)):
+        _, _, decisions = run(config, [0.5, *[value] * 8])
+        kinds = [decision.kind for decision in decisions if decision.is_action]
+        assert ("raise" in kinds, "exhausted" in kinds) == (not is_perfect, is_perfect)
+        reasons = [each.reason for each in decisions if each.kind == "exhausted"]
+        assert all(f"nothing is better than {best:g}" in reason for reason in reasons)
+
+
 def test_no_raise_goes_above_max_lr():
     state, line, _ = run(replace(SHORT, max_lr=1.5), STALLED)
     assert line[-1] == "raise 1.5"
