@@ -208,7 +208,6 @@ class Decision:
         Args:
             quantity: What `rate` is: the rate, or the multiplier of a schedule.
         """
-        stays = "stays " if self.rate == self.rate_before else ""
         back = {
             None: "",
             "candidate": "",  # Nothing goes back to one.
@@ -216,9 +215,18 @@ class Decision:
             "best": ", weights back to the best",
             "raise": ", weights back to before the raise",
         }
-        return (
-            f"{self.kind}: {quantity} {stays}{change(self.rate_before, self.rate)}{back[self.restore]} ({self.reason})"
-        )
+        return f"{self.kind}: {self.change_of(quantity)}{back[self.restore]} ({self.reason})"
+
+    def change_of(self, quantity: str, arrow: str = "->") -> str:
+        """What became of the rate, such as "learning rate 0.1 -> 0.05" or "learning rate stays 0.1".
+
+        Args:
+            quantity: What `rate` is.
+            arrow: Stands between the two rates.
+        """
+        # A new phase begins with the rate that it finds; what the one before had ended with is not in its decision.
+        stays = "stays " if self.rate == self.rate_before and self.kind != "phase" else ""
+        return f"{quantity} {stays}{change(self.rate_before, self.rate, arrow)}"
 
 
 class Step(NamedTuple, Generic[StateT]):

@@ -206,8 +206,7 @@ def _mark_phase(session: Session, epoch: int, restored: Snapshot | None) -> None
         epoch: The epoch of the new phase, from 0.
         restored: The copy to which the weights went back before it; None if they did not.
     """
-    rate, quantity = session.known_state.rate, session.rates.quantity
-    reason = f"a new phase of a training that had ended, with {quantity} {number(rate)}"
+    rate, reason = session.known_state.rate, "a new phase of a training that had ended"
     if restored is not None:
         reason += "; the weights of the backup were from before it had gone back to earlier ones, which is done again"
     mark = Decision("phase", reason, 0, None, None, rate, rate, restore=restored, epoch=epoch, step=session.steps)

@@ -92,8 +92,7 @@ def words_of(run: Run, decision: Decision, is_within: bool) -> Words:
     when = f"after {run.unit} {epoch}"
     if is_within and decision.step is not None:
         when = f"in epoch {epoch}, after {counted(decision.step, 'step')}"
-    stays = "stays " if decision.rate == decision.rate_before else ""
-    lines = [f"{run.quantity} {stays}{change(decision.rate_before, decision.rate, '→')}"]
+    lines = [decision.change_of(run.quantity, "→")]
     if decision.value is not None:
         lines.append(f"{run.monitor} {number(decision.value)}")
     return Words(decision.kind, when, tuple(lines), decision.reason)

@@ -292,6 +292,7 @@ def test_a_phase_that_is_interrupted_in_its_first_epoch_is_followed_by_another(l
     compile_model(model, Adam(1e-4), loss="mse")
     fit(model, adapt, initial_epoch=3, epochs=4)
     assert [(each.epoch, each.kind, each.rate) for each in adapt.decisions] == [(3, "phase", pytest.approx(1e-4))]
+    assert adapt.decisions[0].describe() == "phase: learning rate 0.0001 (a new phase of a training that had ended)"
     assert adapt.run.curves["learning_rate"].values == pytest.approx([0.1] * 3 + [1e-4])
 
 
