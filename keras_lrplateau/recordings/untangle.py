@@ -234,7 +234,9 @@ def _widened(table: Table) -> Table:
                 name = names.get((prefixes[row], called)) or names.setdefault(
                     (prefixes[row], called), _prefixed(prefixes[row], called)
                 )
-                columns.setdefault(name, [None] * len(places))[at] = values[row]
+                if name not in columns:
+                    columns[name] = [None] * len(places)
+                columns[name][at] = values[row]
     if not counters:
         columns = {"epoch": [float(at) for at in range(len(places))], **columns}
     used = {split, metric}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import pytest
 from curve_files import drawn, error_of, only
@@ -129,6 +130,14 @@ def test_a_column_with_the_names_of_metrics(write, name, value, by_metric):
 def test_names_of_metrics_are_known_by_what_they_are(write):
     found = only(write("epoch,what,number\n0,accuracy,0.5\n0,loss,1\n1,accuracy,0.75\n1,loss,0.5\n"))
     assert drawn(found) == {"accuracy": [(0, 0.5), (1, 0.75)], "loss": [(0, 1.0), (1, 0.5)]}
+
+
+def test_the_time_for_a_long_table_of_metrics_grows_with_its_rows(write):
+    path = write(lines("step,metric,value", *(f"{row // 2},{('loss', 'val_loss')[row % 2]},1" for row in range(100_000))))
+    start = time.process_time()
+    found = only(path)
+    assert time.process_time() - start < 10, "with the square of the rows it takes 20 s"
+    assert [len(curve.values) for curve in found.curves.values()] == [50_000, 50_000]
 
 
 def test_names_of_metrics_and_kinds_of_data_and_trainings_together(write):
