@@ -113,7 +113,13 @@ def _check_for_table(path: str, lines: Sequence[str]) -> None:
         cells = max((_cells(line, separator) for separator in _SEPARATORS[:-1]), key=len)
         if any(len(cell.split()) > 3 or cell.endswith(".") for cell in cells):
             break
-        is_prose = any(cell[:1].isdigit() or set(cell) & set(":={}") or len(cell) > 60 for cell in cells)
+        is_prose = any(
+            cell[:1].isdigit()
+            or set(cell) & set(":={}")
+            or len(cell) > 60
+            or any(map(is_number, cell.split()[1:]))  # "loss 0.5"
+            for cell in cells
+        )
         if len(cells) < 2 or is_prose or not _may_be_names(cells):
             continue
         raise CurveError(

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from keras_lrplateau.history.run import Curve
 from keras_lrplateau.recordings.cells import Cells
 from keras_lrplateau.recordings.counters import take_counters, take_times
-from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, words_of
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, plain, words_of
 from keras_lrplateau.recordings.recording import CurveError, Recording, with_rates
-from keras_lrplateau.recordings.table import Table, shortened
+from keras_lrplateau.recordings.table import COUNTERS, Table, no_number, shortened
 from keras_lrplateau.recordings.untangle import untangled
 
 
@@ -46,6 +46,16 @@ def _recordings_of(table: Table) -> list[Recording]:
         raise CurveError(
             f"{table.path}: no training curve: more columns of texts than of numbers; give a file with a column of "
             "numbers for each metric"
+        )
+    counter = next((name for name in table.texts if plain(name) in COUNTERS), None)
+    if counter is not None and not has_counter:
+        row = next((row for row, cell in enumerate(table.texts[counter]) if str(cell or "").strip()), 0)
+        raise table.error(row, no_number(counter, table.texts[counter][row]))
+    turned = [name for name in table.columns if plain(name.rstrip("0123456789")) in COUNTERS]
+    if 1 < len(turned) == len(table.columns) and not has_counter:
+        raise CurveError(
+            f"{table.path}: {listed(turned)} are epochs or steps; give a row for each of them, and a column for each "
+            "metric"
         )
     if table.texts:
         table.notes.append(f"{listed(list(table.texts))}: no numbers, left out.")

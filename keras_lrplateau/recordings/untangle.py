@@ -57,7 +57,7 @@ def _trainings(table: Table) -> list[Table]:
     cells = {name: _shown(every[name]) for name in every if is_group(name)}
     names = [name for name in cells if len(set(cells[name])) > 1 and not _are_kinds(cells[name])]
     counter = table.find((*EPOCH, *STEP))
-    results = [name for name in every if _RESULT.fullmatch(plain(name))]
+    results = [name for name in every if _RESULT.fullmatch(plain(name))] or _names_of_rows(table)
     if counter is None and results:
         raise _results(table, [name for name in every if plain(name).startswith("param")] or results)
     telling = _telling(table)
@@ -131,6 +131,16 @@ def _validated_rows(table: Table) -> list[list[int]]:
 
 _RESULT = re.compile(r"params .+|(?:mean|std) (?:fit time|test score)|(?:rank|split\d+) test .+")
 """Columns of the results of Optuna and MLflow, and of scikit-learn's searches."""
+
+
+def _names_of_rows(table: Table) -> list[str]:
+    """The first column of texts, if they name the rows, as W&B's table of runs does; those of checkpoints are alike."""
+    for name, cells in itertools.islice(table.texts.items(), 1):
+        kinds = {re.sub(r"\d+", "", cell) for cell in _shown(cells)}
+        are_names = all(kind[:1].isalpha() and direction(kind) is None for kind in kinds) and not _are_kinds([*kinds])
+        if are_names and len(kinds) == len(cells) > 1 and len(table.texts) <= len(table.columns):
+            return [name]
+    return []
 
 
 def _results(table: Table, names: Sequence[str]) -> CurveError:

@@ -270,6 +270,7 @@ def test_a_frame_of_several_trainings_is_refused():
     "text",
     [
         "model,accuracy,loss\nresnet,0.9,0.1\nvgg,0.8,0.2\n",
+        "Name,State,Created,Runtime,lr,val_loss\nswift-fox-1,finished,2026-11-30,9,0.1,0.5\ncalm-owl-2,failed,,9,0.2,0.6\n",
         "fold,epochs,val_loss\n1,30,0.5\n2,28,0.6\n3,30,0.4\n",
         "seed,val_loss\n1,0.5\n2,0.6\n",
         "model,dataset,accuracy\na,x,0.9\nb,x,0.8\na,y,0.7\nb,y,0.6\n",
@@ -282,6 +283,11 @@ def test_a_frame_of_several_trainings_is_refused():
 )
 def test_results_of_whole_trainings_are_no_curve(write, text):
     assert "a row for each, so these are the results of whole trainings and no curve" in error_of(write(text))
+
+
+def test_names_that_a_number_tells_apart_may_be_those_of_checkpoints(write):
+    found = only(write("checkpoint,loss\nmodel-01.keras,1\nmodel-02.keras,0.5\nmodel-03.keras,0.25\n"))
+    assert drawn(found) == {"loss": LOSS}
 
 
 def test_a_number_that_changes_with_every_epoch_tells_no_trainings_apart(write):
