@@ -29,6 +29,8 @@ def decode(path: str, content: bytes, known: str) -> tuple[str, list[str]]:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise CurveError(f"{path}: the gzip archive is damaged or cut off; unpack what is left with zcat") from None
+        if b"brain.Event:" in content[:64]:
+            raise CurveError(f"{path}: a compressed event file; unpack it")
     _refuse_known(path, content)
     text = _text_of(content)
     notes = []
