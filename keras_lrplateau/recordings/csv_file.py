@@ -91,6 +91,32 @@ def _cells(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
 
 
+def _with_lines_above(header: Sequence[str], text: str, layout: _Layout) -> list[str]:
+    """The names of columns, with what the lines above add where names are missing or come twice.
+
+    pandas and spreadsheets write a line for each level of the names, the upper ones perhaps in the first cell of those
+    that they are for; others write a line of units below the names.
+    """
+    names = [name.strip() for name in _uncommented(header)]
+    above: list[list[str]] = []
+    for line in reversed(text.split("\n", layout.line - 1)[: layout.line - 1]):
+        cells = [cell.strip() for cell in _cells(line, layout.separator)]
+        if len(cells) != len(names):
+            break
+        above.insert(0, cells)
+    known = list(filter(None, names))
+    missing = [place for place, name in enumerate(names) if not name]
+    if len(set(known)) == len(known) and not any(cells[place] for cells in above for place in missing):
+        return names
+    first = next((cells[0] for cells in (names, *reversed(above)) if cells[0]), "")
+    levels = [itertools.accumulate(cells[1:], _latest) for cells in above]
+    return [first, *("/".join(filter(None, each)) for each in zip(*levels, names[1:], strict=True))]
+
+
+def _latest(before: str, cell: str) -> str:
+    return cell or before
+
+
 def _uncommented(names: Sequence[str]) -> list[str]:
     """The names of columns, without the mark of a comment before them."""
     first = names[0].lstrip("#% ") if names else ""
@@ -162,7 +188,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     reader = csv.reader(stream, delimiter=layout.separator, skipinitialspace=True)
     header = next(reader)
     table = Table(path, name)
-    names = _column_names(_uncommented(header), table)
+    names = _column_names(_with_lines_above(header, text, layout), table)
     if layout.line > 1:
         table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
     columns = _Columns(table, names, layout.separator, mark, cut=not text.endswith("\n"))

@@ -53,10 +53,8 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
             cut.append(line)
             empty = "" if states else mark[1]
             continue
-        if (
-            empty == mark[1]
-            and [state.values.keys() for state in states if state.is_over].count((found or {}).keys()) > 1
-        ):
+        ends = [state for state in states if state.is_over and state.values.keys() == (found or {}).keys()]
+        if empty == mark[1] and len(ends) > 1:
             mixed.append(line)
         empty = ""
         records.append({"epoch": int(mark[1]), **(found or (states[-1].values if states else {}))})

@@ -220,6 +220,39 @@ def test_names_behind_the_mark_of_a_comment(write, text):
     assert drawn(only(write(text))) == {"loss": [(0, 1.0), (1, 2.0)]}
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (",train,val\n,loss,loss\nepoch,,\n0,1,2\n1,3,4\n", ["train/loss", "val/loss"]),  # Levels in pandas.
+        (",loss,loss\nseed,0,1\nepoch,,\n0,1,2\n1,3,4\n", ["loss/0", "loss/1"]),  # pivot
+        ("Run 7,,,,\n,train,,val,\nepoch,loss,acc,loss,acc\n0,1,,2,\n1,3,,4,\n", ["train/loss", "val/loss"]),
+        ("epoch,time,loss\n,s,\n0,1,2\n1,3,4\n", ["time/s", "loss"]),
+        ("model,a,\nseed,7,\nepoch,loss,\n0,1,\n1,3,\n", ["loss"]),
+    ],
+)
+def test_names_in_several_lines(write, text, names):
+    found = drawn(only(write(text)))
+    assert found == dict(zip(names, ([(0, 1.0), (1, 3.0)], [(0, 2.0), (1, 4.0)]), strict=False))
+
+
+def test_a_counter_that_comes_twice(write):
+    found = drawn(only(write("epoch,loss,epoch,val_loss\n1,1,1,2\n2,3,2,4\n3,5,,\n")))
+    assert found == {"loss": [(0, 1.0), (1, 3.0), (2, 5.0)], "val_loss": [(0, 2.0), (1, 4.0)]}
+    assert "FILE:2: 'step' and 'step (3)' count differently;" in error_of(
+        write("step,loss,step,val_loss\n10,1,20,2\n20,3,40,4\n")
+    )
+    assert "'step' and 'step.1' count differently;" in error_of(write("step,loss,step.1,val_loss\n10,1,20,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("Epoch No.", "epoch"), ("n_epoch", "epoch"), ("num_updates", "step"), ("total_timesteps", "step")],
+)
+def test_more_names_of_counters(write, name, unit):
+    found = only(write(f"{name},loss\n5,1\n10,2\n"))
+    assert (found.unit, drawn(found)) == (unit, {"loss": [(5, 1.0), (10, 2.0)]})
+
+
 def test_settings_before_the_table_are_not_taken_for_one(write):
     assert drawn(only(write("model,resnet\nseed,42\nepoch,loss\n0,1\n"))) == {"loss": [(0, 1.0)]}
 
