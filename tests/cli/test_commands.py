@@ -308,6 +308,15 @@ def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
     assert "The training would have gone another way after epoch 6: decisions marked by a ?" in text
 
 
+def test_replay_tells_once_of_a_mode_that_contradicts_the_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.csv").write_text("epoch,val_acc\n0,0.5\n1,0.75\n")
+    options = ["--monitor", "val_acc", "--mode", "min", "--patience", "1,2"]
+    assert commands.main(["replay", str(tmp_path / "log.csv"), *options]) == 0
+    assert capsys.readouterr().err.count("log.csv: mode='min' contradicts the metric 'val_acc'") == 1
+
+
 def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(tmp_path / "training.csv")
     assert commands.main(["replay", "training.csv", "--auto"]) == 0
