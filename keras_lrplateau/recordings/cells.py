@@ -55,7 +55,7 @@ def number(cell: Any) -> float | None:
             raise ValueError
         return number(cell[0])
     try:
-        return float(cell)
+        return float(cell.item() if getattr(cell, "size", None) == 1 else cell)  # An array of one number.
     except (TypeError, OverflowError, RuntimeError):  # pandas.NA, an integer of 400 digits, a tensor of many numbers.
         if str(cell) == "<NA>":
             return None

@@ -31,6 +31,7 @@ from keras_lrplateau.recordings.names import (
     kind_of_data,
     listed,
     plain,
+    words_of,
 )
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table
@@ -402,6 +403,10 @@ def _fill_steps(table: Table, prefixes: Sequence[str], order: Sequence[int]) -> 
         last = steps[row]
 
 
+_MARKS = {"best", "improved", "saved", "checkpoint", "stopped"}
+"""Words in the names of columns that mark some epochs, as "is_best" does, and tell no rows of the same one apart."""
+
+
 def _refuse_mixed(table: Table) -> None:
     """Refuse a table in which rows of several trainings or kinds are mixed, and nothing says how."""
     name = table.find((*EPOCH, *STEP))
@@ -409,6 +414,8 @@ def _refuse_mixed(table: Table) -> None:
     for text, cells in table.texts.items():
         shown = _shown(cells)
         kinds = Counter(shown)
+        if not _MARKS.isdisjoint(words_of(text)):
+            continue
         if not 1 < len(kinds) <= len(shown) / 2 or sum(times > 1 for times in kinds.values()) < 2:
             continue
         changes = [row for row, (one, other) in enumerate(itertools.pairwise(shown), 1) if one != other]

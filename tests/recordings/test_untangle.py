@@ -341,6 +341,13 @@ def test_texts_that_tell_nothing_apart_are_left_out(write, rows):
     assert sum(len(each.curves["loss"].values) for each in found) == 4
 
 
+@pytest.mark.parametrize("name", ["is_best", "Saved checkpoint", "improved"])
+def test_a_column_that_marks_some_epochs_tells_nothing_apart(write, name):
+    rows = ["1,True", "0.5,True", "0.75,False", "0.25,True", "0.5,False"]
+    found = only(write(lines(f"loss,{name}", *rows)))
+    assert [value for _, value in drawn(found)["loss"]] == [1.0, 0.5, 0.75, 0.25, 0.5]
+
+
 def test_trainings_that_appended_to_one_file_at_the_same_time_are_refused(write):
     rows = [f"{epoch},0.1,{loss}" for epoch in range(4) for loss in (1 / (epoch + 1), 9)]
     text = error_of(write(lines("epoch,lr,val_loss", *rows)))
