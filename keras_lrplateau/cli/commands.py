@@ -454,10 +454,13 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
     runs = []
     unreadable = {}
     for name, directory in sorted(_named(root, list(found)).items(), key=lambda item: _natural_order(item[0])):
+        notes: list[str] = []
         try:
-            runs.append(event_reader.read_run(name, found[directory]))
+            runs.append(event_reader.read_run(name, found[directory], notes))
         except event_reader.UnreadableError as error:
             unreadable[str(directory)] = str(error)
+        for note in notes:
+            complain(f"{directory}: {note}")
     return runs, unreadable
 
 
