@@ -31,7 +31,7 @@ INDEX = ("", "unnamed 0", "index")
 _GROUP = re.compile(
     r"(?:\w+ )?(?:k?folds?|cv|seeds?|trials?|repeat|repetition|replicate)(?: (?:id|idx|index|num|no|number|name))?"
     r"|(?:runs?|models?|exp|experiments?|training|member|job|client|worker|rank|variant|optimizer|dataset|task"
-    r"|architecture|arch|network|backbone|method|algorithm)(?: (?:id|idx|index|num|no|number|name|uuid|hash))?"
+    r"|architecture|arch|network|backbone|method|algorithm)(?: (?:id|idx|index|num|no|number|name|uuid|hash|key))?"
     r"|random state"
 )
 """Names of columns that tell several trainings apart; as `plain` returns them."""

@@ -221,6 +221,7 @@ def _widened(table: Table) -> Table:
         del table.columns[next(iter(table.columns))]  # It counts rows.
     lanes = list(zip(prefixes, metrics or prefixes, strict=True))
     keys = _keys(table, lanes)
+    _refuse_repeated(table, list(zip(lanes, keys, strict=True)), (split, metric))
     order = sorted(range(table.size), key=lambda row: (keys[row], row))
     _fill_steps(table, prefixes, order)
 
@@ -403,6 +404,30 @@ def _fill_steps(table: Table, prefixes: Sequence[str], order: Sequence[int]) -> 
         last = steps[row]
 
 
+def _refuse_repeated(table: Table, moments: Sequence[Any], used: Sequence[str | None]) -> None:
+    """Refuse a table in which a text tells rows apart that are of the same metric, kind of data and moment."""
+    groups: dict[Any, list[int]] = {}
+    for row, moment in enumerate(moments):
+        groups.setdefault(moment, []).append(row)
+    repeated = [rows for rows in groups.values() if len(rows) > 1]
+    for text, cells in table.texts.items():
+        shown = _shown(cells)
+        kinds = list(dict.fromkeys(shown))
+        is_mark = text in used or plain(text) in TIME or not _MARKS.isdisjoint(words_of(text))
+        if is_mark or len(kinds) > len(shown) / 2 or len(repeated) < 2:
+            continue
+        if all(len({shown[row] for row in rows}) == len(rows) for rows in repeated):
+            raise _unknown_kinds(table, text, kinds)
+
+
+def _unknown_kinds(table: Table, text: str, kinds: Sequence[str]) -> CurveError:
+    return CurveError(
+        f"{table.path}: the texts in {text!r} ({', '.join(map(repr, kinds[:5]))}) tell rows of the same moment apart, "
+        "and what they mean is not known; give the rows of one of them, or call the column 'phase' (train, val), "
+        "'metric' or 'run'"
+    )
+
+
 _MARKS = {"best", "improved", "saved", "checkpoint", "stopped"}
 """Words in the names of columns that mark some epochs, as "is_best" does, and tell no rows of the same one apart."""
 
@@ -425,11 +450,7 @@ def _refuse_mixed(table: Table) -> None:
             counts[row] is not None and counts[row - 1] is not None and counts[row] <= counts[row - 1]  # type: ignore[operator]
             for row in changes
         ):
-            raise CurveError(
-                f"{table.path}: the texts in {text!r} ({', '.join(map(repr, list(kinds)[:5]))}) tell rows of the same "
-                "moment apart, and what they mean is not known; give the rows of one of them, or call the column "
-                "'phase' (train, val), 'metric' or 'run'"
-            )
+            raise _unknown_kinds(table, text, list(kinds))
     groups = _validated_rows(table)
     if 2 * sum(len(rows) > 1 for rows in groups) > len(groups) > 1:
         raise table.error(

@@ -141,6 +141,23 @@ def test_the_time_for_a_long_table_of_metrics_grows_with_its_rows(write):
     assert [len(curve.values) for curve in found.curves.values()] == [50_000, 50_000]
 
 
+@pytest.mark.parametrize("at", [0, 1_700_000_000_000])
+def test_experiments_at_the_same_time_in_a_table_of_metrics(write, at):
+    rows = [
+        f"{key},{metric},{value + shift},{step},{at + step}"
+        for step, value in LOSS
+        for key, shift in (("k1", 0), ("k2", 10))
+        for metric in ("loss", "val_loss")
+    ]
+    head = "metric_name,metric_value,step,timestamp"
+    first, second = read(write(lines(f"experiment_key,{head}", *rows)))  # As Comet writes it.
+    assert drawn(first)["loss"] == drawn(first)["val_loss"] == LOSS
+    assert drawn(second)["loss"] == [(step, value + 10) for step, value in LOSS]
+    assert "the texts in 'who' ('k1', 'k2') tell rows of the same moment apart" in error_of(
+        write(lines(f"who,{head}", *rows))
+    )
+
+
 def test_names_of_metrics_and_kinds_of_data_and_trainings_together(write):
     rows = [
         f"{run},{epoch},{phase},{metric},{epoch + at}"
