@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -272,10 +273,14 @@ def replay_files(arguments: argparse.Namespace) -> int:
             failed += 1
         for recording in recordings:
             try:
-                replays += [
-                    _Replayed(recording, label, _replay_one(arguments, recording, rule))
-                    for label, rule in variants.items()
-                ]
+                with warnings.catch_warnings(record=True) as told_once:
+                    warnings.simplefilter("default")
+                    replays += [
+                        _Replayed(recording, label, _replay_one(arguments, recording, rule))
+                        for label, rule in variants.items()
+                    ]
+                for warning in told_once:
+                    complain(str(warning.message))
             except (TypeError, ValueError) as error:
                 message = str(error)
                 complain(message if message.startswith(recording.name) else f"{recording.name}: {message}")
@@ -449,10 +454,13 @@ def read(path: str) -> tuple[list[Run], dict[str, str]]:
     runs = []
     unreadable = {}
     for name, directory in sorted(_named(root, list(found)).items(), key=lambda item: _natural_order(item[0])):
+        notes: list[str] = []
         try:
-            runs.append(event_reader.read_run(name, found[directory]))
+            runs.append(event_reader.read_run(name, found[directory], notes))
         except event_reader.UnreadableError as error:
             unreadable[str(directory)] = str(error)
+        for note in notes:
+            complain(f"{directory}: {note}")
     return runs, unreadable
 
 

@@ -172,12 +172,13 @@ def _may_hold(path: Path, text: bytes) -> bool:
         return True
 
 
-def read_run(name: str, files: Sequence[Path]) -> Run:
+def read_run(name: str, files: Sequence[Path], notes: list[str] | None = None) -> Run:
     """Read our run from event files.
 
     Args:
         name: The name of the run.
         files: Its event files, in the order in which they were written.
+        notes: Gets the faults of the files, one sentence for each, if the run can be read in spite of them.
 
     Raises:
         UnreadableError: The files are damaged, or our callback did not write them.
@@ -188,7 +189,10 @@ def read_run(name: str, files: Sequence[Path]) -> Run:
         raise UnreadableError(
             f"its event file cannot be read and may be damaged; move it elsewhere to go without it ({why})"
         )
-    return run_of(name, logged)
+    run = run_of(name, logged)
+    if notes is not None:
+        notes += logged.notes
+    return run
 
 
 def read_files(files: Sequence[Path]) -> Logged:

@@ -55,7 +55,7 @@ def number(cell: Any) -> float | None:
             raise ValueError
         return number(cell[0])
     try:
-        return float(cell)
+        return float(cell.item() if getattr(cell, "size", None) == 1 else cell)  # An array of one number.
     except (TypeError, OverflowError, RuntimeError):  # pandas.NA, an integer of 400 digits, a tensor of many numbers.
         if str(cell) == "<NA>":
             return None
@@ -114,7 +114,7 @@ def moment(cell: Any) -> float | None:
 
 
 def count(cell: Any) -> float | None:
-    """The number of an epoch or step, also from "3/100", "epoch 3" and "1,000"."""
+    """The number of an epoch or step, also from "3/100", "3 of 100", "epoch 3", "Epoch-3" and "1,000"."""
     try:
         return number(cell)
     except ValueError:
@@ -122,7 +122,7 @@ def count(cell: Any) -> float | None:
     text = str(cell).strip()
     if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
         return float(text.replace(",", ""))
-    found = re.fullmatch(r"[^\d\W]*\s*(\d+)(?:\s*/\s*\d+)?", text)
+    found = re.fullmatch(r"(?:[^\d\W]+[\s:#-]*)?(\d+)(?:\s*(?:/|of)\s*\d+)?", text)
     if found is None:
         raise ValueError
     return float(found[1])

@@ -91,6 +91,32 @@ def _cells(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
 
 
+def _with_lines_above(header: Sequence[str], text: str, layout: _Layout) -> list[str]:
+    """The names of columns, with what the lines above add where names are missing or come twice.
+
+    pandas and spreadsheets write a line for each level of the names, the upper ones perhaps in the first cell of those
+    that they are for; others write a line of units below the names.
+    """
+    names = [name.strip() for name in _uncommented(header)]
+    above: list[list[str]] = []
+    for line in reversed(text.split("\n", layout.line - 1)[: layout.line - 1]):
+        cells = [cell.strip() for cell in _cells(line, layout.separator)]
+        if len(cells) != len(names):
+            break
+        above.insert(0, cells)
+    known = list(filter(None, names))
+    missing = [place for place, name in enumerate(names) if not name]
+    if len(set(known)) == len(known) and not any(cells[place] for cells in above for place in missing):
+        return names
+    first = next((cells[0] for cells in (names, *reversed(above)) if cells[0]), "")
+    levels = [itertools.accumulate(cells[1:], _latest) for cells in above]
+    return [first, *("/".join(filter(None, each)) for each in zip(*levels, names[1:], strict=True))]
+
+
+def _latest(before: str, cell: str) -> str:
+    return cell or before
+
+
 def _uncommented(names: Sequence[str]) -> list[str]:
     """The names of columns, without the mark of a comment before them."""
     first = names[0].lstrip("#% ") if names else ""
@@ -113,7 +139,13 @@ def _check_for_table(path: str, lines: Sequence[str]) -> None:
         cells = max((_cells(line, separator) for separator in _SEPARATORS[:-1]), key=len)
         if any(len(cell.split()) > 3 or cell.endswith(".") for cell in cells):
             break
-        is_prose = any(cell[:1].isdigit() or set(cell) & set(":={}") or len(cell) > 60 for cell in cells)
+        is_prose = any(
+            cell[:1].isdigit()
+            or set(cell) & set(":={}")
+            or len(cell) > 60
+            or any(map(is_number, cell.split()[1:]))  # "loss 0.5"
+            for cell in cells
+        )
         if len(cells) < 2 or is_prose or not _may_be_names(cells):
             continue
         raise CurveError(
@@ -156,7 +188,7 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     reader = csv.reader(stream, delimiter=layout.separator, skipinitialspace=True)
     header = next(reader)
     table = Table(path, name)
-    names = _column_names(_uncommented(header), table)
+    names = _column_names(_with_lines_above(header, text, layout), table)
     if layout.line > 1:
         table.notes.append(f"The table begins at line {layout.line}; what is before it was not read.")
     columns = _Columns(table, names, layout.separator, mark, cut=not text.endswith("\n"))

@@ -29,6 +29,8 @@ def decode(path: str, content: bytes, known: str) -> tuple[str, list[str]]:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise CurveError(f"{path}: the gzip archive is damaged or cut off; unpack what is left with zcat") from None
+        if b"brain.Event:" in content[:64]:
+            raise CurveError(f"{path}: a compressed event file; unpack it")
     _refuse_known(path, content)
     text = _text_of(content)
     notes = []
@@ -53,19 +55,23 @@ _LOAD = (
 
 _SIGNATURES = (
     (rb"\x80[\x02-\x05]|[\]}]q\x00|\(?[dl]p\d+\n|c[\w.]+\n\w+\n", f"a pickle; {_LOAD}"),
-    (rb"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
+    (
+        rb"PK\x03\x04|\xd0\xcf\x11\xe0",
+        "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
+    ),
+    (rb"BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "a compressed file; unpack it, or compress it with gzip"),
     (
         rb"\x89HDF\r\n",
         "an HDF5 file, such as a model of Keras, which holds no curve; give the log of its training",
     ),
     (rb"\x93NUMPY", "an array of NumPy; save it as CSV with a line of names"),
     (
-        rb"PAR1",
-        "a Parquet file; load it with pandas and give the frame to recordings.objects.from_frame",
+        rb"PAR1|ARROW1|FEA1",
+        "a Parquet or Feather file; load it with pandas and give the frame to recordings.objects.from_frame",
     ),
     (rb"SQLite format 3", "an SQLite database, such as MLflow's or Optuna's; export the metrics of a run as CSV"),
     (rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8", "a picture or a document; give the file that it was drawn from"),
-    (rb"\s*<(?:!DOCTYPE|html|svg)", "a web page or a picture; give the file that it was made from"),
+    (rb"\s*<(?:!DOCTYPE|html|svg|table|\?xml)", "a web page or a picture; give the file that it was made from"),
 )
 """How files begin that are no recordings, and what to do with them."""
 

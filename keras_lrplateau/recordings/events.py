@@ -32,8 +32,8 @@ _BY_BATCH = ("batch_", "evaluation_")
 
 
 def is_event_file(name: str, content: bytes) -> bool:
-    """Whether it is an event file, by its name or by the first bytes of its content."""
-    return "tfevents" in name or b"brain.Event:" in content
+    """Whether it is an event file, by its name or by the first bytes of its content; a compressed one is none."""
+    return ("tfevents" in name and not content.startswith(b"\x1f\x8b")) or b"brain.Event:" in content
 
 
 def read_file(place: Path) -> list[Recording]:
@@ -60,7 +60,7 @@ def _read(root: Path, runs: Mapping[Path, list[Path]]) -> list[Recording]:
     from keras_lrplateau.history.event_reader import read_files, run_of
 
     recordings: list[Recording] = []
-    groups: dict[str, list[tuple[str, Logged]]] = {}
+    groups: dict[str, list[tuple[Path, Logged]]] = {}
     refused = []
     top = Path(os.path.abspath(root)).name
     for place, files in runs.items():
@@ -75,9 +75,9 @@ def _read(root: Path, runs: Mapping[Path, list[Path]]) -> list[Recording]:
                 recordings.append(Recording(name, "epoch", run.curves, tuple(run.records), tuple(logged.notes)))
         elif logged.scalars:
             directory = place.parent if place == files[0] else place
-            if place.name in _PREFIXES and len(runs) > 1:
+            if _kind(directory, logged) in _PREFIXES and len(runs) > 1:
                 name = top if place.parent == root else name.rpartition("/")[0]
-            groups.setdefault(name, []).append((_prefix(directory, logged), logged))
+            groups.setdefault(name, []).append((directory, logged))
         elif logged.notes:
             reason = logged.notes[0].partition(";")[0].rstrip(".")
             refused.append(f"{place}: {reason}, and there are no scalars before; give another run, or an older copy")
@@ -96,26 +96,36 @@ def _read(root: Path, runs: Mapping[Path, list[Path]]) -> list[Recording]:
     )
 
 
+def _kind(directory: Path, logged: Logged) -> str:
+    """The word in the name of a run's directory that may say which data the run is about.
+
+    PyTorch's `add_scalars` makes a directory for each curve, such as "loss_val" of the one that it calls "loss".
+    """
+    (tag, *others) = logged.scalars
+    return directory.name if others else directory.name.removeprefix(f"{tag.replace('/', '_')}_")
+
+
 def _prefix(directory: Path, logged: Logged) -> str:
     """What the names of a run's metrics begin with; Keras logs evaluation_... for the validation data only."""
     if any(tag.startswith("evaluation_") for tag in logged.scalars):
         return "val_"
-    return _PREFIXES.get(directory.name, "")
+    return _PREFIXES.get(_kind(directory, logged), "")
 
 
-def _recordings_of(path: str, name: str, runs: Sequence[tuple[str, Logged]]) -> list[Recording]:
-    """The trainings in the runs of one name, such as Keras' train and validation, each with its metrics' prefix."""
+def _recordings_of(path: str, name: str, runs: Sequence[tuple[Path, Logged]]) -> list[Recording]:
+    """The trainings in the runs of one name, such as Keras' train and validation, each with its directory."""
     notes = [note for _, logged in runs for note in logged.notes]
     is_keras = any(tag.startswith(_KERAS) for _, logged in runs for tag in logged.scalars)
     series: dict[str, Curve] = {}
     others: dict[str, Curve] = {}
     skipped = []
-    for prefix, logged in runs:
+    for directory, logged in runs:
+        prefix = _prefix(directory, logged)
         for tag, curve in _possible(logged, notes).items():
-            if not is_keras:
-                series[prefix + tag.strip()] = curve
-            elif tag.startswith(_KERAS):
-                series[prefix + tag.removeprefix(_KERAS)] = curve
+            if not is_keras or tag.startswith(_KERAS):
+                metric = tag.removeprefix(_KERAS) if is_keras else tag.strip()
+                called = f"{prefix}{metric}"
+                series[called if called not in series else f"{directory.name}/{metric}"] = curve
             elif tag.startswith(_BY_BATCH):
                 skipped.append(tag)
             else:

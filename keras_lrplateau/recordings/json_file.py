@@ -6,6 +6,7 @@ Also what TensorBoard, Comet and MLflow export, and the `evals_result` of xgboos
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -14,6 +15,9 @@ from typing import Any
 from keras_lrplateau.recordings.cells import is_number
 from keras_lrplateau.recordings.literals import parse_literal
 from keras_lrplateau.recordings.names import (
+    EPOCH,
+    STEP,
+    VALUES,
     direction,
     is_group,
     is_held_out,
@@ -115,6 +119,9 @@ def tables_of(path: str, name: str, data: Any) -> list[Table]:
     """
     if isinstance(data, dict) and "nbformat" in data:
         raise CurveError(f"{path}: a notebook; save the output of the cell that trained as text, and give that file")
+    parts = _counted_parts(data)
+    if parts and all(plain(key) in VALUES for lists in parts.values() for key in list(lists)[1:]):
+        return [_table_of_parts(path, name, parts)]  # A part is a metric, and not a training.
     data = _unwrapped(data)
     found = _trainings(data)
     if found is None:
@@ -278,20 +285,25 @@ def _table_of(path: str, name: str, data: Any) -> Table:
                 indexes = {key for column in data.values() for key in column}
                 found = {key: {metric: column.get(key) for metric, column in data.items()} for key in indexes}
                 return table_of_records(path, name, _by_index(found), [], [])
+        parts = _counted_parts(data)
+        if parts:
+            return _table_of_parts(path, name, parts)
         values = dict(flat(data))
         if any(isinstance(value, list) for value in values.values()):
             known = epochs if isinstance(epochs, list) and epochs else None
             lists = {key: value for key, value in values.items() if isinstance(value, list)}
             nested = [key for key, each in lists.items() if _are_lists(each)]
-            if nested:
+            if nested and _weight([key for key in lists if key not in nested]) <= _weight(nested):
                 raise CurveError(
                     f"{path}: {listed(nested)}: lists of lists of numbers. The inner ones may be trainings or the "
                     "batches of an epoch, which the file does not say; give a list of numbers for each metric, and for "
                     'several trainings an object of such lists for each, as in {"fold 1": {"loss": [...]}, ...}'
                 )
-            lists, notes = _named(name, lists)
+            lists, notes = _named(name, {key: each for key, each in lists.items() if key not in nested})
             table = table_of_lists(path, name, lists, known)
             table.notes += notes
+            if nested:
+                table.notes.append(f"{listed(nested)}: lists of lists, left out.")
             rest = [key for key in values if not isinstance(values[key], list)]
             if rest:
                 table.notes.append(f"{listed(rest)}: no list of numbers, left out.")
@@ -307,6 +319,62 @@ def _table_of(path: str, name: str, data: Any) -> Table:
         f"{path}: no training curve in the JSON; give an object with a list of numbers for each metric, such as "
         'History.history, or a list with an object for each epoch, such as "log_history" of trainer_state.json'
     )
+
+
+def _counted_parts(data: Any) -> dict[str, dict[str, list[Any]]]:
+    """The parts of an object that count for themselves, by path, each with its lists of numbers, the counts first.
+
+    A part is a metric, as in {"loss": {"steps": [...], "values": [...]}} of Sacred, ClearML and Plotly, or it is of a
+    kind of data, as in {"val": {"step": [...], "loss": [...]}}. There are none where metrics stand beside the parts:
+    then all count alike.
+    """
+    if isinstance(data, dict) and isinstance(data.get("data"), list):
+        data = data["data"]  # A chart of Plotly.
+    if isinstance(data, list) and all(isinstance(each, dict) and "name" in each for each in data):
+        data = {str(each["name"]): each for each in data}
+    parts: dict[str, dict[str, list[Any]]] = {}
+    for key, each in flat(data) if isinstance(data, dict) else ():
+        if isinstance(each, list) and len(each) > 1 and all(other is None or is_number(other) for other in each):
+            part, _, last = key.rpartition("/")
+            parts.setdefault(part, {})[last] = each
+    found = {}
+    for part, lists in parts.items():
+        counts = next((key for names in (STEP, EPOCH, ("x",)) for key in lists if plain(key) in names), None)
+        if part and counts is not None and len(lists) > 1:
+            found[part] = {counts: lists[counts]} | lists
+        elif any(direction(key) is not None for key in lists):
+            return {}
+    return found
+
+
+def _table_of_parts(path: str, name: str, parts: Mapping[str, Mapping[str, list[Any]]]) -> Table:
+    """The table of parts that count for themselves, with a row for each count."""
+    curves: dict[str, list[Any]] = {}
+    counts: dict[str, list[Any]] = {}
+    for part, (count, *keys) in parts.items():
+        counted = parts[part][count]
+        rises = all(isinstance(each, int) for each in counted) and all(map(operator.lt, counted, counted[1:]))
+        lengths = {len(parts[part][key]) for key in keys}
+        if not rises or lengths != {len(counted)}:
+            raise CurveError(
+                f"{path}: {count!r} of {part!r} does not count all of its values up; give a list with an object for "
+                'each value, such as [{"step": 10, "loss": 0.5}, ...]'
+            )
+        for key in keys:
+            called = part if plain(key) in VALUES else f"{part}/{key}"
+            curves[called], counts[called] = parts[part][key], counted
+    words = {"epoch" if plain(count) in EPOCH else "step" for count, *_ in parts.values()}
+    if len(words) > 1:
+        raise CurveError(
+            f"{path}: some of {listed(list(parts))} count epochs, and others steps; give the epoch and the step of each"
+        )
+    (word,) = words
+    named, notes = _named(name, curves)
+    rows: dict[int, dict[str, Any]] = {}
+    for (called, values), counted in zip(named.items(), counts.values(), strict=True):
+        for at, value in zip(counted, values, strict=True):
+            rows.setdefault(at, {word: at})[called] = value
+    return table_of_records(path, name, [rows[at] for at in sorted(rows)], [], notes)
 
 
 def _are_lists(data: list[Any]) -> bool:

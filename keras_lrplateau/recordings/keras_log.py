@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from keras_lrplateau.recordings.cells import is_number
+from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table, table_of_records
 
 _EPOCH_BEGINS = re.compile(r"^(?:.*[^\w\n])?Epoch (\d+)/\d+[ \t]*$", re.MULTILINE)
@@ -18,7 +19,7 @@ _PROGRESS = re.compile(r"(?<![\w/.-])(?<![^>]:)(\d+)/(\d+|Unknown)(?=[ \t]*(?:\[
 _GLUED = re.compile(r"(\d\.\d{4}(?:e[+-]\d\d)?)(?=\d+/\d+ [\[━])")
 """Where a file has lost the backspaces of a progress bar, its states follow each other without a space."""
 
-_METRIC = re.compile(r"(?:^|\s)-\s+([A-Za-z_][\w/@.]*):\s+([^\s:]+)")
+_METRIC = re.compile(r"(?:^|\s)-\s+([^\W\d](?:(?!\s-\s)[^:])*):\s+([^\s:]+)")
 _LOOKED_AT = 1_000_000
 
 
@@ -30,7 +31,11 @@ class _State(NamedTuple):
 
 
 def read(path: str, name: str, text: str) -> list[Table] | None:
-    """The values that Keras printed at the end of each epoch; None if it printed none. See `reading.Format`."""
+    """The values that Keras printed at the end of each epoch; None if it printed none. See `reading.Format`.
+
+    Raises:
+        CurveError: Several processes printed, and what they printed is mixed.
+    """
     if not _EPOCH_BEGINS.search(text, 0, _LOOKED_AT):
         return None
     text = _GLUED.sub(r"\1 ", text)
@@ -38,18 +43,29 @@ def read(path: str, name: str, text: str) -> list[Table] | None:
     records: list[dict[str, Any]] = []
     lines: list[int] = []
     cut: list[int] = []
-    line, at = 1, 0
+    mixed: list[int] = []
+    line, at, empty = 1, 0, ""
     for mark, end in zip(marks, [*(mark.start() for mark in marks[1:]), len(text)], strict=True):
         line, at = line + text.count("\n", at, mark.start()), mark.start()
         states = list(_states(text[mark.end() : end]))
         found = _at_its_end(states)
         if found is None and len(marks) > 1:
             cut.append(line)
+            empty = "" if states else mark[1]
             continue
+        ends = [state for state in states if state.is_over and state.values.keys() == (found or {}).keys()]
+        if empty == mark[1] and len(ends) > 1:
+            mixed.append(line)
+        empty = ""
         records.append({"epoch": int(mark[1]), **(found or (states[-1].values if states else {}))})
         lines.append(line)
     if not any(len(record) > 1 for record in records):
         return None  # Others write such lines, too.
+    if len(mixed) > 1:
+        raise CurveError(
+            f"{path}:{mixed[0]}: {len(mixed)} epochs begin twice and then end twice, so several processes wrote into "
+            "this file; give the lines of one of them"
+        )
     names = [record.keys() for record in records]
     if len(names) > 1 and names[-1] < names[-2] and names[-1] not in names[:-1]:
         records.pop()  # It was stopped before the validation.

@@ -60,16 +60,29 @@ def read_directory(place: Path) -> list[Recording] | None:
 
 
 def _runs(place: Path) -> list[Path]:
-    """The directories of runs, in order: they have a folder with metrics."""
-    if place.name == "metrics" and _metrics(place.parent):
+    """The directories of runs, in order."""
+    if place.name == "metrics" and _is_run(place.parent):
         return [place.parent]
     found = []
-    for directory, below, files in os.walk(place):
+    for directory, below, _ in os.walk(place):
         below.sort()
-        if "metrics" in below and ("meta.yaml" in files or {"params", "tags"} & set(below)):
+        if "metrics" in below and _is_run(Path(directory)):
             found.append(Path(directory))
             below.clear()
     return found
+
+
+def _is_run(directory: Path) -> bool:
+    """Whether it is a run. Others call folders of theirs "metrics", too."""
+    return (directory / "meta.yaml").is_file() or any(map(_is_metric, _metrics(directory).values()))
+
+
+def _is_metric(file: Path) -> bool:
+    try:
+        with open(file, errors="replace") as stream:
+            return _LINE.match(stream.readline(200)) is not None
+    except OSError:
+        return False
 
 
 def _name(place: Path, run: Path) -> str:
@@ -78,7 +91,9 @@ def _name(place: Path, run: Path) -> str:
         name = (run / "tags" / "mlflow.runName").read_text(errors="replace").strip()
     except OSError:  # It has no name.
         name = ""
-    return name or run.relative_to(place).as_posix().strip(".") or run.name
+    if name or not run.is_relative_to(place) or run == place:  # The place may be the folder with the metrics, or ".".
+        return name or Path(os.path.abspath(run)).name
+    return run.relative_to(place).as_posix()
 
 
 def _metrics(run: Path) -> dict[str, Path]:

@@ -14,10 +14,16 @@ RATE = "learning_rate"
 """The name of the learning rate in every recording; the names of several rates begin with it."""
 
 EPOCH = (
-    *("epoch", "epochs", "current epoch", "epoch number", "epoch num", "epoch idx", "epoch index", "ep"),
+    *("epoch", "epochs", "current epoch", "epoch number", "epoch num", "epoch no", "epoch nr", "epoch id"),
+    *("epoch idx", "epoch index", "epoch count", "n epoch", "num epochs", "epochs completed", "ep", "round"),
     "training iteration",  # Ray's: what lies between two reports.
 )
-STEP = ("step", "steps", "global step", "trainer global step", "train global step", "iteration", "iterations", "iter")
+STEP = (
+    *("step", "steps", "global step", "trainer global step", "train global step", "iteration", "iterations", "iter"),
+    *("train step", "training step", "num steps", "total steps", "iter num", "iteration number", "it"),
+    *("update", "updates", "num updates", "timestep", "timesteps", "total timesteps", "timesteps total"),
+    "time total timesteps",  # Stable Baselines'.
+)
 TIME = ("wall time", "timestamp", "time", "datetime", "date", "created at")
 INDEX = ("", "unnamed 0", "index")
 """Names of counters, the most telling first; in the form that `plain` returns."""
@@ -25,7 +31,7 @@ INDEX = ("", "unnamed 0", "index")
 _GROUP = re.compile(
     r"(?:\w+ )?(?:k?folds?|cv|seeds?|trials?|repeat|repetition|replicate)(?: (?:id|idx|index|num|no|number|name))?"
     r"|(?:runs?|models?|exp|experiments?|training|member|job|client|worker|rank|variant|optimizer|dataset|task"
-    r"|architecture|arch|network|backbone|method|algorithm)(?: (?:id|idx|index|num|no|number|name|uuid|hash))?"
+    r"|architecture|arch|network|backbone|method|algorithm)(?: (?:id|idx|index|num|no|number|name|uuid|hash|key))?"
     r"|random state"
 )
 """Names of columns that tell several trainings apart; as `plain` returns them."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_lrplateau.recordings.cells import is_number
-from keras_lrplateau.recordings.names import plain
+from keras_lrplateau.recordings.names import listed, plain
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.table import COUNTERS, Table, add_column, table_of_lists
 from keras_lrplateau.recordings.trainings import only_recording_of
@@ -32,12 +32,20 @@ def from_frame(frame: Any, name: str = "frame") -> Recording:
             f"{name}: received a {type(frame).__name__}, which is not a data frame; give a frame, such as "
             "series.to_frame(), or give a dict of lists to from_history"
         )
+    names = list(map(str, frame.columns))
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise CurveError(f"{name}: {listed(twice)}: the name of several columns; rename them")
+    index = getattr(frame, "index", None)
+    is_named = index is not None and len(index) > 0 and all(isinstance(each, str) for each in index)
+    if names and is_named and all(map(is_number, names)):
+        raise CurveError(f"{name}: the columns are numbers, and the index holds names; give frame.T")
     try:
         found = frame.to_dict(orient="list")
     except TypeError:  # Other libraries have no such argument.
         found = {key: list(frame[key]) for key in frame.columns}
     columns = {str(key): cells for key, cells in found.items()}
-    columns = {**_index_columns(getattr(frame, "index", None), columns), **columns}
+    columns = {**_index_columns(index, columns), **columns}
     table = Table(name, name)
     for key, cells in columns.items():
         add_column(table, key, cells)

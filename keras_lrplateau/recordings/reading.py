@@ -47,6 +47,9 @@ FORMATS = (
 
 KNOWN = f"{', '.join(form.words for form in FORMATS)}, and directories of TensorBoard's event files or MLflow's runs"
 
+REMEDY = "write it as CSV with a line of names and a row for each epoch, such as epoch,loss,val_loss"
+"""What to do with any other file."""
+
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".log", ".txt")
 """Files with these endings are read in a directory, also with .gz behind."""
 
@@ -134,4 +137,4 @@ def _read_text(path: str, name: str, text: str, notes: Sequence[str]) -> list[Re
                 table.notes += notes
             return [recording for table in tables for recording in recordings_of(table)]
     first = next((number for number, line in enumerate(text.split("\n"), 1) if line.strip()), 1)
-    raise CurveError(f"{path}:{first}: no training curve in a form that is known; known are {KNOWN}")
+    raise CurveError(f"{path}:{first}: no training curve in a form that is known; {REMEDY}. Known are {KNOWN}")

@@ -15,16 +15,18 @@ import bisect
 import itertools
 import math
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from keras_lrplateau.history.axes import Timeline
 from keras_lrplateau.history.run import Curve, Observation, RatesUsed, Record, Run
-from keras_lrplateau.recordings.names import RATE
+from keras_lrplateau.recordings.names import RATE, direction, is_held_out, meaning
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.rule.decision import Decision, Evidence, Rule, RuleState, multiplier_bounds
 from keras_lrplateau.rule.search import MOST_TRIALS
+from keras_lrplateau.rule.stored import RULES
 from keras_lrplateau.rule.words import shortest
 
 SAME = 1e-5
@@ -120,9 +122,15 @@ def replay(
 
     Raises:
         CurveError: There is no such metric.
-        TypeError, ValueError: `rate` is no rate, or not within the bounds of the configuration.
+        TypeError, ValueError: `rate` is no rate, or not within the bounds of the configuration; another argument is of
+            another type.
+
+    Warns:
+        UserWarning: The mode of the configuration contradicts the name of the metric.
     """
+    _check_types(recording, config, monitor)
     monitor = recording.resolve(monitor)
+    _warn_of_mode(recording, monitor, config.mode)
     recorded = _as_run(recording, monitor, config.mode)
     observed = recorded.curves[monitor]
     if recording.records and observed.epochs and observed.epochs[0] < 0:
@@ -139,10 +147,10 @@ def replay(
     losses = _losses(recording, recorded, "loss")
     # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
     is_blind = bool(recording.records) and recording.records[0].steps <= recording.records[0].epoch + 1
-    is_validated = monitor.startswith("val_")
+    is_validated = is_held_out(monitor)
     validated = _losses(recording, recorded, "val_loss") if is_blind or is_validated else {}
     # Where the metric is the loss of the validation itself, only a search asks for it.
-    asks = len(observed.values) if monitor != "val_loss" else MOST_TRIALS
+    asks = MOST_TRIALS if meaning(monitor) == meaning("val_loss") else len(observed.values)
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
     replayed = Curve(epochs=observed.epochs, times=observed.times)
@@ -155,7 +163,7 @@ def replay(
         if sign * value < lowest and math.isfinite(value):
             lowest, best = sign * value, Observation(epoch, value)
         is_searching_blindly = is_blind and state.status == "searching"
-        if is_searching_blindly and not monitor.startswith("val_"):
+        if is_searching_blindly and not is_validated:
             rule = rule.without_search()
         loss = (validated if is_searching_blindly else losses).get(epoch)
         evidence = Evidence(val_loss=validated[epoch]) if is_validated and count < asks and epoch in validated else None
@@ -179,6 +187,31 @@ def replay(
     departs = _departure(recording, rates, run)
     run.curves = {**others, **rates.replayed(config, replayed, state.rate, departs if rate is None else -1)}
     return Replay(config, run, recorded, state, departs, rates.first is None)
+
+
+def _check_types(recording: Any, config: Any, monitor: Any) -> None:
+    if not isinstance(recording, Recording):
+        raise TypeError(
+            "recording must be a Recording, such as each of those that read returns. Received: "
+            f"a {type(recording).__name__}"
+        )
+    if not isinstance(config, tuple(RULES.values())):
+        raise TypeError(f"config must be a Config or an auto.Config, such as Config(). Received: {config!r}")
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor must be the name of a metric. Received: {monitor!r}")
+
+
+def _warn_of_mode(recording: Recording, monitor: str, mode: str) -> None:
+    """Warn of a mode that contradicts the name of the metric; a run of ours knows the mode better."""
+    known = direction(monitor)
+    own = any((record.monitor, record.mode) == (monitor, mode) for record in recording.records)
+    if known not in (None, mode) and not own:
+        better = "smaller" if known == "min" else "larger"
+        warnings.warn(
+            f"{recording.name}: mode={mode!r} contradicts the metric {monitor!r}: a {better} value of it is better; "
+            f"pass mode={known!r}",
+            stacklevel=3,
+        )
 
 
 def _loss_before(records: Sequence[Record]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,9 +13,9 @@ from typing import Any, Literal
 from keras_lrplateau.history.run import Curve
 from keras_lrplateau.recordings.cells import Cells
 from keras_lrplateau.recordings.counters import take_counters, take_times
-from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, words_of
+from keras_lrplateau.recordings.names import EPOCH, STEP, is_held_out, is_rate, listed, plain, words_of
 from keras_lrplateau.recordings.recording import CurveError, Recording, with_rates
-from keras_lrplateau.recordings.table import Table, shortened
+from keras_lrplateau.recordings.table import COUNTERS, Table, no_number, shortened
 from keras_lrplateau.recordings.untangle import untangled
 
 
@@ -47,6 +48,17 @@ def _recordings_of(table: Table) -> list[Recording]:
             f"{table.path}: no training curve: more columns of texts than of numbers; give a file with a column of "
             "numbers for each metric"
         )
+    counter = next((name for name in table.texts if plain(name) in COUNTERS), None)
+    if counter is not None and not has_counter:
+        row = next((row for row, cell in enumerate(table.texts[counter]) if str(cell or "").strip()), 0)
+        raise table.error(row, no_number(counter, table.texts[counter][row]))
+    _drop_second_counters(table)
+    turned = [name for name in table.columns if plain(name.rstrip("0123456789")) in COUNTERS]
+    if 1 < len(turned) == len(table.columns) and not has_counter:
+        raise CurveError(
+            f"{table.path}: {listed(turned)} are epochs or steps; give a row for each of them, and a column for each "
+            "metric"
+        )
     if table.texts:
         table.notes.append(f"{listed(list(table.texts))}: no numbers, left out.")
     times = take_times(table)
@@ -74,6 +86,20 @@ def _recordings_of(table: Table) -> list[Recording]:
             f"{table.path}: {notes[0]} That leaves no numbers; give a file of a training that went further"
         )
     return recordings
+
+
+def _drop_second_counters(table: Table) -> None:
+    """Leave out a counter that comes twice, or refuse the table if the two count differently."""
+    by_plain = {plain(name): name for name in reversed(table.columns)}
+    for name in list(table.columns):
+        counter = by_plain.get(re.sub(r" \d+$", "", plain(name)), name)
+        if plain(counter) not in COUNTERS or name == counter:
+            continue
+        rows = zip(table.columns[name], table.columns[counter], strict=True)
+        row = next((row for row, (one, other) in enumerate(rows) if one is not None and one != other), None)
+        if row is not None:
+            raise table.error(row, f"{counter!r} and {name!r} count differently; split the file into one for each")
+        del table.columns[name]
 
 
 def _check_rates(table: Table) -> None:

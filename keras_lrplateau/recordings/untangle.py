@@ -31,6 +31,7 @@ from keras_lrplateau.recordings.names import (
     kind_of_data,
     listed,
     plain,
+    words_of,
 )
 from keras_lrplateau.recordings.recording import CurveError
 from keras_lrplateau.recordings.table import Table
@@ -57,7 +58,7 @@ def _trainings(table: Table) -> list[Table]:
     cells = {name: _shown(every[name]) for name in every if is_group(name)}
     names = [name for name in cells if len(set(cells[name])) > 1 and not _are_kinds(cells[name])]
     counter = table.find((*EPOCH, *STEP))
-    results = [name for name in every if _RESULT.fullmatch(plain(name))]
+    results = [name for name in every if _RESULT.fullmatch(plain(name))] or _names_of_rows(table)
     if counter is None and results:
         raise _results(table, [name for name in every if plain(name).startswith("param")] or results)
     telling = _telling(table)
@@ -131,6 +132,16 @@ def _validated_rows(table: Table) -> list[list[int]]:
 
 _RESULT = re.compile(r"params .+|(?:mean|std) (?:fit time|test score)|(?:rank|split\d+) test .+")
 """Columns of the results of Optuna and MLflow, and of scikit-learn's searches."""
+
+
+def _names_of_rows(table: Table) -> list[str]:
+    """The first column of texts, if they name the rows, as W&B's table of runs does; those of checkpoints are alike."""
+    for name, cells in itertools.islice(table.texts.items(), 1):
+        kinds = {re.sub(r"\d+", "", cell) for cell in _shown(cells)}
+        are_names = all(kind[:1].isalpha() and direction(kind) is None for kind in kinds) and not _are_kinds([*kinds])
+        if are_names and len(kinds) == len(cells) > 1 and len(table.texts) <= len(table.columns):
+            return [name]
+    return []
 
 
 def _results(table: Table, names: Sequence[str]) -> CurveError:
@@ -210,6 +221,7 @@ def _widened(table: Table) -> Table:
         del table.columns[next(iter(table.columns))]  # It counts rows.
     lanes = list(zip(prefixes, metrics or prefixes, strict=True))
     keys = _keys(table, lanes)
+    _refuse_repeated(table, list(zip(lanes, keys, strict=True)), (split, metric))
     order = sorted(range(table.size), key=lambda row: (keys[row], row))
     _fill_steps(table, prefixes, order)
 
@@ -234,7 +246,9 @@ def _widened(table: Table) -> Table:
                 name = names.get((prefixes[row], called)) or names.setdefault(
                     (prefixes[row], called), _prefixed(prefixes[row], called)
                 )
-                columns.setdefault(name, [None] * len(places))[at] = values[row]
+                if name not in columns:
+                    columns[name] = [None] * len(places)
+                columns[name][at] = values[row]
     if not counters:
         columns = {"epoch": [float(at) for at in range(len(places))], **columns}
     used = {split, metric}
@@ -390,6 +404,34 @@ def _fill_steps(table: Table, prefixes: Sequence[str], order: Sequence[int]) -> 
         last = steps[row]
 
 
+def _refuse_repeated(table: Table, moments: Sequence[Any], used: Sequence[str | None]) -> None:
+    """Refuse a table in which a text tells rows apart that are of the same metric, kind of data and moment."""
+    groups: dict[Any, list[int]] = {}
+    for row, moment in enumerate(moments):
+        groups.setdefault(moment, []).append(row)
+    repeated = [rows for rows in groups.values() if len(rows) > 1]
+    for text, cells in table.texts.items():
+        shown = _shown(cells)
+        kinds = list(dict.fromkeys(shown))
+        is_mark = text in used or plain(text) in TIME or not _MARKS.isdisjoint(words_of(text))
+        if is_mark or len(kinds) > len(shown) / 2 or len(repeated) < 2:
+            continue
+        if all(len({shown[row] for row in rows}) == len(rows) for rows in repeated):
+            raise _unknown_kinds(table, text, kinds)
+
+
+def _unknown_kinds(table: Table, text: str, kinds: Sequence[str]) -> CurveError:
+    return CurveError(
+        f"{table.path}: the texts in {text!r} ({', '.join(map(repr, kinds[:5]))}) tell rows of the same moment apart, "
+        "and what they mean is not known; give the rows of one of them, or call the column 'phase' (train, val), "
+        "'metric' or 'run'"
+    )
+
+
+_MARKS = {"best", "improved", "saved", "checkpoint", "stopped"}
+"""Words in the names of columns that mark some epochs, as "is_best" does, and tell no rows of the same one apart."""
+
+
 def _refuse_mixed(table: Table) -> None:
     """Refuse a table in which rows of several trainings or kinds are mixed, and nothing says how."""
     name = table.find((*EPOCH, *STEP))
@@ -397,6 +439,8 @@ def _refuse_mixed(table: Table) -> None:
     for text, cells in table.texts.items():
         shown = _shown(cells)
         kinds = Counter(shown)
+        if not _MARKS.isdisjoint(words_of(text)):
+            continue
         if not 1 < len(kinds) <= len(shown) / 2 or sum(times > 1 for times in kinds.values()) < 2:
             continue
         changes = [row for row, (one, other) in enumerate(itertools.pairwise(shown), 1) if one != other]
@@ -406,11 +450,7 @@ def _refuse_mixed(table: Table) -> None:
             counts[row] is not None and counts[row - 1] is not None and counts[row] <= counts[row - 1]  # type: ignore[operator]
             for row in changes
         ):
-            raise CurveError(
-                f"{table.path}: the texts in {text!r} ({', '.join(map(repr, list(kinds)[:5]))}) tell rows of the same "
-                "moment apart, and what they mean is not known; give the rows of one of them, or call the column "
-                "'phase' (train, val), 'metric' or 'run'"
-            )
+            raise _unknown_kinds(table, text, list(kinds))
     groups = _validated_rows(table)
     if 2 * sum(len(rows) > 1 for rows in groups) > len(groups) > 1:
         raise table.error(

@@ -89,6 +89,21 @@ def test_a_run_that_cannot_be_read_is_named_and_the_others_are_shown(
     assert "version 99" in caught.err
 
 
+@pytest.mark.parametrize("command", [["show", "logs"], ["compare", "logs"], ["report", "logs"]], ids=str)
+def test_a_run_whose_end_is_damaged_is_shown_up_to_there_and_that_is_said(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "logs" / "lr_plateau")
+    (file,) = (tmp_path / "logs" / "lr_plateau").glob("*tfevents*")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+    assert commands.main(command) == 0
+    error = capsys.readouterr().err
+    assert f"logs{os.sep}lr_plateau: The event file {file.name} is damaged after " in error
+    assert "bytes; what comes before was read." in error
+
+
 def test_show_takes_several_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "a" / "lr_plateau", cuts=(5,))
     write_run(tmp_path / "b" / "lr_plateau", cuts=())
@@ -306,6 +321,15 @@ def test_replay_of_a_run_of_ours_knows_its_direction_and_its_decisions(
     assert commands.main(["replay", "logs", "--monitor", "val_quality"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "The training would have gone another way after epoch 6: decisions marked by a ?" in text
+
+
+def test_replay_tells_once_of_a_mode_that_contradicts_the_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.csv").write_text("epoch,val_acc\n0,0.5\n1,0.75\n")
+    options = ["--monitor", "val_acc", "--mode", "min", "--patience", "1,2"]
+    assert commands.main(["replay", str(tmp_path / "log.csv"), *options]) == 0
+    assert capsys.readouterr().err.count("log.csv: mode='min' contradicts the metric 'val_acc'") == 1
 
 
 def test_replay_in_auto_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,11 +220,54 @@ def test_names_behind_the_mark_of_a_comment(write, text):
     assert drawn(only(write(text))) == {"loss": [(0, 1.0), (1, 2.0)]}
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (",train,val\n,loss,loss\nepoch,,\n0,1,2\n1,3,4\n", ["train/loss", "val/loss"]),  # Levels in pandas.
+        (",loss,loss\nseed,0,1\nepoch,,\n0,1,2\n1,3,4\n", ["loss/0", "loss/1"]),  # pivot
+        ("Run 7,,,,\n,train,,val,\nepoch,loss,acc,loss,acc\n0,1,,2,\n1,3,,4,\n", ["train/loss", "val/loss"]),
+        ("epoch,time,loss\n,s,\n0,1,2\n1,3,4\n", ["time/s", "loss"]),
+        ("model,a,\nseed,7,\nepoch,loss,\n0,1,\n1,3,\n", ["loss"]),
+    ],
+)
+def test_names_in_several_lines(write, text, names):
+    found = drawn(only(write(text)))
+    assert found == dict(zip(names, ([(0, 1.0), (1, 3.0)], [(0, 2.0), (1, 4.0)]), strict=False))
+
+
+def test_a_counter_that_comes_twice(write):
+    found = drawn(only(write("epoch,loss,epoch,val_loss\n1,1,1,2\n2,3,2,4\n3,5,,\n")))
+    assert found == {"loss": [(0, 1.0), (1, 3.0), (2, 5.0)], "val_loss": [(0, 2.0), (1, 4.0)]}
+    assert "FILE:2: 'step' and 'step (3)' count differently;" in error_of(
+        write("step,loss,step,val_loss\n10,1,20,2\n20,3,40,4\n")
+    )
+    assert "'step' and 'step.1' count differently;" in error_of(write("step,loss,step.1,val_loss\n10,1,20,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("Epoch No.", "epoch"), ("n_epoch", "epoch"), ("num_updates", "step"), ("total_timesteps", "step")],
+)
+def test_more_names_of_counters(write, name, unit):
+    found = only(write(f"{name},loss\n5,1\n10,2\n"))
+    assert (found.unit, drawn(found)) == (unit, {"loss": [(5, 1.0), (10, 2.0)]})
+
+
 def test_settings_before_the_table_are_not_taken_for_one(write):
     assert drawn(only(write("model,resnet\nseed,42\nepoch,loss\n0,1\n"))) == {"loss": [(0, 1.0)]}
 
 
-@pytest.mark.parametrize("cells", [("1/9", "2/9"), ("epoch 1", "epoch 2"), ('"1,001"', '"1,002"'), ("1.0", "2.0")])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("1/9", "2/9"),
+        ("1 of 9", "2 of 9"),
+        ("Epoch-1", "Epoch-2"),
+        ("epoch 1", "epoch 2"),
+        ('"1,001"', '"1,002"'),
+        ("1.0", "2.0"),
+    ],
+)
 def test_counters_by_whatever_spelling(write, cells):
     found = only(write(f"epoch,loss\n{cells[0]},5\n{cells[1]},6\n"))
     first = 1001 if "," in cells[0] else 0
@@ -296,6 +339,9 @@ def test_a_last_line_without_an_end_counts_but_is_noted(write):
         ),
         ("0,0.5,0.25\n1,0.25,0.125\n", "FILE:1: numbers without the names of their columns"),
         ("Nothing here\nis a curve.\n", "FILE:1: no training curve in a form that is known"),
+        ("epoch 1, loss 0.5, val_loss 0.25\nepoch 2, loss 0.4, val_loss 0.2\n", "FILE:1: no training curve in a form"),
+        ("step,loss\n1k,0.5\n2k,0.25\n", "FILE:2: '1k' in 'step' is not a number"),
+        ("metric,epoch 1,epoch 2\nloss,3,2\nval_loss,4,3\n", "FILE: 'epoch 1' and 'epoch 2' are epochs or steps"),
         ("Dear all,\nit went well, and so on.\n", "FILE:1: no training curve in a form that is known"),
         (
             "file,source,kind,bytes\na,b,c,12\nd,e,f,13\n",
@@ -401,7 +447,8 @@ def test_another_log_is_in_no_form_that_is_known_and_the_known_ones_are_listed(w
         f"[01/01 00:00:{at:02d}] INFO: Epoch: [{at}] learning_rate: 0.001 loss: {1 / (at + 1):.4f}" for at in range(9)
     ]
     text = error_of(write("\n".join(lines), "out.log"))
-    assert text.startswith("FILE:1: no training curve in a form that is known; known are JSON")
+    assert text.startswith("FILE:1: no training curve in a form that is known; write it as CSV with a line of names")
+    assert ". Known are JSON" in text
     for form in ("CSV", "what Keras prints", "Hugging Face", "MLflow", "TensorBoard's event files"):
         assert form in text
 
@@ -517,7 +564,12 @@ def test_loading_a_pickle_is_left_to_the_user(write, tmp_path):
     [
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "an HDF5 file"),
         (b"\x93NUMPY\x01\0", "an array of NumPy"),
-        (b"PAR1" + b"\0" * 99, "a Parquet file"),
+        (b"PAR1" + b"\0" * 99, "a Parquet or Feather file"),
+        (b"ARROW1" + b"\0" * 99, "a Parquet or Feather file"),
+        (b"BZh91AY&SY", "a compressed file"),
+        (b"\xfd7zXZ\0", "a compressed file"),
+        (b"\xd0\xcf\x11\xe0\xa1", "a zip archive or an Excel workbook"),
+        (b"<table><tr><td>epoch", "a web page"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"PK\x03\x04", "a zip archive"),
         (b"<!DOCTYPE html>\n<html>", "a web page"),

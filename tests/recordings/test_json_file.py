@@ -335,6 +335,67 @@ def test_metrics_of_comet(write):
     assert drawn(found) == {"loss": [(0, 3.0), (1, 2.0), (2, 1.0)], "val_loss": [(0, 4.0), (1, 3.0), (2, 2.0)]}
 
 
+STEPS = [10, 20, 30]
+OWN = {"loss": [(10, 3.0), (20, 2.0), (30, 1.0)], "val_loss": [(20, 4.0)]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {  # Sacred
+            "loss": {"steps": STEPS, "timestamps": ["2026-11-30T10:00:00"] * 3, "values": [3.0, 2.0, 1.0]},
+            "val_loss": {"steps": [20, 40], "timestamps": ["2026-11-30T10:00:00"] * 2, "values": [4.0, None]},
+        },
+        {"loss": {"train": {"x": STEPS, "y": [3, 2, 1]}, "validation": {"x": [20, 30], "y": [4, None]}}},  # ClearML
+        {  # Plotly
+            "data": [
+                {"name": "loss", "x": STEPS, "y": [3, 2, 1], "type": "scatter"},
+                {"name": "val_loss", "x": [20, 30], "y": [4, None], "type": "scatter"},
+            ],
+            "layout": {"xaxis": {"range": [0, 30]}},
+        },
+        {
+            "train": {"step": STEPS, "loss": [3, 2, 1]},
+            "val": {"step": [20, 30], "loss": [4, None]},
+            "args": {"milestones": [3, 5]},
+        },
+        {"train/step": STEPS, "train/loss": [3, 2, 1], "val/step": [20, 30], "val/loss": [4, None]},
+    ],
+)
+def test_parts_that_count_for_themselves(write, data):
+    found = only(write(json.dumps(data)))
+    assert found.unit == "step"
+    assert {monitor: points(found.curve(monitor)) for monitor in OWN} == OWN
+    assert len(found.curves) == 2
+
+
+def test_parts_that_count_epochs_and_folds_of_such_parts(write):
+    own = {"train": {"epoch": [5, 10], "loss": [2, 1]}, "val": {"epoch": [10, 15], "loss": [3, 2]}}
+    found = read(write(json.dumps({"fold 1": own, "fold 2": own})))
+    assert [(each.unit, points(each.curve("val_loss"))) for each in found] == [("epoch", [(10, 3.0), (15, 2.0)])] * 2
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({"loss": {"steps": [0, 1, 1], "values": [3, 2, 1]}}, "'steps' of 'loss' does not count all of its values up"),
+        ({"loss": {"steps": [0, 1], "values": [3, 2, 1]}}, "'steps' of 'loss' does not count all of its values up"),
+        (
+            {"train": {"step": [0, 9], "loss": [3, 2]}, "val": {"epoch": [0, 1], "loss": [3, 2]}},
+            "some of 'train' and 'val' count epochs, and others steps",
+        ),
+    ],
+)
+def test_parts_with_counts_that_do_not_fit_are_refused(write, data, error):
+    assert error in error_of(write(json.dumps(data)))
+
+
+def test_lists_of_lists_beside_a_loss_are_left_out(write):
+    found = only(write(json.dumps(HISTORY | {"confusion": [[1, 2], [3, 4]], "class_acc": [[0.5, 0.25], [0.5, 0.75]]})))
+    assert drawn(found) == DRAWN
+    assert "'confusion' and 'class_acc': lists of lists, left out." in found.notes
+
+
 def test_metric_history_of_mlflow(write):
     metrics = [
         {"key": "val_loss", "value": 1 / step, "timestamp": 1_700_000_000_000, "step": step} for step in (10, 20)

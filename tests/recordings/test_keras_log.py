@@ -131,6 +131,33 @@ def test_validation_every_second_epoch_is_no_incomplete_epoch(write):
     assert drawn(only(write(text, "out.log"))) == {"loss": [(0, 1.0), (1, 2.0), (2, 3.0)], "val_loss": [(1, 5.0)]}
 
 
+def test_metrics_by_any_name(write):
+    names = ("f1-score", "top 5", "mAP(50)", "val_precision@0.5", "F-\u03b2")
+    line = " - ".join(f"{name}: {number}.5" for number, name in enumerate(names))
+    text = "".join(f"Epoch {epoch}/2\n8/8 - 1s - 2ms/step - {line}\n" for epoch in (1, 2))
+    assert drawn(only(write(text, "out.log"))) == {
+        name: [(0, number + 0.5), (1, number + 0.5)] for number, name in enumerate(names)
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "{}: ", "[1,{}]<stdout>:"])
+def test_mixed_lines_of_several_processes_are_refused(write, prefix):
+    text = ""
+    for epoch in (1, 2, 3):
+        for line in (f"Epoch {epoch}/3\n", f"8/8 - 1s - 2ms/step - loss: {epoch}.5\n"):
+            text += "".join(f"{prefix.format(rank)}{line}" for rank in (0, 1))
+    assert "FILE:2: 3 epochs begin twice and then end twice, so several processes wrote" in error_of(write(text))
+
+
+@pytest.mark.parametrize("lost", ["", "1/8 ━━━ 9s 1s/step - loss: 9.0\r"])
+def test_epochs_that_were_begun_again_after_a_crash_are_no_mixed_lines(write, lost):
+    text = ""
+    for epoch in (1, 2, 3):
+        end = f"8/8 ━━━ 1s 2ms/step - loss: {epoch}.0"
+        text += f"Epoch {epoch}/3\n{lost}\nEpoch {epoch}/3\n{end}{f'{chr(13)}{end}' if lost else ''}\n"
+    assert drawn(only(write(text))) == {"loss": [(0, 1.0), (1, 2.0), (2, 3.0)]}
+
+
 def test_epochs_of_others_are_not_taken_for_those_of_keras(write):
     text = "".join(f"Epoch {epoch}/3\nTrain Loss: {epoch}.0, Val Loss: {epoch}.5\n" for epoch in (1, 2, 3))
     assert "no training curve in a form that is known" in error_of(write(text, "out.log"))

@@ -51,6 +51,26 @@ def test_a_run_and_its_metrics_alone(mlruns, place):
     assert drawn(only(mlruns / place)) == {"loss": LOSS, "val_loss": VAL_LOSS}
 
 
+def test_a_run_without_a_name_is_called_as_its_directory(tmp_path, monkeypatch):
+    write_run(tmp_path / "runs" / "a1", loss=LOSS)
+    run = tmp_path / "runs" / "a1"
+    assert [only(place).name for place in (run, run / "metrics", run.parent)] == ["a1", "a1", "a1"]
+    monkeypatch.chdir(run)
+    assert only(Path()).name == "a1"
+
+
+def test_another_folder_that_is_called_metrics_is_no_run(tmp_path):
+    curves = tmp_path / "metrics" / "train"
+    curves.mkdir(parents=True)
+    (curves / "loss.tsv").write_text("step\tloss\n0\t1.5\n1\t0.5\n")  # As DVCLive writes it.
+    assert "no event file below it and no curve in it" in error_of(tmp_path / "metrics")
+    (tmp_path / "metrics" / "curve.csv").write_text("epoch,loss\n0,1.5\n1,0.5\n")
+    (tmp_path / "params").mkdir()
+    assert drawn(only(tmp_path / "metrics")) == {"loss": [(0, 1.5), (1, 0.5)]}
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,1.5\n1,0.25\n")
+    assert drawn(only(tmp_path)) == {"loss": [(0, 1.5), (1, 0.25)]}
+
+
 def test_a_metric_file_alone(mlruns):
     found = only(mlruns / "0" / "a1" / "metrics" / "val_loss")
     assert drawn(found) == {"val_loss": VAL_LOSS}

@@ -59,6 +59,17 @@ def test_an_index_says_the_trainings_and_the_epochs():
             from_frame(both)
 
 
+def test_a_frame_whose_columns_are_ambiguous_is_refused():
+    pandas = pytest.importorskip("pandas")
+    turned = pandas.DataFrame({"loss": [3.0, 2.0], "val_loss": [4.0, 3.0]}).T
+    with pytest.raises(CurveError, match=r"the columns are numbers, and the index holds names; give frame\.T"):
+        from_frame(turned)
+    assert set(from_frame(turned.T).curves) == {"loss", "val_loss"}
+    twice = pandas.DataFrame([[1.0, 2.0], [3.0, 4.0]], columns=["loss", "loss"])
+    with pytest.raises(CurveError, match="'loss': the name of several columns; rename them"):
+        from_frame(twice)
+
+
 def test_nan_in_a_frame_is_a_value_only_at_the_end_of_a_column():
     nan = math.nan
     found = from_frame(Frame({"loss": [1.0, nan, nan], "val_loss": [nan, 2.0, nan], "none": [nan, nan, nan]}))
@@ -85,6 +96,12 @@ def test_a_frame_with_two_trainings_or_none_is_refused():
 class History:
     def __init__(self, history: dict[str, list[float]], epoch: list[int]):
         self.history, self.epoch = history, epoch
+
+
+def test_arrays_of_one_number_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    found = from_history({"f1": [numpy.array([0.5]), numpy.array([[0.25]])], "loss": numpy.array([2.0, 1.0])})
+    assert drawn(found) == {"f1": [(0, 0.5), (1, 0.25)], "loss": [(0, 2.0), (1, 1.0)]}
 
 
 def test_a_history_with_its_epochs_and_a_dict_without():

@@ -1,6 +1,7 @@
 """Event files of Keras, of others and of ours."""
 
 import contextlib
+import gzip
 import struct
 from pathlib import Path
 
@@ -46,6 +47,45 @@ def test_runs_below_a_log_directory_are_named_as_tensorboard_names_them(tmp_path
     events(tmp_path / "plain" / name_of(0), *logged("loss", 1, 2))
     assert [each.name for each in read(tmp_path)] == ["a", "b/c", "plain"]
     assert drawn(read(tmp_path)[1]) == {"loss": [(0, 1.0), (1, 2.0)], "val_loss": [(0, 3.0), (1, 4.0)]}
+
+
+def test_a_directory_for_each_curve_of_add_scalars(tmp_path):
+    for metric, run in (("Loss/a", "Loss_a"), ("acc", "acc")):
+        events(tmp_path / "run" / f"{run}_train" / name_of(0), *logged(metric, 1, 2))
+        events(tmp_path / "run" / f"{run}_val" / name_of(0), *logged(metric, 3, 4))
+    events(tmp_path / "run" / name_of(0), *logged("lr", 0.5, 0.25))
+    events(tmp_path / "other_train" / name_of(0), *logged("loss", 1, 2))
+    other, run = read(tmp_path)
+    assert (other.name, run.name) == ("other_train", "run")
+    train, validation = [(0, 1.0), (1, 2.0)], [(0, 3.0), (1, 4.0)]
+    assert drawn(run) == {
+        "learning_rate": [(0, 0.5), (1, 0.25)],
+        "Loss/a": train,
+        "val_Loss/a": validation,
+        "acc": train,
+        "val_acc": validation,
+    }
+    assert drawn(only(tmp_path / "run" / "acc_val")) == {"val_acc": validation}
+
+
+def test_no_curve_takes_the_place_of_another_one(tmp_path):
+    events(tmp_path / name_of(0), *logged("loss", 1, 2))
+    for number, run in enumerate(("train", "val", "validation")):
+        events(tmp_path / run / name_of(0), *logged("loss", 3 + number, 4))
+    found = only(tmp_path)
+    assert {name: curve.values[0] for name, curve in found.curves.items()} == {
+        "loss": 1.0,
+        "train/loss": 3.0,
+        "val_loss": 4.0,
+        "validation/loss": 5.0,
+    }
+
+
+def test_a_compressed_event_file_is_called_so(tmp_path):
+    path = events(tmp_path / name_of(0), *logged("loss", 1, 2))
+    packed = tmp_path / f"{path.name}.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert error_of(packed) == "FILE: a compressed event file; unpack it"
 
 
 def test_a_tensorflow_1_file_by_epoch(tmp_path):

@@ -237,7 +237,7 @@ def test_any_stream_is_decided_as_step_by_step(values: list[float], patience: in
     expected += [decision] if decision.is_action else []
     if not values:
         return
-    found = replay(recorded(values, [0.1] * len(values)), config)
+    found = replay(recorded([], [0.1] * len(values), value=values), config, "value")
     assert repr([replace(each, since_epoch=None) for each in found.decisions]) == repr(expected)
     assert repr(found.state) == repr(state)
 
@@ -328,6 +328,36 @@ def test_mistakes_are_named() -> None:
         replay(recorded([1.0], [0.1]), Config(max_lr=0.01))
     with pytest.raises(ValueError, match="rate must be a finite number"):
         replay(recorded([1.0]), Config(), rate=-1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (([recorded([1.0])], Config()), r"recording must be a Recording, .* Received: a list"),
+        ((recorded([1.0]), {"patience": 3}), r"config must be a Config .* Received: \{'patience': 3\}"),
+        ((recorded([1.0]), Config), "config must be a Config"),
+        ((recorded([1.0]), Config(), 3), "monitor must be the name of a metric. Received: 3"),
+    ],
+)
+def test_arguments_of_other_types_are_named(arguments: Any, error: str) -> None:
+    with pytest.raises(TypeError, match=error):
+        replay(*arguments)
+
+
+def test_a_mode_that_contradicts_the_metric_is_told_of() -> None:
+    with pytest.warns(UserWarning, match=r"mode='min' contradicts the metric 'val_acc': a larger value .* mode='max'"):
+        replay(recorded([], val_acc=[0.5, 0.75]), Config(), "val_accuracy")
+    replay(recorded([], val_acc=[0.5, 0.75]), Config(mode="max"), "val_accuracy")
+    replay(recorded([], val_acc=[0.5, 0.75], speed=[1.0, 2.0]), Config(), "speed")
+
+
+@pytest.mark.parametrize("name", ["eval_accuracy", "Accuracy/val", "valid_acc"])
+def test_a_validation_by_another_name_is_decided_alike(name: str) -> None:
+    losses, accuracies = [1.0, *[0.9] * 4, *[2.0] * 6], [0.5, *[0.6] * 4, *[0.9] * 6]
+    config = Config(**RULE, mode="max")
+    expected = replay(recorded(losses, val_accuracy=accuracies), config, "val_accuracy")
+    assert [each.kind for each in expected.decisions] == ["cut", "raise", "rollback"], "val_loss rose"
+    assert replay(recorded(losses, **{name: accuracies}), config, name).decisions == expected.decisions
 
 
 def test_a_run_of_ours_with_negative_epochs_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import pytest
 from curve_files import drawn, error_of, only
@@ -129,6 +130,32 @@ def test_a_column_with_the_names_of_metrics(write, name, value, by_metric):
 def test_names_of_metrics_are_known_by_what_they_are(write):
     found = only(write("epoch,what,number\n0,accuracy,0.5\n0,loss,1\n1,accuracy,0.75\n1,loss,0.5\n"))
     assert drawn(found) == {"accuracy": [(0, 0.5), (1, 0.75)], "loss": [(0, 1.0), (1, 0.5)]}
+
+
+def test_the_time_for_a_long_table_of_metrics_grows_with_its_rows(write):
+    rows = (f"{step},{metric},1" for step in range(50_000) for metric in ("loss", "val_loss"))
+    path = write(lines("step,metric,value", *rows))
+    start = time.process_time()
+    found = only(path)
+    assert time.process_time() - start < 10, "with the square of the rows it takes 20 s"
+    assert [len(curve.values) for curve in found.curves.values()] == [50_000, 50_000]
+
+
+@pytest.mark.parametrize("at", [0, 1_700_000_000_000])
+def test_experiments_at_the_same_time_in_a_table_of_metrics(write, at):
+    rows = [
+        f"{key},{metric},{value + shift},{step},{at + step}"
+        for step, value in LOSS
+        for key, shift in (("k1", 0), ("k2", 10))
+        for metric in ("loss", "val_loss")
+    ]
+    head = "metric_name,metric_value,step,timestamp"
+    first, second = read(write(lines(f"experiment_key,{head}", *rows)))  # As Comet writes it.
+    assert drawn(first)["loss"] == drawn(first)["val_loss"] == LOSS
+    assert drawn(second)["loss"] == [(step, value + 10) for step, value in LOSS]
+    assert "the texts in 'who' ('k1', 'k2') tell rows of the same moment apart" in error_of(
+        write(lines(f"who,{head}", *rows))
+    )
 
 
 def test_names_of_metrics_and_kinds_of_data_and_trainings_together(write):
@@ -260,6 +287,7 @@ def test_a_frame_of_several_trainings_is_refused():
     "text",
     [
         "model,accuracy,loss\nresnet,0.9,0.1\nvgg,0.8,0.2\n",
+        "Name,State,Created,Runtime,lr,val_loss\nswift-fox-1,finished,2026-11-30,9,0.1,0.5\ncalm-owl-2,failed,,9,0.2,0.6\n",
         "fold,epochs,val_loss\n1,30,0.5\n2,28,0.6\n3,30,0.4\n",
         "seed,val_loss\n1,0.5\n2,0.6\n",
         "model,dataset,accuracy\na,x,0.9\nb,x,0.8\na,y,0.7\nb,y,0.6\n",
@@ -272,6 +300,11 @@ def test_a_frame_of_several_trainings_is_refused():
 )
 def test_results_of_whole_trainings_are_no_curve(write, text):
     assert "a row for each, so these are the results of whole trainings and no curve" in error_of(write(text))
+
+
+def test_names_that_a_number_tells_apart_may_be_those_of_checkpoints(write):
+    found = only(write("checkpoint,loss\nmodel-01.keras,1\nmodel-02.keras,0.5\nmodel-03.keras,0.25\n"))
+    assert drawn(found) == {"loss": LOSS}
 
 
 def test_a_number_that_changes_with_every_epoch_tells_no_trainings_apart(write):
@@ -323,6 +356,13 @@ def test_texts_that_tell_nothing_apart_are_left_out(write, rows):
     found = read(write(lines("epoch,note,loss", *rows)))
     assert {"'note': no numbers, left out."} <= set(found[0].notes)
     assert sum(len(each.curves["loss"].values) for each in found) == 4
+
+
+@pytest.mark.parametrize("name", ["is_best", "Saved checkpoint", "improved"])
+def test_a_column_that_marks_some_epochs_tells_nothing_apart(write, name):
+    rows = ["1,True", "0.5,True", "0.75,False", "0.25,True", "0.5,False"]
+    found = only(write(lines(f"loss,{name}", *rows)))
+    assert [value for _, value in drawn(found)["loss"]] == [1.0, 0.5, 0.75, 0.25, 0.5]
 
 
 def test_trainings_that_appended_to_one_file_at_the_same_time_are_refused(write):
