@@ -11,6 +11,7 @@ import keras
 from keras_lrplateau.history.axes import Axis
 from keras_lrplateau.history.recorder import Sink
 from keras_lrplateau.rule.decision import Decision
+from keras_lrplateau.settings import settings_of
 from keras_lrplateau.training import deciding, observing, remembering, resuming, telling, within_epoch
 from keras_lrplateau.training.advice import look_around
 from keras_lrplateau.training.optimizers import chosen_optimizer
@@ -91,7 +92,7 @@ class AdaptLROnPlateau(Results):
             by name. TensorBoard's HParams tab shows them beside the arguments of this callback, the starting rate, the
             optimizer and the batch size, which take precedence over values of the same names here.
 
-    Each argument is also an attribute.
+    Each argument is also an attribute, which can be read but not changed.
 
     Raises:
         TypeError: An argument is of the wrong type; or, when training begins, the model has no Keras optimizer.
@@ -232,6 +233,21 @@ class AdaptLROnPlateau(Results):
         if not name.startswith("_") and name in self._options.arguments:
             return self._options.arguments[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Silently, the rule would go on with what it was given. A subclass may keep the same value under the same name;
+        # of paths and objects the arguments hold another form.
+        options: Options | None = self.__dict__.get("_options")
+        if options is not None and name in options.arguments:
+            kind = settings_of(options.rule.name)[name].kind
+            if kind not in ("path", "object") and value != options.arguments[name]:
+                raise AttributeError(
+                    f"{name} cannot be changed once the callback is made. Received: {name}={value!r}; make a new one"
+                )
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._options.arguments})
 
     # --- results -----------------------------------------------------------------------------------------------------
 

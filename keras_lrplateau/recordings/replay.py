@@ -148,9 +148,10 @@ def replay(
     # As in a training of ours: the loss of a single step is that of the first weights, whatever rate is searched.
     is_blind = bool(recording.records) and recording.records[0].steps <= recording.records[0].epoch + 1
     is_validated = is_held_out(monitor)
-    validated = _losses(recording, recorded, "val_loss") if is_blind or is_validated else {}
-    # Where the metric is the loss of the validation itself, only a search asks for it.
-    asks = MOST_TRIALS if meaning(monitor) == meaning("val_loss") else len(observed.values)
+    validated = _losses(recording, recorded, "val_loss")
+    # Where the metric is that loss itself, only a search asks for it, and a rule that knows the loss before training.
+    is_that_loss = meaning(monitor) == meaning("val_loss")
+    asks = MOST_TRIALS if is_that_loss and state.loss_before is None else len(observed.values)
     sign = 1 if config.mode == "min" else -1
     lowest, best = math.inf, None
     replayed = Curve(epochs=observed.epochs, times=observed.times)
@@ -166,7 +167,11 @@ def replay(
         if is_searching_blindly and not is_validated:
             rule = rule.without_search()
         loss = (validated if is_searching_blindly else losses).get(epoch)
-        evidence = Evidence(val_loss=validated[epoch]) if is_validated and count < asks and epoch in validated else None
+        val_loss = validated.get(epoch) if is_validated and count < asks else None
+        # As in a training: what has a finite loss in the validation is finite, and only the metric is undefined.
+        is_odd = not math.isfinite(value) or (loss is not None and not math.isfinite(loss))
+        is_finite = True if is_odd and math.isfinite(validated.get(epoch, math.nan)) else None
+        evidence = Evidence(is_finite=is_finite, val_loss=val_loss) if is_finite or val_loss is not None else None
         state, decision = rule.step(state, value, loss, evidence)
         if decision.is_action or count in (0, last):
             decisions = [decision]

@@ -86,7 +86,7 @@ from keras_lrplateau.rule.checks import check_settings, check_start
 from keras_lrplateau.rule.decision import Evidence, Kind, Rule, Snapshot, Step, decide, hold, is_perfect, on_plateau
 from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import MAX_RECOVERIES, NOTHING_ELSE, Watch, assess
-from keras_lrplateau.rule.stretch import LARGE, SHORTEST_WINDOW, WINDOW, Stretch
+from keras_lrplateau.rule.stretch import LARGE, LONGEST_TREND, SHORTEST_TREND, Stretch
 from keras_lrplateau.rule.trend import Trend, trend
 from keras_lrplateau.rule.words import counted, number
 from keras_lrplateau.settings import RuleName, check_flag, check_integer, check_number
@@ -196,7 +196,7 @@ class Config(Rule[State]):
 
         A restart takes longer to get ahead. But what it has reached by then is not lost to one who stops it.
         """
-        needed = WINDOW + RAISE_LENGTH + SHORTEST_WINDOW
+        needed = LONGEST_TREND + RAISE_LENGTH + SHORTEST_TREND
         return needed if self.observations is None else min(needed, self.observations)
 
     def start(self, rate: float) -> State:
@@ -506,7 +506,7 @@ def _raises_may_follow(config: Config, state: State) -> bool:
 
 def _has_time(config: Config, state: State) -> bool:
     """Whether as many observations, or windows of steps, are left before the last part as a raise takes."""
-    return _until_annealing(config, state) >= SHORTEST_WINDOW + RAISE_LENGTH
+    return _until_annealing(config, state) >= SHORTEST_TREND + RAISE_LENGTH
 
 
 # --- holding ---------------------------------------------------------------------------------------------------------
@@ -522,9 +522,9 @@ def _hold(config: Config, state: State, value: float, new_best: bool) -> Step[St
         if config.anneals:
             return _start_annealing(config, state, value, new_best)
         return _go_on(state, after, value, new_best)  # No trial could be judged any more.
-    if len(state.stretch.window) < SHORTEST_WINDOW:
+    if len(state.stretch.latest) < SHORTEST_TREND:
         return _go_on(state, after, value, new_best)
-    now = trend(state.stretch.window)
+    now = trend(state.stretch.latest)
     if state.stretch.is_flat(now):
         return on_plateau(_plateau(config, state, after, value, now, new_best), now.size)
     if now.t < -SIGNIFICANT and state.stretch.held >= state.patience and _can_raise(config, after, None):
@@ -547,7 +547,7 @@ def _plateau(config: Config, state: State, after: State, value: float, now: Tren
         # At the lowest rate there is no cut, and none where the optimizer averages the weights. An attempt that is
         # behind will not catch up there.
         return _take_back(config, state, value, words) if attempt.is_behind else _go_on(state, after, value, new_best)
-    if _until_annealing(config, state) < SHORTEST_WINDOW:
+    if _until_annealing(config, state) < SHORTEST_TREND:
         return _go_on(state, after, value, new_best)
     cut = replace(after, rate=rate, stretch=Stretch(), attempt=replace(attempt, fruitless=attempt.fruitless + 1))
     return _decide(state, cut, "cut", value, reason, save="best" if new_best else None)
@@ -598,7 +598,7 @@ def _take_back(config: Config, state: State, value: float, words: str) -> Step[S
 def _changed(state: State, rate: float) -> State:
     """Another rate, and so another trend."""
     attempt = replace(state.attempt, fruitless=0)
-    return replace(state, rate=rate, stretch=Stretch(), attempt=attempt, patience=SHORTEST_WINDOW)
+    return replace(state, rate=rate, stretch=Stretch(), attempt=attempt, patience=SHORTEST_TREND)
 
 
 # --- the climb -------------------------------------------------------------------------------------------------------
@@ -710,24 +710,24 @@ def _raise(
 
 
 def _judge(config: Config, state: State, value: float, new_best: bool, *, stage: Excursion) -> Step[State]:
-    before, window = stage.before, state.stretch.window
-    if len(window) < RAISE_LENGTH and not _is_annealing_due(config, state):
+    before, latest = stage.before, state.stretch.latest
+    if len(latest) < RAISE_LENGTH and not _is_annealing_due(config, state):
         return hold(state, value)
-    compared = window[-(RAISE_LENGTH // 2) :]
+    compared = latest[-(RAISE_LENGTH // 2) :]
     mean = math.fsum(compared) / len(compared)
-    expected = before.ahead(len(window) - (len(compared) - 1) / 2)
+    expected = before.ahead(len(latest) - (len(compared) - 1) / 2)
     sign = _signed(config, 1.0)
     words = f"{number(sign * mean)} against {number(sign * expected)} by the trend before the raise"
     if not mean < expected - AHEAD * before.noise:
         return _fail(state, stage, value, f"the raise did not get ahead: {words}")
     after = _keep(state, value) if new_best else state
     attempt = replace(after.attempt, fruitless=0)
-    after = replace(after, stage=Hold(), attempt=attempt, patience=SHORTEST_WINDOW)
+    after = replace(after, stage=Hold(), attempt=attempt, patience=SHORTEST_TREND)
     reason = f"the raise got ahead: {words}"
-    if len(window) < RAISE_LENGTH or not _can_raise(config, after, attempt.failed_raise):
+    if len(latest) < RAISE_LENGTH or not _can_raise(config, after, attempt.failed_raise):
         after = replace(after, stretch=Stretch())
         return _decide(state, after, "success", value, reason, save="best" if new_best else None)
-    now = trend(window)
+    now = trend(latest)
     now = now._replace(noise=max(now.noise, before.noise))
     return _raise(state, after, value, now, f"{reason}; a higher one may be better still", new_best, kind="success")
 
@@ -846,9 +846,9 @@ def _is_worse(config: Config, state: State) -> bool:
 
 def _end(config: Config, state: State) -> tuple[float, float]:
     """The cost of the last weights, and its noise; 0 where none is reckoned with, as by epochs."""
-    if not config.by_steps or len(state.stretch.window) < 3:
+    if not config.by_steps or len(state.stretch.latest) < 3:
         return state.last, 0.0
-    now = trend(state.stretch.window[-6:])
+    now = trend(state.stretch.latest[-6:])
     return now.end, now.noise
 
 

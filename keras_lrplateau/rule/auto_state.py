@@ -15,13 +15,13 @@ from keras_lrplateau.rule import checks, search, soundness, stretch
 from keras_lrplateau.rule.decision import Kind, Snapshot, Status
 from keras_lrplateau.rule.search import Search
 from keras_lrplateau.rule.soundness import Watch
-from keras_lrplateau.rule.stretch import COST, LARGE, SHORTEST_WINDOW, WINDOW, Stretch
+from keras_lrplateau.rule.stretch import COST, LARGE, LONGEST_TREND, SHORTEST_TREND, Stretch
 from keras_lrplateau.rule.trend import Trend
 from keras_lrplateau.settings import RuleName
 
 NAME: RuleName = "auto"
 
-STATE_VERSION = 10
+STATE_VERSION = 11
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class State:
     last: float = math.inf
     observations: int = 0
     spent: int = 0
-    patience: int = SHORTEST_WINDOW
+    patience: int = SHORTEST_TREND
     restarts: int = 0
     recoveries: int = 0
     rate_too_high: float | None = None
@@ -309,7 +309,7 @@ class State:
             stage["validation"] = [list(pair) for pair in self.stage.validation]
         if isinstance(self.stage, Excursion | ClimbRaise):
             stage["before"] = list(self.stage.before)
-        stretch = {**fields["stretch"], "window": list(self.stretch.window)}
+        stretch = {**fields["stretch"], "latest": list(self.stretch.latest)}
         changed = {"stage": stage, "stretch": stretch, "last": _finite(self.last)}
         return {"rule": NAME, "version": STATE_VERSION, **fields, **changed}
 
@@ -338,8 +338,8 @@ def _read_fall(name: str, value: Any) -> Fall:
 def _read_trend(name: str, value: Any) -> Trend:
     # A line may leave the range of the costs that it is drawn through, but not by far.
     slope, error, end, noise, size = checks.listed(checks.within(100 * LARGE), 5, most=5)(name, value)
-    if noise < 0 or size not in range(3, WINDOW + 1):
-        raise ValueError(f"{name} must be a trend of 3 to {WINDOW} observations. Received: {value!r}")
+    if noise < 0 or size not in range(3, LONGEST_TREND + 1):
+        raise ValueError(f"{name} must be a trend of 3 to {LONGEST_TREND} observations. Received: {value!r}")
     return Trend(slope, error, end, noise, int(size))
 
 
@@ -394,13 +394,13 @@ def _contradictions(state: State) -> Iterator[str]:
     counts = {"spent": state.spent, "restarts": state.restarts, "recoveries": state.recoveries}
     if state.in_excursion:
         counts["spent"] += stretch.held  # If the raise fails.
-    counts |= {"held": stretch.held, "wait": stretch.wait, "window": len(stretch.window)}
+    counts |= {"held": stretch.held, "wait": stretch.wait, "latest": len(stretch.latest)}
     counts |= {"fruitless": attempt.fruitless, "attempt.start": attempt.start, "best_at": attempt.best_at}
     if isinstance(state.stage, Anneal):
         counts["anneal.start"] = state.stage.start
     yield from checks.too_many(state, counts)
-    if bool(stretch.window) != (stretch.mark is not None):
-        yield f"a window of {len(stretch.window)} costs, and mark={stretch.mark}"
+    if bool(stretch.latest) != (stretch.mark is not None):
+        yield f"{len(stretch.latest)} latest costs, and mark={stretch.mark}"
     if state.kept is None and attempt.is_behind:
         yield "an attempt is behind, but there is no best"
     if isinstance(state.stage, Search):

@@ -389,8 +389,10 @@ def _new_best(
     after = replace(state, best=value, rate_at_best=state.rate, cuts=0, exhausted=False)
     beats_start = not (state.goes_to_start and soundness.exceeds(loss, state.loss_before, 1.0))
     found = Best(value, state.rate, loss if loss is not None and math.isfinite(loss) else None, beats_start)
-    # Where the loss is above that before training, only a look at the weights tells what they are worth.
-    is_clear = evidence.is_validated and not soundness.exceeds(loss, state.loss_before, 1.0)
+    # Where the loss is above that before training, only a look at the weights tells what they are worth. In an epoch of
+    # one step it is that before training, whatever the step has done; but the validation has seen what it did.
+    is_ruined = soundness.exceeds(evidence.val_loss, state.loss_before, soundness.FAR_WORSE)
+    is_clear = evidence.is_validated and not soundness.exceeds(loss, state.loss_before, 1.0) and not is_ruined
     is_sound = finding.may_be_kept and (is_clear or not config.recover)
     if not beaten or not (config.recover or is_sound):
         save: Snapshot | None = None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from keras_lrplateau.rule import checks
 from keras_lrplateau.rule.trend import Trend
 
-WINDOW = 10
+LONGEST_TREND = 10
 """A trend is drawn through at most this many observations."""
 
-SHORTEST_WINDOW = 6
+SHORTEST_TREND = 6
 """No trend is judged on fewer."""
 
 FLAT = 0.0
@@ -43,13 +43,13 @@ class Stretch:
     """The observations since the last change of rate; all of them signed so that lower is better.
 
     Attributes:
-        window: The last of them, at most `WINDOW`.
-        held: How many there were, also of those that left the window, and of those that broke training.
+        latest: The last of them, at most `LONGEST_TREND`.
+        held: How many there were, also of those before the latest, and of those that broke training.
         mark: The last one that was better by `IMPROVEMENT` than the mark before it, or the first; None before it.
         wait: Observations since the mark.
     """
 
-    window: tuple[float, ...] = ()
+    latest: tuple[float, ...] = ()
     held: int = 0
     mark: float | None = None
     wait: int = 0
@@ -58,7 +58,7 @@ class Stretch:
         """The stretch with another observation."""
         is_better = self.mark is None or cost < self.goal
         mark, wait = (cost, 0) if is_better else (self.mark, self.wait + 1)
-        return Stretch((*self.window, cost)[-WINDOW:], self.held + 1, mark, wait)
+        return Stretch((*self.latest, cost)[-LONGEST_TREND:], self.held + 1, mark, wait)
 
     @property
     def goal(self) -> float:
@@ -77,7 +77,7 @@ COST = checks.within(LARGE)
 
 READ = checks.record(
     Stretch,
-    window=checks.listed(COST, most=WINDOW),
+    latest=checks.listed(COST, most=LONGEST_TREND),
     held=checks.count,
     mark=checks.optional(COST),
     wait=checks.count,

@@ -97,8 +97,10 @@ def _check(setting: Setting, value: Any) -> Any:
         if not isinstance(value, str) or not value:
             raise TypeError(f"monitor must be the name of a metric, such as 'val_loss'. Received: monitor={value!r}")
     elif name == "frequency":
-        if not (isinstance(value, str) and value == "epoch"):
+        if not isinstance(value, str):
             check_integer("frequency", value, minimum=1)
+        elif value != "epoch":
+            raise TypeError(f"frequency must be 'epoch' or an integer >= 1. Received: frequency={value!r}")
     elif name == "optimizer":
         if not (value is None or isinstance(value, (str, keras.optimizers.Optimizer))):
             raise TypeError(

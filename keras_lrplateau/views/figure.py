@@ -263,7 +263,8 @@ def _style(look: _Look, line: Line) -> dict[str, Any]:
     if line.role == "loss":
         return {"color": theme.train, "width": 1.5}
     if line.role == "validation":
-        return {"color": theme.validation, "width": 1.8}
+        # Beside the training loss as the monitor the two change their colors, or they would have the same one.
+        return {"color": theme.train if look.run.monitor == "loss" else theme.validation, "width": 1.8}
     return {"color": theme.validation if is_loss(line.name) else theme.other, "width": 2.2}
 
 

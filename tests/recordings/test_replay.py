@@ -97,6 +97,24 @@ def test_a_run_whose_weights_show_that_a_loss_is_no_divergence_is_replayed_witho
     ]
 
 
+@pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto], ids=["default", "auto"])
+def test_a_metric_that_is_not_defined_at_first_is_no_divergence_in_a_replay_either(make: Any, tmp_path: Path) -> None:
+    values = [*[NAN] * 3, 0.6, *[0.7] * 21]
+    settings = {} if make == AdaptLROnPlateau.auto else {"patience": 2}
+    adapt = make("val_auc", mode="max", log_dir=tmp_path, **settings)
+    auc = scripted(*values, name="val_auc", spoils=False)
+    fit(tiny_model(), auc, adapt, epochs=len(values), batches=2, validation_data=data())
+    assert {"cut", "settle"} & {decision.kind for decision in adapt.decisions}
+    assert "diverged" not in {decision.kind for decision in adapt.decisions}
+    (recording,) = read(tmp_path)
+    config = auto.Config(mode="max") if make == AdaptLROnPlateau.auto else Config(mode="max", **settings)
+    found = replay(recording, config, "val_auc")
+    assert [(each.epoch, each.kind) for each in found.decisions] == [
+        (each.epoch, each.kind) for each in adapt.decisions
+    ]
+    assert found.departs is None
+
+
 @pytest.mark.parametrize("batches", [1, 2])
 @pytest.mark.parametrize("make", [AdaptLROnPlateau, AdaptLROnPlateau.auto], ids=["default", "auto"])
 def test_a_run_of_ours_is_replayed_as_it_was_with_its_own_settings(make: Any, batches: int, tmp_path: Path) -> None:
@@ -293,7 +311,8 @@ def test_without_a_rate_it_begins_with_one_and_says_so() -> None:
 
 def test_the_training_loss_counts_by_whatever_name() -> None:
     for name in ("loss", "train_loss", "train/loss"):
-        found = replay(recorded([1.0, 1.0, 1.0], [0.1] * 3, **{name: [1.0, math.inf, 1.0]}), Config())
+        recording = from_history({"val_auc": [1.0, 1.0, 1.0], "lr": [0.1] * 3, name: [1.0, math.inf, 1.0]})
+        found = replay(recording, Config(mode="max"), "val_auc")
         assert [(each.kind, each.epoch) for each in found.decisions] == [("diverged", 1)], name
 
 

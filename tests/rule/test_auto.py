@@ -20,7 +20,7 @@ from keras_lrplateau.rule.auto import Config
 from keras_lrplateau.rule.auto_state import TRANSITIONS, Attempt, Hold, State
 from keras_lrplateau.rule.decision import Evidence
 from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT
-from keras_lrplateau.rule.stretch import SHORTEST_WINDOW, WINDOW, Stretch
+from keras_lrplateau.rule.stretch import LONGEST_TREND, SHORTEST_TREND, Stretch
 from keras_lrplateau.rule.trend import trend
 
 NAN, INF = math.nan, math.inf
@@ -560,9 +560,9 @@ def test_by_steps_the_end_is_judged_by_the_last_observations_alone():
     """Noise that is over would forgive all."""
     config = replace(LONG, budget=0.0, min_lr=0.1, by_steps=True)  # So nothing is cut.
     values = [1.0, 1.6, 1.0, 1.6, 1.34, 1.26, 1.3, 1.34, 1.26, 1.3]
-    assert len(values) == WINDOW
+    assert len(values) == LONGEST_TREND
     state, *_ = go_on(config, config.start(0.1), values)
-    whole = trend(state.stretch.window)
+    whole = trend(state.stretch.latest)
     assert whole.end < state.best + auto.FORGIVEN_BY_STEPS * whole.noise
     assert config.finish(state).decision.kind == "rollback"
 
@@ -815,14 +815,14 @@ def test_a_second_raise_has_the_noise_of_the_first_one_to_get_ahead_of():
 
 def test_a_flat_trend_is_raised_once_from_a_snapshot_of_its_own():
     state, decision, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
-    assert count == SHORTEST_WINDOW - 1, "with the one of the search the shortest window"
+    assert count == SHORTEST_TREND - 1, "with the one of the search the shortest trend"
     assert (told(decision), decision.save, decision.restore) == ("raise 0.3", "raise", None)
     assert "no significant decrease" in decision.reason
     assert ENDLESS.needed_snapshots(state) == {"best", "raise"}
     state, decision, _ = until(ENDLESS, state, "rollback", flat(1.1))
     assert decision.restore == "raise"
     assert ENDLESS.needed_snapshots(state) == {"best"}
-    _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * WINDOW)
+    _, line_, _ = go_on(ENDLESS, state, [1.1] * 4 * LONGEST_TREND)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}, "once"
 
 
@@ -859,13 +859,13 @@ def test_a_flat_trend_with_no_raise_to_try_is_cut_again_and_again():
     state = held()
     _, decision, first = until(NO_RAISE, state, "cut", flat(1.1))
     state, decision, _ = until(NO_RAISE, state, "cut", flat(1.1))
-    assert first == SHORTEST_WINDOW - 1
+    assert first == SHORTEST_TREND - 1
     assert (decision.rate, decision.restore) == (pytest.approx(0.1 * auto.CUT), None)
     assert "no raise is left to try" in decision.reason
     state, decision, count = until(NO_RAISE, state, "cut", flat(1.1))
     assert decision.rate == pytest.approx(0.1 * auto.CUT**2)
     assert "the last cut was fruitless, too" in decision.reason
-    assert count == SHORTEST_WINDOW
+    assert count == SHORTEST_TREND
     assert state.attempt.fruitless == 2
 
 
@@ -882,7 +882,7 @@ def test_a_rising_trend_is_cut_where_it_is_without_a_raise():
     state, decision, count = until(LONG, held(replace(LONG, budget=0.0)), "cut", line(1.1, 0.1))
     assert decision.restore is None
     assert decision.rate == pytest.approx(0.1 * auto.CUT)
-    assert count == SHORTEST_WINDOW - 1
+    assert count == SHORTEST_TREND - 1
     assert "significant increase" in decision.reason
     assert until(LONG, held(replace(LONG, budget=0.0)), "raise", flat(1.1))[2] == count, "where it is only flat"
     again, decision, _ = until(NO_RAISE, state, "cut", line(1.1, 0.1))
@@ -898,7 +898,7 @@ def test_a_cut_after_a_divergence_does_not_raise_the_rate():
     assert decision.rate == pytest.approx(0.01 * auto.CUT)
 
 
-@pytest.mark.parametrize(("left", "cuts"), [(SHORTEST_WINDOW, 1), (SHORTEST_WINDOW - 1, 0)])
+@pytest.mark.parametrize(("left", "cuts"), [(SHORTEST_TREND, 1), (SHORTEST_TREND - 1, 0)])
 def test_there_is_no_cut_shortly_before_the_rate_is_annealed(left, cuts):
     config = replace(NO_RAISE, observations=100)
     state = replace(held(config), observations=round(100 * (1 - auto.TAIL)) - left - 5)
@@ -1015,11 +1015,11 @@ def test_no_attempt_begins_where_too_few_observations_are_left_for_it():
     state, _, _ = until(RESTARTS, state, "cut", flat(0.5))
     left = 1.5 * state.attempt.best_at
     assert left > auto.SHORTEST_ATTEMPT
-    waits = state.observations + SHORTEST_WINDOW
+    waits = state.observations + SHORTEST_TREND
     for observations, kind in ((waits + int(left) - 2, "cut"), (waits + int(left) + 2, "restart")):
         config = replace(RESTARTS, observations=observations)
         assert observations * (1 - auto.TAIL) > waits, "annealing is not yet due"
-        _, line_, _ = go_on(config, state, [0.5] * SHORTEST_WINDOW)
+        _, line_, _ = go_on(config, state, [0.5] * SHORTEST_TREND)
         assert line_[-1].split()[0] == kind
 
 
@@ -1041,7 +1041,7 @@ def test_a_length_that_seems_to_shrink_does_not_lose_the_first_weights():
 
 
 def test_a_training_of_unknown_length_is_cut_instead():
-    state, line_, _ = go_on(NO_RAISE, held(), [1.1] * 10 * SHORTEST_WINDOW)
+    state, line_, _ = go_on(NO_RAISE, held(), [1.1] * 10 * SHORTEST_TREND)
     assert {text.split()[0] for text in line_ if " " in text} == {"cut"}
     assert state.restarts == 0
 
@@ -1070,9 +1070,9 @@ def test_a_new_best_is_never_lost_to_a_restart():
     """A rolled-back excursion has seen 0.2; then, after a fruitless cut, the metric is flat but for a new best."""
     state, _, _ = until(RESTARTS, held(RESTARTS), "cut", flat(1.1))
     state = replace(state, attempt=replace(state.attempt, best=0.2))
-    values = [1.0 + 0.2 * (i % 2) for i in range(WINDOW)] + [0.9]
-    window = tuple(values[-WINDOW:-1])
-    state = replace(state, stretch=replace(state.stretch, window=window, held=WINDOW))
+    values = [1.0 + 0.2 * (i % 2) for i in range(LONGEST_TREND)] + [0.9]
+    latest = tuple(values[-LONGEST_TREND:-1])
+    state = replace(state, stretch=replace(state.stretch, latest=latest, held=LONGEST_TREND))
     state, decision = RESTARTS.step(state, 0.9)
     assert (decision.save, decision.best) == ("best", 0.9)
 
@@ -1335,7 +1335,7 @@ def test_a_length_that_changes_on_the_way_bends_the_line():
 def test_an_open_excursion_is_judged_before_annealing():
     config = Config(observations=100, budget=1.0)
     due = round(100 * (1 - auto.TAIL))
-    state, _, _ = go_on(config, settled(config, value=1.1), take(SHORTEST_WINDOW - 2, flat(1.1)))
+    state, _, _ = go_on(config, settled(config, value=1.1), take(SHORTEST_TREND - 2, flat(1.1)))
     state, decision = config.step(replace(state, observations=due - 2), 1.1)
     assert (decision.kind, state.observations) == ("raise", due - 1)
     state, decision = config.step(state, 1.1)
@@ -1468,7 +1468,7 @@ def test_a_training_whose_loss_turns_negative_is_not_suspect_for_a_rise_before()
 def test_a_suspect_training_is_not_raised():
     def kinds(evidence):
         state, found = held(), set()
-        for value in take(4 * WINDOW, line(1.0, -0.01)):
+        for value in take(4 * LONGEST_TREND, line(1.0, -0.01)):
             state, decision = LONG.step(state, value, None, evidence)
             found.add(decision.kind)
         return found
@@ -1555,10 +1555,10 @@ def test_at_the_end_of_a_training_by_steps_what_may_be_noise_is_forgiven():
     """What the last weights are worth is read off a line through the last six observations."""
     config = replace(LONG, by_steps=True)
 
-    def ended(*window):
+    def ended(*latest):
         state = settled(config)
-        stretch = replace(state.stretch, window=window, held=len(window))
-        return twice(config, replace(state, stretch=stretch, last=window[-1]))[1]
+        stretch = replace(state.stretch, latest=latest, held=len(latest))
+        return twice(config, replace(state, stretch=stretch, last=latest[-1]))[1]
 
     assert ended(1.2, 1.0, 1.1, 1.0, 1.2, 1.1).kind == "hold"
     decision = ended(2.2, 2.0, 2.1, 2.0, 2.2, 2.1)
@@ -1590,32 +1590,32 @@ def plateaus(decisions):
     return [(d.kind, d.since, d.observation) for d in decisions if d.since is not None]
 
 
-def test_a_plateau_is_the_window_on_which_the_trend_was_found_flat():
+def test_a_plateau_is_what_the_trend_was_found_flat_on():
     _, _, decisions = go_on(NO_RAISE, held(), [1.1] * 20)
     # The first one begins with the observation of the search.
     assert plateaus(decisions) == [("cut", 1, 6), ("cut", 7, 12), ("cut", 13, 18)]
 
 
-def test_a_plateau_after_long_progress_is_no_longer_than_the_window():
+def test_a_plateau_after_long_progress_is_no_longer_than_a_trend():
     values = [1.0 - 0.01 * i for i in range(1, 20)]
-    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * WINDOW])
+    _, _, decisions = go_on(NO_RAISE, held(), [*values, *[values[-1] + 0.01] * 2 * LONGEST_TREND])
     first = decisions[: decisions.index(next(d for d in decisions if d.kind == "cut")) + 1]
     ((kind, since, last),) = plateaus(first)
     assert kind == "cut"
-    assert last > WINDOW
-    assert last - since + 1 == WINDOW
+    assert last > LONGEST_TREND
+    assert last - since + 1 == LONGEST_TREND
 
 
 def test_a_raise_on_a_flat_trend_tells_its_plateau_and_one_on_a_good_trend_has_none():
     _, flat_raise, count = until(ENDLESS, settled(ENDLESS), "raise", flat(1.1))
-    assert flat_raise.observation - flat_raise.since + 1 == SHORTEST_WINDOW == count + 1
+    assert flat_raise.observation - flat_raise.since + 1 == SHORTEST_TREND == count + 1
     _, good_raise = in_excursion()
     assert good_raise.since is None
 
 
 def test_a_restart_tells_its_plateau_and_so_does_giving_it_up():
     state, decision = restarted()
-    assert decision.observation - decision.since + 1 == SHORTEST_WINDOW
+    assert decision.observation - decision.since + 1 == SHORTEST_TREND
     _, _, decisions = go_on(RESTARTS, state, [1.5] * 12)
     first = decision.observation + 1
     assert plateaus(decisions) == [("cut", first, first + 5), ("rollback", first + 6, first + 11)]
@@ -1897,7 +1897,7 @@ def test_whatever_comes_the_status_and_the_plateau_are_those_of_the_decision(con
         assert decision.since is None or decision.kind not in NEVER_ON_ONE
         if decision.since is not None:
             length = decision.observation - decision.since + 1
-            assert SHORTEST_WINDOW <= length <= WINDOW
+            assert SHORTEST_TREND <= length <= LONGEST_TREND
             assert decision.since >= changed, "all of it at one rate"
         if decision.kind == "settle" or (decision.is_action and decision.rate != decision.rate_before):
             # The search hands its best observation on to the trend.
@@ -1991,7 +1991,7 @@ def stored(name):
             state = settled(SHORT)
         elif name == "hold":
             state, *_ = go_on(LONG, state, [0.9, 0.8, 0.7])
-            assert len(state.stretch.window) == 4
+            assert len(state.stretch.latest) == 4
         elif name == "excursion":
             state, *_ = until(LONG, state, "raise", line(1.0, -0.1))
         else:
@@ -2020,14 +2020,14 @@ def test_a_stored_state_of_each_phase_is_taken(name):
         ("hold", "stretch", []),
         ("hold", "stretch.held", 1.5),
         ("hold", "stretch.held", True),
-        ("hold", "stretch.window", {}),
-        ("hold", "stretch.window", "123"),
-        ("hold", "stretch.window", [1.0, None]),
-        ("hold", "stretch.window", [1.0, True]),
-        ("hold", "stretch.window", [1e101]),
-        ("hold", "stretch.window", [10**400]),
-        ("hold", "stretch.window", [1.0] * (WINDOW + 1)),
-        ("hold", "stretch.window", []),
+        ("hold", "stretch.latest", {}),
+        ("hold", "stretch.latest", "123"),
+        ("hold", "stretch.latest", [1.0, None]),
+        ("hold", "stretch.latest", [1.0, True]),
+        ("hold", "stretch.latest", [1e101]),
+        ("hold", "stretch.latest", [10**400]),
+        ("hold", "stretch.latest", [1.0] * (LONGEST_TREND + 1)),
+        ("hold", "stretch.latest", []),
         ("hold", "stretch.mark", None),
         ("hold", "attempt.is_behind", 1),
         ("hold", "attempt.fruitless", 10**400),
@@ -2120,11 +2120,11 @@ def test_ten_thousand_observations_leave_a_state_of_bounded_size(observations):
     for i in range(10_000):
         level *= 0.9999
         state, _ = config.step(state, NAN if i % 997 == 0 else level + rng.gauss(0, 0.01))
-        assert len(state.stretch.window) <= WINDOW
+        assert len(state.stretch.latest) <= LONGEST_TREND
         assert len(getattr(state.stage, "trials", ())) <= MOST_TRIALS
         if i in (100, 9_999):
             sizes.append(len(json.dumps(state.to_dict())))
-    assert sizes[1] < sizes[0] + 300  # the window, and longer numbers
+    assert sizes[1] < sizes[0] + 300  # the latest observations, and longer numbers
     assert time.process_time() - began < 20  # a guard against quadratic growth, not a benchmark
 
 

@@ -474,6 +474,19 @@ def test_a_candidate_whose_weights_have_exploded_is_dropped_and_the_last_sound_o
     assert (state.best, state.kept.value) == (1.0, 1.0), "the value of the weights that came back"
 
 
+def test_a_validation_far_worse_than_before_training_vouches_for_nothing_in_an_epoch_of_one_step():
+    """The loss of that step is the one before training, whatever the step did to the weights."""
+    rows = [
+        (1e9, 2.0, Evidence(2.0, val_loss=1e9)),
+        (1e30, 1e9, Evidence(1e9, val_loss=1e30)),
+        (INF, 1e30, Evidence(1e30)),
+    ]
+    state, line, decisions = looked(FULL, rows, loss_before=2.0)
+    assert [decision.save for decision in decisions[:2]] == ["candidate", None]
+    assert line == ["1", "1", "diverged 0.03"]
+    assert (decisions[-1].restore, state.kept) == ("start", None)
+
+
 @pytest.mark.parametrize(("first_loss", "kept"), [(0.5, 0.5), (None, 1.0)])
 def test_only_the_first_batch_clears_a_candidate_in_an_epoch_that_ruins_its_weights(first_loss, kept):
     """The mean over the epoch is fine, but does not say when that was."""

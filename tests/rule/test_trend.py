@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_lrplateau.rule import auto
-from keras_lrplateau.rule.stretch import SHORTEST_WINDOW, WINDOW
+from keras_lrplateau.rule.stretch import LONGEST_TREND, SHORTEST_TREND
 from keras_lrplateau.rule.trend import OUTLIER, Trend, trend
 
-SIZES = [3, SHORTEST_WINDOW, WINDOW, 50]
+SIZES = [3, SHORTEST_TREND, LONGEST_TREND, 50]
 
 
 def noisy(size, slope=0.0, noise=1.0, seed=0):
@@ -68,17 +68,17 @@ def test_equal_values_have_no_trend(value, size):
 def test_one_spike_of_ten_times_the_noise_hides_a_clear_trend_far_less_often_than_from_least_squares():
     fooled, seen = 0, 0
     for seed in range(300):
-        values = noisy(WINDOW, slope=-0.5, noise=1.0, seed=seed)
-        values[seed % WINDOW] += 10.0
+        values = noisy(LONGEST_TREND, slope=-0.5, noise=1.0, seed=seed)
+        values[seed % LONGEST_TREND] += 10.0
         fooled += least_squares(values).t > -auto.SIGNIFICANT
         seen += trend(values).t < -auto.SIGNIFICANT
     assert fooled > 200, "plain least squares mostly sees nothing"
     assert seen > 1.2 * (300 - fooled)
 
 
-@pytest.mark.parametrize("at", range(1, WINDOW - 1))
+@pytest.mark.parametrize("at", range(1, LONGEST_TREND - 1))
 def test_a_spike_of_ten_times_the_noise_moves_the_line_less_than_it_moves_least_squares(at):
-    values = noisy(WINDOW, noise=0.5, seed=3)
+    values = noisy(LONGEST_TREND, noise=0.5, seed=3)
     clean = least_squares(values)
     values[at] += 5.0
     fooled, found = least_squares(values), trend(values)
@@ -89,7 +89,7 @@ def test_a_spike_of_ten_times_the_noise_moves_the_line_less_than_it_moves_least_
 
 
 def test_a_spike_on_a_perfect_line_is_pulled_in():
-    values = [-0.5 * i for i in range(WINDOW)]
+    values = [-0.5 * i for i in range(LONGEST_TREND)]
     values[3] = 50.0
     assert abs(trend(values).slope + 0.5) < abs(least_squares(values).slope + 0.5)
 
@@ -152,7 +152,7 @@ def test_noise_alone_seldom_looks_like_progress(kind):
 
 
 def test_a_slope_of_half_the_noise_is_seen():
-    seen = sum(trend(noisy(WINDOW, slope=-1 / 2, seed=seed)).t < -auto.SIGNIFICANT for seed in range(200))
+    seen = sum(trend(noisy(LONGEST_TREND, slope=-1 / 2, seed=seed)).t < -auto.SIGNIFICANT for seed in range(200))
     assert seen > 160
 
 

@@ -36,7 +36,7 @@ from keras.optimizers.schedules import ExponentialDecay
 
 from keras_lrplateau import AdaptLROnPlateau, read, replay
 from keras_lrplateau.rule import auto
-from keras_lrplateau.rule.stretch import SHORTEST_WINDOW
+from keras_lrplateau.rule.stretch import SHORTEST_TREND
 from keras_lrplateau.training import resuming
 from keras_lrplateau.training.snapshots import Snapshots
 
@@ -62,7 +62,7 @@ SEARCH = [1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
 TRIED = [0.1, 1.0, 0.01, 0.001, 10**-0.5, 10**-1.5]
 
-RAISE = [1.0 - 0.01 * i for i in range(1, SHORTEST_WINDOW + 1)]
+RAISE = [1.0 - 0.01 * i for i in range(1, SHORTEST_TREND + 1)]
 """After `SEARCH`: a good trend, and at its last value a raise."""
 
 
@@ -297,7 +297,7 @@ def test_weights_that_exploded_as_a_training_metric_was_best_are_compared_with_t
 def test_no_fourth_snapshot_is_ever_held_and_none_outlives_the_training(copies: Any) -> None:
     held: list[int] = []
     adapt = AdaptLROnPlateau.auto()
-    flat = [1.1] * 2 * SHORTEST_WINDOW
+    flat = [1.1] * 2 * SHORTEST_TREND
     rehearse(tiny_model(), adapt, [*SEARCH, *flat], at_epoch_end(lambda *_: held.append(copies())))
     assert "raise" in kinds(adapt)
     assert max(*copies.taken, *(count - 1 for count in held)) == 2

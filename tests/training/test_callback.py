@@ -1746,6 +1746,7 @@ def test_its_decisions_are_a_frame() -> None:
         ({"hparams": [3]}, TypeError, ["a dict of names", "hparams=[3]"]),
         ({"hparams": {"layers": None}}, TypeError, ["hparams['layers']=None", "mixup"]),
         ({"on_decision": "print"}, TypeError, ["a function of a Decision", "on_decision='print'"]),
+        ({"frequency": "batch"}, TypeError, ["'epoch' or an integer >= 1", "frequency='batch'"]),
         ({"epsilon": 0.1}, TypeError, ["epsilon"]),
     ],
     ids=lambda given: re.sub(r" at 0x\w+", "", repr(given)),  # Processes must agree on the names.
@@ -1755,6 +1756,23 @@ def test_a_mistaken_argument_is_named_at_once(arguments: Any, error: Any, words:
         AdaptLROnPlateau(**arguments)
     for word in words:
         assert word in str(raised.value)
+
+
+def test_an_argument_can_be_completed_and_read_but_not_changed() -> None:
+    adapt = AdaptLROnPlateau(patience=5)
+    assert {"patience", "raise_factor", "log_dir", "decisions", "best"} <= set(dir(adapt))
+    assert "budget" not in dir(adapt)
+    assert "budget" in dir(AdaptLROnPlateau.auto())
+    with pytest.raises(AttributeError, match=r"patience cannot be changed.*patience=3; make a new one"):
+        adapt.patience = 3
+    assert adapt.patience == 5
+
+    class Mine(AdaptLROnPlateau):
+        def __init__(self, patience: int, log_dir: Path) -> None:
+            super().__init__(patience=patience, log_dir=log_dir)
+            self.patience, self.log_dir, self.seen = patience, log_dir, 0
+
+    assert Mine(3, Path("logs")).get_config()["patience"] == 3
 
 
 @pytest.mark.parametrize(

@@ -471,7 +471,7 @@ function card({ name, summary, counts }) {
     [`Best ${monitor}`, best ?? "–", best === null ? "" : bestNote],
     [`Last ${monitor}`, last ?? "–", is_undone ? "of weights that were rolled back" : ""],
     ["Learning rate", rate ?? "–", quantity === "learning rate" ? "" : `decisions: ${quantity}`],
-    ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer steps`],
+    ["Epochs", epochs.toLocaleString(), `${steps.toLocaleString()} optimizer step${steps === 1 ? "" : "s"}`],
     ["Decisions", countsOf(counts, latest.answer.figure), ""],
   ];
   return make(

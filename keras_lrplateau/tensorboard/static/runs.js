@@ -154,12 +154,12 @@ export function statusOf({ error, summary }) {
   return error ? "unreadable" : summary.status;
 }
 
-/** What counts as a setting, but is known from the training itself, by name. */
+/** What counts as a setting, but is known better from the training itself, by name. */
 const OBSERVED = { monitor: "monitor", "first rate": "first_rate" };
 
 /** The value of a setting of a run as a text; empty if it is not known. */
 export function settingOf({ settings, summary }, name) {
-  return String(settings[name] ?? summary?.[OBSERVED[name]] ?? "");
+  return String(summary?.[OBSERVED[name]] ?? settings[name] ?? "");
 }
 
 /** The settings in which runs differ. A text that is another one in each run, such as its log dir, is only its name. */
