@@ -414,7 +414,6 @@ def _search(
     is_unfit = has_loss_only or (not broken and _is_unfit(state, evidence))
     stage = stage.tried(score, 0.0 if broken or loss is None else evidence.noise, is_unfit, evidence.val_loss)
     is_short = not (_raises_may_follow(config, state) if stage.steps is None else _has_time(config, state))
-    is_enough = is_short and search.has_progress(stage, state.loss_before)
     enough = search.ENOUGH_BY_STEPS if config.by_steps else search.ENOUGH
     if not config.anneals:
         enough = search.ALIKE  # No raise will bring back what a rate too low costs.
@@ -426,7 +425,9 @@ def _search(
         stage, after = replace(stage, saved=choice), replace(state, kept=Best(value, state.rate))
     if state.spent + 1 <= _budget(config, state):
         following = search.following(stage, state.loss_before, lambda rate: config.min_lr <= rate <= _ceiling(config))
-        if following is not None and not is_enough:
+        trains = is_short and search.has_progress(stage, state.loss_before)
+        is_too_low = is_short and search.is_too_low(stage, following, choice, state.loss_before)
+        if following is not None and not trains and not is_too_low:
             rate = stage.rate_at(following)
             after = replace(after, stage=replace(stage, at=following), rate=rate, spent=state.spent + 1)
             gave = f"a metric of {number(value)}" if loss is None else f"a training loss of {number(loss)}"
@@ -436,7 +437,8 @@ def _search(
             reason = broken or f"{number(state.rate, 3)} gave {gave}"
             return _decide(state, after, "search", _observed(stage, value), reason, save=save, restore="start")
         if following is not None and len(stage.trials) == 1:
-            why = "it clearly trains, and so short a training has no time to try others"
+            clearly, others = ("clearly ", "others") if trains else ("", "lower ones")
+            why = f"it {clearly}trains, and so short a training has no time to try {others}"
     return _settle(config, state, after, stage, choice, value, save, why)
 
 
@@ -654,7 +656,7 @@ def _judge_fall(
     before, loss = stage.before, _bounded(loss)
     if loss is None:
         return _fail(state, stage, value, "there is no training loss to judge the raise by")
-    words = f"from {number(before.loss, 3)} to {number(loss, 3)}, after a fall by {number(before.by, 3)}"
+    words = f"from {number(before.loss)} to {number(loss)}, after a fall by {number(before.by, 3)}"
     if not loss < before.loss:
         return _fail(state, stage, value, f"the training loss did not fall: {words}")
     if _is_unfit(state, evidence):

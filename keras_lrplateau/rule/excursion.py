@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from keras_lrplateau.rule import checks
+from keras_lrplateau.rule.words import number
 
 DEPTH = 0.01
 """A stall is called at this share of the rate at the best, or below it.
@@ -117,15 +118,30 @@ class Excursion:
         share = (1 + math.cos(math.pi * self.done / self.length)) / 2
         return min(self.rate_before + share * (self.top - self.rate_before), self.top)
 
-    def is_ahead(self, sign: float) -> bool:
-        """Whether the later half is better than the plateau before; `sign` is 1 if lower is better, else -1."""
-        if not self.later.count or not self.has_new_best:
-            return False
+    @property
+    def comparison(self) -> str:
+        """The two means that are compared, in words."""
+        later, before = (number(level.mean) if level.count else "no number" for level in (self.later, self.before))
+        return f"{later} in its later half against {before} before it"
+
+    def shortfall(self, sign: float) -> str | None:
+        """What the later half lacks to be ahead of the plateau before it, in words; None if it is ahead.
+
+        Args:
+            sign: 1 if lower is better, else -1.
+        """
+        ahead = sign * self.before.mean - sign * self.later.mean
+        if not self.later.count or (self.before.count and not ahead > 0):
+            return self.comparison
+        if not self.has_new_best:
+            return f"{self.comparison}, but no new best"
         # A metric such as the accuracy may be lucky while the loss gets worse.
         if self.loss_later.count and self.loss_before.count and self.loss_later.mean > self.loss_before.mean:
-            return False
-        noise = NOISE * math.hypot(self.later.error, self.before.error)
-        return sign * self.later.mean < sign * self.before.mean - noise
+            losses = f"{number(self.loss_later.mean)} against {number(self.loss_before.mean)}"
+            return f"{self.comparison}, but a higher loss, {losses}"
+        if self.before.count and not ahead > NOISE * math.hypot(self.later.error, self.before.error):
+            return f"{self.comparison}, within the noise"
+        return None
 
 
 # --- stored states ---------------------------------------------------------------------------------------------------

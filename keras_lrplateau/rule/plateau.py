@@ -513,9 +513,9 @@ def _judge(config: Config, state: State, value: float, loss: float | None, excur
     if excursion.done < excursion.length:
         after = replace(state, excursion=excursion, rate=excursion.rate)
         return decide(state, after, "hold", value, "")
-    words = f"{number(excursion.later.mean)} in its later half against {number(excursion.before.mean)} before it"
-    if not excursion.is_ahead(1.0 if config.mode == "min" else -1.0):
-        return _end_excursion(config, state, excursion, value, "rollback", f"the raise failed: {words}")
+    shortfall = excursion.shortfall(1.0 if config.mode == "min" else -1.0)
+    if shortfall is not None:
+        return _end_excursion(config, state, excursion, value, "rollback", f"the raise failed: {shortfall}")
     after = replace(state, excursion=None, rate=excursion.rate_before, cuts=0, wait=0, cooldown=config.cooldown)
     save: Snapshot | None = None
     if _improves(config, state.best, value):
@@ -527,7 +527,7 @@ def _judge(config: Config, state: State, value: float, loss: float | None, excur
             candidate=Best(value, state.rate, None, not state.goes_to_start),
         )
         save = "candidate" if "candidate" in config.needed_snapshots(after) else None
-    return decide(state, after, "success", value, f"the raise got ahead: {words}", save=save)
+    return decide(state, after, "success", value, f"the raise got ahead: {excursion.comparison}", save=save)
 
 
 def _end_excursion(

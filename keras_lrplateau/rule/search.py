@@ -24,7 +24,9 @@ The rules:
    is up: rates far too low are all alike, and about as good as no training. If no rate is better in the end, the given
    one stays, unless half a decade above it training breaks.
 6. Where trials are observations, and the training is too short for raises, each one costs a good part of it. There the
-   search ends with the first rate that clearly trains, be it the given one.
+   search ends with the first rate that clearly trains, be it the given one. And where the way up is barred, it does not
+   go below one that has lowered the loss, or has a lower one beside it that is no better: a lower rate would most
+   likely only train more slowly.
 7. A rate whose validation loss is far above the loss before training is *unfit*, "bad in validation" in reasons: the
    training loss may fall while the network learns to answer with a constant, or its batch normalisation is thrown off.
    So is one that leaves the metric undefined. It is not chosen where another one is fit. Where none is, the validation
@@ -70,8 +72,16 @@ NEAR = 0.5
 ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
 
+CLOSE = 0.01
+"""The given rate stays, too, if the score of no lower one is better by more than this share of it.
+
+Of a pretrained model the first epoch may hardly lower the loss at any rate. There one so low that it trains nothing has
+the best score, and makes "all of the progress".
+"""
+
 PROGRESS = 0.2
-"""A rate that has lowered the loss by this share of that before training clearly trains.
+"""A rate that has lowered the loss by this share of that before training clearly trains; one that has raised it by as
+much may be too high, although its own noise hides that.
 
 That of 0.1 keeps more rates that are right, and more that are not: the loss before training is that of a single batch.
 """
@@ -185,6 +195,8 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, st
     if lowest == 0:
         return given
     if not stays or lowest > 0 or share.get(0, 0.0) < ALIKE:
+        if stays and lowest < 0 and _is_close(search, loss_before):
+            return given._replace(why="the given one, since no lower one is better by more than a hundredth")
         return progress
     if search.steps is not None:
         lowest = _lowest(share, best, ALIKE)
@@ -203,6 +215,12 @@ def _lowest(share: Mapping[int, float], best: int, enough: float) -> int:
     return min((at for at in share if share[at] >= enough and at >= best - 2), default=best)
 
 
+def _is_close(search: Search, loss_before: float | None) -> bool:
+    """Whether the given rate is as good as the best one, but for what the first batches of an epoch make of it."""
+    found = scores(search, loss_before)
+    return 0 in found and found[0] - min(found.values()) <= CLOSE * abs(found[0])
+
+
 def has_progress(search: Search, loss_before: float | None) -> bool:
     """Whether some fit rate clearly trains. Without the loss before training that is not known, and so it is not."""
     before, found = _score_before(search, loss_before), scores(search, loss_before)
@@ -210,6 +228,25 @@ def has_progress(search: Search, loss_before: float | None) -> bool:
     if before is None or not fit:
         return False
     return min(fit) <= before - max(PROGRESS * abs(before), CLEAR * _noise_before(search, loss_before))
+
+
+def is_too_low(search: Search, at: int | None, chosen: int | None, loss_before: float | None) -> bool:
+    """Whether a trial at a half decade is not worth an observation of a short training.
+
+    It is below the choice, which is the highest one tried: so nothing says that rates are too high here. And the choice
+    has lowered the loss, or has a lower one beside it that was no better.
+
+    Args:
+        search: The search.
+        at: The half decade; None for none.
+        chosen: The choice; None if all broke.
+        loss_before: As for `choice`.
+    """
+    tried = [tried for tried, _ in search.trials]
+    if search.steps is not None or at is None or chosen != max(tried) or at > chosen or chosen in search.unfit:
+        return False
+    before = _score_before(search, loss_before)
+    return min(tried) < chosen or (before is not None and scores(search, loss_before)[chosen] < before)
 
 
 def following(search: Search, loss_before: float | None, may_try: Callable[[float], bool]) -> int | None:
@@ -301,7 +338,10 @@ def _candidates(search: Search, loss_before: float | None) -> list[int]:
     is_dead = is_worse and (bool(alike) or _is_no_fitter(search, highest, lowest))
     below = [lowest - 2] if is_dead and highest == best > -lowest else []
     if alike and not is_hopeless and (highest == best or best > lowest):
-        return [*below, highest + 2, *halves] if highest == best else halves
+        # Where there is no way up, a loss far above that before training is a reason to go down.
+        is_higher = before is not None and lowest_score > before + PROGRESS * abs(before)
+        otherwise = [lowest - 2] if is_higher else []
+        return [*below, highest + 2, *halves, *otherwise] if highest == best else halves
     candidates = [*below, highest + 2] if highest == best and not is_hopeless else []
     # By itself, the one below the best is no proof of the score without training.
     only_one_below = before is None and lowest == best - 2

@@ -239,6 +239,53 @@ def test_in_a_training_too_short_for_raises_a_rate_that_trains_is_kept_without_a
     assert decision.rate == 0.1
 
 
+@pytest.mark.parametrize(
+    ("loss", "before", "tried"),
+    [(0.95, 1.0, [0.1]), (1.0, 1.0, [0.1, 0.01])],
+    ids=["a loss that falls", "an easy first batch"],
+)
+def test_in_a_training_too_short_for_raises_no_rate_is_tried_that_would_only_be_slower(loss, before, tried):
+    """As under `max_lr`, which is that of a pretrained model: a tenth of a rate that trains is a tenth of the way."""
+    config = Config(observations=10, max_lr=0.1)
+
+    def score_of(rate):
+        return loss if rate > 0.05 else loss + 0.04
+
+    rates, _, decision = searched(config, 0.1, score_of, before, with_loss=True)
+    assert (rates, decision.kind, decision.rate) == (tried, "settle", 0.1)
+    assert ("it trains, and so short a training has no time to try lower ones" in decision.reason) == (len(tried) == 1)
+    longer, *_ = searched(replace(config, observations=100), 0.1, score_of, before, with_loss=True)
+    assert min(longer) < 0.1, "which can spare the time"
+
+
+def test_in_a_training_too_short_for_raises_lower_rates_are_tried_below_one_that_a_higher_one_has_not_beaten():
+    """There the given one may be too high, although it has lowered the loss."""
+    losses = {0.1: 0.95, 1.0: 0.97, 0.01: 0.85}
+    tried, _, decision = searched(SHORT, 0.1, lambda rate: losses.get(float(f"{rate:.3g}"), 1.0), 1.0, with_loss=True)
+    assert (tried, decision.rate) == ([0.1, 1.0, 0.01], pytest.approx(0.01))
+
+
+def test_a_rate_that_is_unfit_gives_way_to_a_lower_one_however_short_the_training():
+    config = replace(SHORT, max_lr=0.1)
+    losses = {0.1: 0.9, 0.01: 0.9}
+    tried, decision, _ = validated(
+        config, 0.1, lambda rate: 14.5 if rate > 0.05 else 0.9, lambda rate: losses.get(float(f"{rate:.3g}"), 0.99)
+    )
+    assert (tried[:2], decision.rate) == ([0.1, 0.01], pytest.approx(0.01))
+
+
+@pytest.mark.parametrize("observations", [10, 100])
+@pytest.mark.parametrize(("lower", "chosen"), [(1.101, 1e-3), (1.07, 1e-4)])
+def test_the_given_rate_stays_where_a_lower_one_is_better_by_less_than_a_hundredth(observations, lower, chosen):
+    """The first epoch of a pretrained model: a rate that trains nothing has the loss of no training."""
+    losses = {1e-3: 1.11, 3.16e-4: 1.11, 1e-4: lower}
+    config = Config(observations=observations, max_lr=1e-3)
+    tried, _, decision = searched(config, 1e-3, lambda rate: losses.get(float(f"{rate:.3g}"), 1.12), 1.06, True)
+    assert tried[:2] == [1e-3, 1e-4]
+    assert (decision.kind, decision.rate) == ("settle", pytest.approx(chosen))
+    assert observations == 100 or chosen == 1e-4 or len(tried) == 2, "it is not worth another one"
+
+
 def test_in_a_training_too_short_for_raises_a_lower_rate_that_makes_most_of_the_progress_is_enough():
     """It is not far from training clearly, and a climb will follow."""
 
@@ -665,6 +712,18 @@ def test_the_choice_is_at_most_a_decade_below_the_best():
     tried, _, decision = searched_within_an_epoch(LONG, 1e-3, lambda rate: losses.get(float(f"{rate:.3g}"), INF), 0.0)
     assert 0.1 in tried
     assert decision.rate == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize(("loss", "tried"), [(3.0, [0.5, 0.05]), (1.9, [0.5])])
+def test_a_noisy_rate_without_room_above_gives_way_downwards_if_the_loss_is_above_that_before_training(loss, tried):
+    """Its own noise hides that it is too high; far too low a rate would leave the loss where it was."""
+    state = replace(LONG, max_lr=0.5).searching_by(replace(LONG.start(0.5), loss_before=2.0), 40)
+    found = []
+    while state.trial_steps is not None and len(found) < 2:
+        found.append(float(f"{state.rate:.3g}"))
+        score, error = (loss, 0.4) if state.rate > 0.4 else (0.6, 0.01)
+        state, _ = replace(LONG, max_lr=0.5).step(state, score, score, Evidence(noise=error))
+    assert found == tried
 
 
 def test_a_search_within_an_epoch_in_which_all_trials_break_goes_back_to_the_first_weights():

@@ -154,8 +154,25 @@ def test_one_lucky_value_does_not_make_a_raise_succeed():
     assert state.excursion.length == 8
     _, _, decisions = go_on(config, state, [9, 9, 9, 9, 5, 5.4, 3.8, 5.4])
     assert decisions[-1].kind == "rollback"
+    assert decisions[-1].reason == "the raise failed: 4.9 in its later half against 5 before it, within the noise"
     _, _, decisions = go_on(config, state, [9, 9, 9, 9, 4.2, 4.3, 4.1, 4.2])
     assert decisions[-1].kind == "success"
+
+
+def test_a_raise_without_a_new_best_has_failed():
+    config = replace(RAISES, patience=4, observations=25)
+    state, *_ = run(config, [4.2, *[5, 5.4, 4.6, 5] * 3])
+    *_, last = go_on(config, state, [9, 9, 9, 9, 4.3, 4.2, 4.2, 4.3])[2]
+    assert (last.kind, last.restore) == ("rollback", "raise")
+    assert last.reason == "the raise failed: 4.25 in its later half against 5 before it, but no new best"
+
+
+def test_a_raise_after_a_plateau_without_any_number_succeeds_with_a_new_best():
+    state, line, _ = run(replace(SHORT, recover=False), [5, *[math.nan] * 6])
+    assert line[-1] == "raise 3"
+    *_, last = go_on(replace(SHORT, recover=False), state, [9, 9, 4, 4])[2]
+    assert last.kind == "success"
+    assert last.reason == "the raise got ahead: 4 in its later half against no number before it"
 
 
 def test_a_raise_that_costs_training_loss_has_failed():
@@ -165,10 +182,11 @@ def test_a_raise_that_costs_training_loss_has_failed():
         state = replace(SHORT.start(1.0), loss_before=2.0)
         for value, each in zip([*STALLED, 9, 9, 4, 4], [1.0] * 9 + [loss] * 2, strict=True):
             state, decision = SHORT.step(state, value, each)
-        return decision.kind
+        return decision
 
-    assert judged(1.0) == judged(0.5) == "success"
-    assert judged(1.5) == "rollback"
+    assert judged(1.0).kind == judged(0.5).kind == "success"
+    assert judged(1.5).kind == "rollback"
+    assert judged(1.5).reason.endswith("4 in its later half against 5 before it, but a higher loss, 1.5 against 1")
 
 
 def test_a_raise_that_costs_validation_loss_has_failed_whatever_the_loss_of_training():
