@@ -25,6 +25,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from keras_lrplateau import Config
 from keras_lrplateau.history import event_reader, tags
+from keras_lrplateau.recordings.names import direction
 from keras_lrplateau.recordings.reading import read
 from keras_lrplateau.recordings.recording import CurveError, Recording
 from keras_lrplateau.recordings.replay import replay
@@ -82,7 +83,9 @@ def check(found: list[Recording]) -> None:
             assert all(map(math.isfinite, curve.times))
         refused = ""
         try:
-            replay(recording, Config(patience=2, min_lr=1e-6, max_lr=1e6), next(iter(recording.curves)))
+            monitor = next(iter(recording.curves))
+            mode = direction(monitor) or "min"
+            replay(recording, Config(mode=mode, patience=2, min_lr=1e-6, max_lr=1e6), monitor)
         except ValueError as error:
             refused = str(error)
         # A rate that no training has, or a run of ours with negative epochs.

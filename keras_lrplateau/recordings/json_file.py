@@ -330,11 +330,17 @@ def _counted_parts(data: Any) -> dict[str, dict[str, list[Any]]]:
     """
     if isinstance(data, dict) and isinstance(data.get("data"), list):
         data = data["data"]  # A chart of Plotly.
-    if isinstance(data, list) and all(isinstance(each, dict) and "name" in each for each in data):
-        data = {str(each["name"]): each for each in data}
+    if isinstance(data, list) and all(isinstance(each, dict) and "name" in each and is_history(each) for each in data):
+        names = [str(each["name"]) for each in data]
+        own = (name if names.index(name) == at else f"{name} ({at + 1})" for at, name in enumerate(names))
+        data = dict(zip(own, data, strict=True))
+    values = flat(data) if isinstance(data, dict) else ()
+    lists_by_path = [(key, each) for key, each in values if isinstance(each, list)]
+    if not any("/" in key and plain(key.rpartition("/")[2]) in (*COUNTERS, "x") for key, _ in lists_by_path):
+        return {}
     parts: dict[str, dict[str, list[Any]]] = {}
-    for key, each in flat(data) if isinstance(data, dict) else ():
-        if isinstance(each, list) and len(each) > 1 and all(other is None or is_number(other) for other in each):
+    for key, each in lists_by_path:
+        if len(each) > 1 and all(other is None or is_number(other) for other in each):
             part, _, last = key.rpartition("/")
             parts.setdefault(part, {})[last] = each
     found = {}

@@ -369,6 +369,16 @@ def test_parts_that_count_for_themselves(write, data):
     assert len(found.curves) == 2
 
 
+def test_parts_of_the_same_name_are_told_apart(write):
+    data = [{"name": "loss", "x": STEPS, "y": [shift + 2, shift + 1, shift]} for shift in (0, 10)]
+    found = only(write(json.dumps(data)))
+    assert {name: curve.values for name, curve in found.curves.items()} == {
+        "loss": [2.0, 1.0, 0.0],
+        "loss (2)": [12.0, 11.0, 10.0],
+    }
+    assert drawn(only(write(json.dumps({"data": data[:1]})))) == {"loss": [(10, 2.0), (20, 1.0), (30, 0.0)]}
+
+
 def test_parts_that_count_epochs_and_folds_of_such_parts(write):
     own = {"train": {"epoch": [5, 10], "loss": [2, 1]}, "val": {"epoch": [10, 15], "loss": [3, 2]}}
     found = read(write(json.dumps({"fold 1": own, "fold 2": own})))
