@@ -95,6 +95,14 @@ HOPELESS = 2.0
 Only a rate too high does that. An epoch far too short, or a first batch that was an easy one, stays below.
 """
 
+TRAINS = 0.05
+"""A rate that leaves the loss lower than a still lower one by this share does more than nothing."""
+
+IDLE = 1e-3
+"""Rates a decade and two apart whose losses differ by at most this share do nothing. Networks that different rates have
+killed differ by more, since the mean of an epoch remembers how they died.
+"""
+
 UNFIT = 3.0
 """A rate that leaves the validation loss above this multiple of the training loss before training is unfit.
 
@@ -185,6 +193,11 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, st
     if len(search.trials) == 1:
         return Choice(0, "no other was tried")
     best = _best(search, loss_before)
+    if best < 0 and _is_idle(search, loss_before, best):
+        found = scores(search, loss_before)
+        least = min(found.values())
+        highest = max(at for at, score in found.items() if at <= 0 and not exceeds(score, least, HOPELESS))
+        return Choice(highest, "no lower one is proven to do more than nothing")
     given = Choice(0, "the given one, since no other is clearly better")
     is_on_edge = 1 in dict(search.trials) and 1 not in _unbroken(search, loss_before)
     if 0 in _all_alike(search, loss_before) and not is_on_edge:
@@ -368,6 +381,22 @@ def _is_in_range(search: Search, at: int) -> bool:
 def _best(search: Search, loss_before: float | None) -> int:
     """The half decade with the lowest score; if no lower one is worse beyond the noise, the highest one within it."""
     return max(_all_alike(search, loss_before), default=_lowest_score(search, loss_before))
+
+
+def _is_idle(search: Search, loss_before: float | None, best: int) -> bool:
+    """Whether the best rate seems to be so because it does nothing, which harms no weights that were trained before.
+
+    Those of a new model may all be dead instead. There the loss before training is known, and the lowest rates that
+    were tried have losses of their own.
+    """
+    found = scores(search, loss_before)
+    if search.steps is not None or not found[best] > 0:
+        return False
+    lower = [score for at, score in found.items() if at < best]
+    if max(lower, default=0.0) * (1 - TRAINS) > found[best]:
+        return False
+    lowest = [score for _, score in sorted(found.items())[:3]]
+    return loss_before is None or (len(lowest) == 3 and max(lowest) <= min(lowest) * (1 + IDLE))
 
 
 def _lowest_score(search: Search, loss_before: float | None) -> int:

@@ -188,9 +188,8 @@ class Session:
     def begin_fit(self, around: Surroundings) -> None:
         """Begin a `fit`. `resuming.begin` looks later at what other callbacks may still load."""
         self.present.around = around
-        if self.rates.optimizer is not self.optimizer:
+        if self.state is None:  # Otherwise `begin_epoch` follows an optimizer that is new.
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
-            self.snapshots.keep(())  # They hold the state of another optimizer.
         steps = (self.planned_batches or self.cadence.length or 0) // accumulation_of(self.optimizer)
         for message in advice(self.options, self.model, self.rates.rate, around.others, self.epochs, steps):
             self.notices.once(message, message)
@@ -373,7 +372,7 @@ class Session:
             return None
         used = self.rates.in_force() if self.rates.is_scheduled else self.rates.last_written()
         scale_schedules(self.model, optimizer, self.rule.min_lr, self.rule.max_lr)
-        if self.model.train_function is None:
+        if getattr(self.model, "train_function", self) is None:  # In a loop of one's own there may be none.
             self.model.make_train_function(force=True)  # It must know the multiplier of the schedule.
         self.rates = RateControl(optimizer, self.rule.min_lr, self.rule.max_lr)
         self.iterations = iterations_of(optimizer)

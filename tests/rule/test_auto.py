@@ -19,7 +19,7 @@ from keras_lrplateau.rule import auto, search, soundness
 from keras_lrplateau.rule.auto import Config
 from keras_lrplateau.rule.auto_state import TRANSITIONS, Attempt, Hold, State
 from keras_lrplateau.rule.decision import Evidence
-from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT
+from keras_lrplateau.rule.search import ENOUGH, HOPELESS, MOST_TRIALS, UNFIT, Search, choice
 from keras_lrplateau.rule.stretch import LONGEST_TREND, SHORTEST_TREND, Stretch
 from keras_lrplateau.rule.trend import trend
 
@@ -187,6 +187,36 @@ def test_rates_that_are_all_worse_than_no_training_are_not_compared():
     tried, _, decision = searched(LONG, 10.0, loss, loss_before=2.39, with_loss=True)
     assert max(tried) == 10.0
     assert 0.03 < decision.rate < 0.2
+
+
+@pytest.mark.parametrize(("loss_before", "easy"), [(None, 0.0), (0.25, 0.0), (0.4, 0.0), (None, 3e-3)])
+@pytest.mark.parametrize(("rate", "chosen"), [(0.01, 0.01), (0.1, 0.1), (10.0, 1.0)])
+def test_in_a_model_that_was_trained_before_a_rate_that_does_nothing_does_not_win(rate, chosen, loss_before, easy):
+    """There each rate that trains at all makes the loss of its first epoch worse, but for the luck of an `easy` one."""
+
+    def score_of(rate):
+        return 0.3 * (1 + 0.9 * rate - easy * (1e-5 < rate < 1e-3))
+
+    tried, _, decision = searched(LONG, rate, score_of, loss_before, with_loss=True)
+    assert min(score_of(each) for each in tried) < score_of(chosen), "lower ones look better"
+    assert decision.rate == pytest.approx(chosen)
+    assert "no lower one is proven to do more than nothing" in decision.reason
+
+
+def test_in_a_model_that_was_trained_before_a_lower_rate_that_trains_wins():
+    def score_of(rate):
+        return 0.3 * (0.94 if 5e-3 < rate < 0.02 else 1 + 0.9 * rate)
+
+    _, _, decision = searched(LONG, 0.1, score_of, with_loss=True)
+    assert decision.rate == pytest.approx(0.01)
+
+
+def test_dead_networks_do_not_make_the_given_rate_stay():
+    """The lowest rates that were tried are alike, but each has killed the network in its own way."""
+    trials = ((-4, 2.301), (-2, 2.303), (0, 2.33), (2, 2.6))
+    search = Search(10.0, trials=trials, errors=tuple((at, 0.0) for at, _ in trials))
+    assert choice(search, loss_before=2.2).at == -4
+    assert choice(search, loss_before=None).at == 0, "only weights that were trained before are without this loss"
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 1e3])

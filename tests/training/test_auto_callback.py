@@ -405,6 +405,24 @@ ARGUMENTS = {
 }
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_second_fit_of_a_trained_model_trains_it_on(again: bool) -> None:
+    """Whatever rate trains such weights at all raises their loss at first, and one that does nothing does not."""
+    model = linear_model(Adam(0.1))
+    x, _ = data()
+    y = x @ np.array([[3.0], [-2.0], [0.5], [-1.0]], "float32") + np.random.default_rng(1).normal(size=(len(x), 1))
+    rows = {"x": x, "y": y.astype("float32"), "batch_size": 2}
+    fit(model, AdaptLROnPlateau.auto("loss"), epochs=24, **rows)
+    if again:
+        compile_model(model, Adam(0.1), loss="mse")
+    model.optimizer.learning_rate = 0.1
+    adapt = AdaptLROnPlateau.auto("loss")
+    rates = fit(model, adapt, epochs=24, **rows)["learning_rate"]
+    (settled,) = (each for each in adapt.decisions if each.kind == "settle")
+    assert min(rates[: settled.epoch]) < 2e-3, "it has tried rates that do nothing"
+    assert settled.rate >= 0.01
+
+
 def test_it_is_made_again_from_its_configuration() -> None:
     defaults = {p.name: p.default for p in inspect.signature(AdaptLROnPlateau.auto).parameters.values()}
     assert ARGUMENTS.keys() == defaults.keys()

@@ -1861,14 +1861,19 @@ def test_a_model_trained_before_has_no_loss_before_training() -> None:
     assert resumed.state.loss_before is None
 
 
-def test_a_model_compiled_anew_between_the_parts_of_a_training_goes_on_without_a_copy() -> None:
+def test_a_model_compiled_anew_between_the_parts_of_a_training_goes_on_from_its_present_weights() -> None:
+    """As within a `fit`: nobody else has set the rate, and the present weights stand for older copies."""
     model = tiny_model(SGD(0.1))
     adapt = AdaptLROnPlateau(reset_on_train_begin=False)
     fit(model, scripted(1.0, 0.9), adapt, epochs=2)
-    compile_model(model, Adam(0.1), loss="mse")
-    with pytest.warns(UserWarning, match="no copy of the weights"):
+    compile_model(model, Adam(0.03), loss="mse")
+    before = model.get_weights()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         fit(model, scripted(math.nan), adapt, initial_epoch=2, epochs=3)
-    assert kinds(adapt)[-1] == "diverged"
+    assert kinds(adapt)[-2:] == ["override", "diverged"]
+    assert "the model has another optimizer since" in adapt.decisions[-2].reason
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
 
 
 def test_a_training_in_parts_is_finished_on_request() -> None:
