@@ -19,7 +19,8 @@ The rules:
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. The first epoch
    favours rates that are too high, which may have learned nothing but the mean by its end: so it gives way to a lower
    one that is nearly as good, too, and better in validation. Windows of steps favour them more: after them it gives way
-   to any lower one that is nearly as good; and where all is decided by steps, it does not stay.
+   to any lower one that is nearly as good; and where all is decided by steps, it does not stay. For less than a
+   hundredth of the loss it does not give way: of a pretrained model the first epoch may hardly lower that at any rate.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike, and about as good as no training. If no rate is better in the end, the given
    one stays, unless half a decade above it training breaks.
@@ -31,6 +32,8 @@ The rules:
    training loss may fall while the network learns to answer with a constant, or its batch normalisation is thrown off.
    So is one that leaves the metric undefined. It is not chosen where another one is fit. Where none is, the validation
    may be no yardstick, and all are judged by the training loss.
+8. In a model that was trained before, every rate that trains at all makes the first epoch worse. There one that does
+   nothing looks best. So a rate below the given one is chosen only if it is proven to do more than nothing.
 """
 
 from __future__ import annotations
@@ -207,9 +210,10 @@ def choice(search: Search, loss_before: float | None, enough: float = ENOUGH, st
     progress = Choice(lowest, f"the lowest one that makes {most} of the best one's progress")
     if lowest == 0:
         return given
-    if not stays or lowest > 0 or share.get(0, 0.0) < ALIKE:
-        if stays and lowest < 0 and _is_close(search, loss_before):
-            return given._replace(why="the given one, since no lower one is better by more than a hundredth")
+    is_behind = share.get(0, 0.0) < ALIKE
+    if stays and lowest < 0 and is_behind and _is_close(search, loss_before):
+        return given._replace(why="the given one, since no lower one is better by more than a hundredth")
+    if not stays or lowest > 0 or is_behind:
         return progress
     if search.steps is not None:
         lowest = _lowest(share, best, ALIKE)
