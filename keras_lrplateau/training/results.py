@@ -99,7 +99,7 @@ class Results(keras.callbacks.Callback):
 
         Call it after `on_epoch_end`, when you save the weights: together they are enough to go on as if training had
         not stopped. (With `log_dir` or `state_path`, and a backup such as `keras.callbacks.BackupAndRestore`, none of
-        this is needed.) In a callback that saves, list it behind this one.
+        this is needed.) If a callback of yours saves, list it after this one.
 
         Example:
 

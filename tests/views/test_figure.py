@@ -875,6 +875,14 @@ def test_a_figure_zoomed_by_the_user_stays_so_while_the_same_runs_go_on():
     assert draw([accurate(), first])["layout"]["uirevision"] == draw([first, accurate()])["layout"]["uirevision"]
 
 
+def test_the_two_losses_have_a_color_each_whichever_is_the_monitor():
+    curves = {"loss": VALUES, "val_loss": VALUES, "learning_rate": RATES}
+    for monitor in ("loss", "val_loss"):
+        drawn = lines(draw([eventful(monitor=monitor, curves=curves)]))
+        colors = [line["line"]["color"] for name, line in drawn.items() if "loss" in name]
+        assert len(colors) == len(set(colors)) == 2, monitor
+
+
 def test_light_and_dark_differ_in_colors_only():
     light, dark = draw([eventful()]), draw([eventful()], dark=True)
     assert light["layout"]["paper_bgcolor"] != dark["layout"]["paper_bgcolor"]
