@@ -19,8 +19,9 @@ The rules:
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. The first epoch
    favours rates that are too high, which may have learned nothing but the mean by its end: so it gives way to a lower
    one that is nearly as good, too, and better in validation. Windows of steps favour them more: after them it gives way
-   to any lower one that is nearly as good; and where all is decided by steps, it does not stay. For less than a
-   hundredth of the loss it does not give way: of a pretrained model the first epoch may hardly lower that at any rate.
+   to any lower one that is nearly as good; and where all is decided by steps, it does not stay. Where
+   the way up is barred, it does not give way for less than a hundredth of the loss: of a pretrained model the first
+   epoch may hardly lower that at any rate.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike, and about as good as no training. If no rate is better in the end, the given
    one stays, unless half a decade above it training breaks.
@@ -76,7 +77,7 @@ ALIKE = 0.9
 """The given rate stays if it makes this share of the best one's progress."""
 
 CLOSE = 0.01
-"""The given rate stays, too, if the score of no lower one is better by more than this share of it.
+"""Where the way up is barred, the given rate stays, too, if no lower one is better by more than this share of the loss.
 
 Of a pretrained model the first epoch may hardly lower the loss at any rate. There one so low that it trains nothing has
 the best score, and makes "all of the progress".
@@ -233,9 +234,10 @@ def _lowest(share: Mapping[int, float], best: int, enough: float) -> int:
 
 
 def _is_close(search: Search, loss_before: float | None) -> bool:
-    """Whether the given rate is as good as the best one, but for what the first batches of an epoch make of it."""
+    """Whether the given rate is the highest that may be tried, and as good as the best one but for a hundredth."""
     found = scores(search, loss_before)
-    return 0 in found and found[0] - min(found.values()) <= CLOSE * abs(found[0])
+    is_highest = max(search.trials)[0] == 0
+    return is_highest and 0 in found and found[0] - min(found.values()) <= CLOSE * abs(found[0])
 
 
 def has_progress(search: Search, loss_before: float | None) -> bool:
