@@ -10,6 +10,7 @@ import math
 import random
 import time
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from hypothesis import assume, given, settings
@@ -1959,10 +1960,14 @@ def trace(config, state, stream):
 
 @settings(max_examples=150)
 @given(configs(), losses_before, streams())
-def test_min_on_x_equals_max_on_minus_x(config, loss_before, stream):
+def test_min_on_x_equals_max_on_minus_x_but_for_the_bounds_of_a_metric(config, loss_before, stream):
     other = replace(config, mode="max" if config.mode == "min" else "min")
-    ours, first = trace(config, begin(config, loss_before), stream)
-    theirs, second = trace(other, begin(other, loss_before), [(-value, loss) for value, loss in stream])
+    with (
+        mock.patch("keras_lrplateau.rule.auto.is_perfect", return_value=False),
+        mock.patch("keras_lrplateau.rule.auto._half_way", return_value=-INF),
+    ):
+        ours, first = trace(config, begin(config, loss_before), stream)
+        theirs, second = trace(other, begin(other, loss_before), [(-value, loss) for value, loss in stream])
     first.append(config.finish(ours).decision)
     second.append(other.finish(theirs).decision)
     assert [(d.kind, d.rate, d.save, d.restore) for d in first] == [(d.kind, d.rate, d.save, d.restore) for d in second]
