@@ -188,8 +188,12 @@ class Session:
     def begin_fit(self, around: Surroundings) -> None:
         """Begin a `fit`. `resuming.begin` looks later at what other callbacks may still load."""
         self.present.around = around
-        if self.state is None:  # Otherwise `begin_epoch` follows an optimizer that is new.
+        is_other = self.rates.optimizer is not self.optimizer
+        if is_other and (self.state is None or self._model is None):
+            # No training yet; or the copy of a callback, whose model has an optimizer of its own. Otherwise the model
+            # was compiled again, and `begin_epoch` follows.
             self.rates = RateControl(self.optimizer, self.rule.min_lr, self.rule.max_lr)
+            self.snapshots.keep(())  # They hold the state of another optimizer.
         steps = (self.planned_batches or self.cadence.length or 0) // accumulation_of(self.optimizer)
         for message in advice(self.options, self.model, self.rates.rate, around.others, self.epochs, steps):
             self.notices.once(message, message)
