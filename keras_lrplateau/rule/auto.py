@@ -30,8 +30,8 @@ The rules:
    `keras_lrplateau.rule.search`), the weights go back, too. At one rate a loss falls ever slower; where it falls as
    fast as before, the rate before was too low.
 3. Raise. While the trend is good, and once when it is first flat, a threefold rate is tried from time to time. It has a
-   few observations to get ahead of the trend before it, or half of the way to a perfect metric. If it does, another
-   raise follows at once. If not, everything goes back to where it was, and the next raise waits twice as long.
+   few observations to get ahead of the trend before it. If it does, another raise follows at once. If not, everything
+   goes back to where it was, and the next raise waits twice as long.
 4. Cut. A flat trend with no raise to try, or a rising one: a third of the rate. The weights stay: while batch
    normalisation warms up, a validation metric may get worse for epochs although training gets on. Shortly before the
    last part there is no cut: annealing brings the rate down anyway.
@@ -717,10 +717,9 @@ def _judge(config: Config, state: State, value: float, new_best: bool, *, stage:
         return hold(state, value)
     compared = latest[-(RAISE_LENGTH // 2) :]
     mean = math.fsum(compared) / len(compared)
-    line, half_way = before.ahead(len(latest) - (len(compared) - 1) / 2), _half_way(config, before.end)
-    expected, by = (line, "by the trend before the raise") if line >= half_way else (half_way, "half of what was left")
+    expected = before.ahead(len(latest) - (len(compared) - 1) / 2)
     sign = _signed(config, 1.0)
-    words = f"{number(sign * mean)} against {number(sign * expected)}, {by}"
+    words = f"{number(sign * mean)} against {number(sign * expected)} by the trend before the raise"
     if not mean < expected - AHEAD * before.noise:
         return _fail(state, stage, value, f"the raise did not get ahead: {words}")
     after = _keep(state, value) if new_best else state
@@ -733,16 +732,6 @@ def _judge(config: Config, state: State, value: float, new_best: bool, *, stage:
     now = trend(latest)
     now = now._replace(noise=max(now.noise, before.noise))
     return _raise(state, after, value, now, f"{reason}; a higher one may be better still", new_best, kind="success")
-
-
-def _half_way(config: Config, cost: float) -> float:
-    """Half of the way to a perfect metric: a loss of 0, or a share of 1. No trend is expected to lead farther.
-
-    A straight line knows no bound. Drawn through a steep fall, it would soon be below all that any raise can reach.
-    """
-    if config.mode == "min":
-        return cost / 2 if cost > 0 else -math.inf
-    return (cost - 1) / 2 if -1 <= cost <= 0 else -math.inf
 
 
 def _fail(

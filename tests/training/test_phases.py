@@ -136,13 +136,15 @@ def test_auto_mode_searches_in_each_phase_and_within_its_bound(log_dir: bool, tm
     for phase in range(3):
         adapt = AdaptLROnPlateau.auto(max_lr=RATES[phase], log_dir=tmp_path if log_dir else None)
         # In epochs of sixteen steps each is a trial; in two steps of eight epochs there is no room for a second one.
+        # Where the first one lowers the loss, none follows, since the bound bars the way up.
         history = transfer.train(phase, adapt, EPOCHS[phase - 1] if phase else 0, batch_size=1).history
         used = history["learning_rate"]
-        assert used[:2] == pytest.approx([RATES[phase], 0.1 * RATES[phase]])
+        assert used[0] == pytest.approx(RATES[phase])
         assert max(used) <= RATES[phase] * (1 + 1e-6)
         kinds = [decision.kind for decision in adapt.decisions]
         mark = ["phase"] if phase and log_dir else []
-        assert kinds[: len(mark) + 1] == [*mark, "search"]
+        assert kinds[: len(mark)] == mark
+        assert kinds[len(mark)] in ("search", "settle")
         assert kinds.count("settle") == 1
         assert "override" not in kinds
 
