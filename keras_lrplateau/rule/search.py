@@ -19,9 +19,9 @@ The rules:
    is nearly as good as the best: what is gained by a lower one is less than the noise of an epoch. The first epoch
    favours rates that are too high, which may have learned nothing but the mean by its end: so it gives way to a lower
    one that is nearly as good, too, and better in validation. Windows of steps favour them more: after them it gives way
-   to any lower one that is nearly as good; and where all is decided by steps, it does not stay. Where
-   the way up is barred, it does not give way for less than a hundredth of the loss: of a pretrained model the first
-   epoch may hardly lower that at any rate.
+   to any lower one that is nearly as good; and where all is decided by steps, it does not stay. Where the way up is
+   barred, it does not give way for less than a hundredth of the loss: of a pretrained model the first epoch may hardly
+   lower that at any rate.
 5. Where the noise of a trial is known, as it is by steps, and no rate is better than a lower one beyond it, the way out
    is up: rates far too low are all alike, and about as good as no training. If no rate is better in the end, the given
    one stays, unless half a decade above it training breaks.
@@ -392,8 +392,8 @@ def _best(search: Search, loss_before: float | None) -> int:
 def _is_idle(search: Search, loss_before: float | None, best: int) -> bool:
     """Whether the best rate seems to be so because it does nothing, which harms no weights that were trained before.
 
-    Those of a new model may all be dead instead. There the loss before training is known, and the lowest rates that
-    were tried have losses of their own.
+    Those of a new model may all be dead instead. There the loss before training is known, unless an execution has
+    several steps, and the lowest rates that were tried have losses of their own.
     """
     found = scores(search, loss_before)
     if search.steps is not None or not found[best] > 0:

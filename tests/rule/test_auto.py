@@ -217,7 +217,7 @@ def test_dead_networks_do_not_make_the_given_rate_stay():
     trials = ((-4, 2.301), (-2, 2.303), (0, 2.33), (2, 2.6))
     search = Search(10.0, trials=trials, errors=tuple((at, 0.0) for at, _ in trials))
     assert choice(search, loss_before=2.2).at == -4
-    assert choice(search, loss_before=None).at == 0, "only weights that were trained before are without this loss"
+    assert choice(search, loss_before=None).at == 0, "without this loss the weights count as trained before"
 
 
 @pytest.mark.parametrize("rate", [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 1e3])
